@@ -1,0 +1,1 @@
+//! The daemon: ticks, snapshots, prunes, drills, reports.

@@ -1,0 +1,1 @@
+//! What to keep, when to run, which provider seals: pure functions.

@@ -1,0 +1,1 @@
+//! etcd protobuf messages and, behind the feature grpc, the stubs and the client.

@@ -1,0 +1,1 @@
+//! The formats of an etcd member: WAL, snap, buckets, revisions, HashKV.

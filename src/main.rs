@@ -1,0 +1,2 @@
+//! The one binary: parses the command line and dispatches.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Whole-system suites, upstream peers, benchmarks, tidy.
