@@ -1,1 +1,14 @@
 //! The formats of an etcd member: WAL, snap, buckets, revisions, HashKV.
+//!
+//! No async, no clock, no sockets. Everything that is read may be damaged: it is an error with a place
+//! and a reason, never a panic.
+
+mod bitmap;
+pub mod buckets;
+pub mod compaction;
+pub mod hashkv;
+mod keytable;
+pub mod meta;
+pub mod record;
+pub mod revision;
+pub mod wire;
