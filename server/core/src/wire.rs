@@ -79,23 +79,10 @@ impl<'a> Reader<'a> {
     }
 
     fn varint(&mut self) -> Result<u64, WireError> {
-        let start = self.at;
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = *self
-                .bytes
-                .get(self.at)
-                .ok_or(WireError { offset: start, reason: "varint cut short" })?;
-            self.at += 1;
-            if shift == 63 && byte > 1 {
-                return Err(WireError { offset: start, reason: "varint above 64 bits" });
-            }
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(WireError { offset: start, reason: "varint above 64 bits" })
+        let bad = WireError { offset: self.at, reason: "varint cut short or above 64 bits" };
+        let (value, len) = split_varint(&self.bytes[self.at..]).ok_or(bad)?;
+        self.at += len;
+        Ok(value)
     }
 
     fn take(&mut self, len: u64) -> Result<&'a [u8], WireError> {
@@ -153,6 +140,21 @@ impl<'a> Field<'a> {
             _ => Err(reader.wrong("expected bytes")),
         }
     }
+}
+
+/// The varint at the start of `bytes` and its length, or `None` if it is cut or above 64 bits.
+pub fn split_varint(bytes: &[u8]) -> Option<(u64, usize)> {
+    let mut value = 0u64;
+    for (at, byte) in bytes.iter().take(10).enumerate() {
+        if at == 9 && *byte > 1 {
+            return None;
+        }
+        value |= u64::from(byte & 0x7f) << (7 * at);
+        if *byte < 0x80 {
+            return Some((value, at + 1));
+        }
+    }
+    None
 }
 
 /// Appends a varint.
@@ -225,6 +227,6 @@ mod tests {
             assert!(Reader::new(bytes).next_field().is_err(), "{bytes:?}");
         }
         let eleven = [0x08, 255, 255, 255, 255, 255, 255, 255, 255, 255, 2];
-        assert_eq!(Reader::new(&eleven).next_field().unwrap_err().reason, "varint above 64 bits");
+        assert_eq!(Reader::new(&eleven).next_field().unwrap_err().offset, 1);
     }
 }
