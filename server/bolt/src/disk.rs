@@ -1,0 +1,233 @@
+//! The disk as writers see it. Every write of this crate goes through [`Disk`].
+//!
+//! What must hold: once a sync has failed nobody knows what is on the disk (the kernel may have
+//! dropped the dirty pages and forgotten the error), so the disk is *poisoned*: all later calls
+//! fail. Bytes are durable only after a sync that succeeded, the length only after `sync_all`, and
+//! a new file's name only after [`sync_directory`].
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+/// A file-like disk with explicit syncs.
+pub trait Disk {
+    /// Present length in bytes.
+    ///
+    /// # Errors
+    /// As every call: [`DiskError::Failed`], or [`DiskError::Poisoned`] after a failed sync.
+    fn size_bytes(&self) -> Result<u64, DiskError>;
+
+    /// Fills `out` from `offset` on.
+    ///
+    /// # Errors
+    /// Also if the range goes beyond the end.
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<(), DiskError>;
+
+    /// Writes all of `bytes` at `offset`, growing the file if needed. After an error any part of
+    /// it may have been written.
+    ///
+    /// # Errors
+    /// As every call.
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DiskError>;
+
+    /// Cuts or grows (with zeros) to `len` bytes.
+    ///
+    /// # Errors
+    /// As every call.
+    fn set_len(&mut self, len: u64) -> Result<(), DiskError>;
+
+    /// Makes the written bytes durable, and of the metadata what is needed to read them.
+    ///
+    /// # Errors
+    /// After an error the disk is poisoned.
+    fn sync_data(&mut self) -> Result<(), DiskError>;
+
+    /// Makes bytes and all metadata durable.
+    ///
+    /// # Errors
+    /// After an error the disk is poisoned.
+    fn sync_all(&mut self) -> Result<(), DiskError>;
+}
+
+/// What was asked of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DiskOperation {
+    /// Creating or opening, with its lock.
+    Open,
+    /// Asking for the length.
+    Size,
+    /// Reading.
+    Read,
+    /// Writing.
+    Write,
+    /// Changing the length.
+    SetLen,
+    /// Syncing data.
+    SyncData,
+    /// Syncing data and metadata.
+    SyncAll,
+    /// Syncing a directory.
+    SyncDirectory,
+}
+
+/// Why a disk did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DiskError {
+    /// The system failed.
+    #[error("cannot {operation} {place}: {source}")]
+    Failed {
+        /// What was asked for.
+        operation: DiskOperation,
+        /// The file, or what stands for it.
+        place: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Another process holds the file.
+    #[error("{} is in use by another process", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A sync failed before: the state of the file is unknown.
+    #[error("{place} is not usable since a sync failed: throw the file away and write it anew")]
+    Poisoned {
+        /// The file, or what stands for it.
+        place: String,
+    },
+}
+
+impl fmt::Display for DiskOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DiskOperation::Open => "open",
+            DiskOperation::Size => "ask for the size of",
+            DiskOperation::Read => "read",
+            DiskOperation::Write => "write",
+            DiskOperation::SetLen => "set the length of",
+            DiskOperation::SyncData | DiskOperation::SyncAll => "sync",
+            DiskOperation::SyncDirectory => "sync the directory",
+        })
+    }
+}
+
+/// A real file under an exclusive lock, the one that bbolt takes.
+#[derive(Debug)]
+pub struct FileDisk {
+    file: File,
+    path: PathBuf,
+    poisoned: bool,
+}
+
+impl FileDisk {
+    /// Creates a file that must not exist yet, readable by its owner only.
+    ///
+    /// # Errors
+    /// If it exists, cannot be created, or is locked.
+    pub fn create_new(path: &Path) -> Result<FileDisk, DiskError> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        FileDisk::open_with(path, &options)
+    }
+
+    /// Opens an existing file for reading and writing.
+    ///
+    /// # Errors
+    /// If it cannot be opened, or is locked.
+    pub fn open(path: &Path) -> Result<FileDisk, DiskError> {
+        FileDisk::open_with(path, OpenOptions::new().read(true).write(true))
+    }
+
+    fn open_with(path: &Path, options: &OpenOptions) -> Result<FileDisk, DiskError> {
+        let open_failed = |source| failed(DiskOperation::Open, path, source);
+        let file = options.open(path).map_err(open_failed)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(FileDisk { file, path: path.to_owned(), poisoned: false }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(DiskError::InUse { path: path.to_owned() }),
+            Err(errno) => Err(open_failed(errno.into())),
+        }
+    }
+
+    /// The file's path, as it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn usable(&self) -> Result<(), DiskError> {
+        if self.poisoned {
+            return Err(DiskError::Poisoned { place: self.path.display().to_string() });
+        }
+        Ok(())
+    }
+
+    fn failed(&self, operation: DiskOperation, source: io::Error) -> DiskError {
+        failed(operation, &self.path, source)
+    }
+
+    fn synced(
+        &mut self,
+        operation: DiskOperation,
+        outcome: io::Result<()>,
+    ) -> Result<(), DiskError> {
+        outcome.map_err(|source| {
+            self.poisoned = true;
+            self.failed(operation, source)
+        })
+    }
+}
+
+impl Disk for FileDisk {
+    fn size_bytes(&self) -> Result<u64, DiskError> {
+        self.usable()?;
+        let metadata = self.file.metadata();
+        metadata.map(|m| m.len()).map_err(|e| self.failed(DiskOperation::Size, e))
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<(), DiskError> {
+        self.usable()?;
+        let read = self.file.read_exact_at(out, offset);
+        read.map_err(|e| self.failed(DiskOperation::Read, e))
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        self.usable()?;
+        let written = self.file.write_all_at(bytes, offset);
+        written.map_err(|e| self.failed(DiskOperation::Write, e))
+    }
+
+    fn set_len(&mut self, len: u64) -> Result<(), DiskError> {
+        self.usable()?;
+        self.file.set_len(len).map_err(|e| self.failed(DiskOperation::SetLen, e))
+    }
+
+    fn sync_data(&mut self) -> Result<(), DiskError> {
+        self.usable()?;
+        let outcome = self.file.sync_data();
+        self.synced(DiskOperation::SyncData, outcome)
+    }
+
+    fn sync_all(&mut self) -> Result<(), DiskError> {
+        self.usable()?;
+        let outcome = self.file.sync_all();
+        self.synced(DiskOperation::SyncAll, outcome)
+    }
+}
+
+/// Makes the names in a directory durable: call it after creating or renaming a file in it.
+///
+/// # Errors
+/// [`DiskError::Failed`]; then nobody knows which names a crash leaves behind.
+pub fn sync_directory(path: &Path) -> Result<(), DiskError> {
+    let synced = File::open(path).and_then(|directory| directory.sync_all());
+    synced.map_err(|source| failed(DiskOperation::SyncDirectory, path, source))
+}
+
+fn failed(operation: DiskOperation, path: &Path, source: io::Error) -> DiskError {
+    DiskError::Failed { operation, place: path.display().to_string(), source }
+}

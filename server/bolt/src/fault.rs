@@ -1,0 +1,239 @@
+//! Disks for tests: in memory, failing at the n-th call, forgetting what was not synced. Ordinary
+//! implementations of [`Disk`], usable by every crate's tests.
+
+use std::io;
+
+use crate::disk::{Disk, DiskError, DiskOperation};
+
+/// A disk in memory that never fails, save for reads beyond its end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MemoryDisk {
+    bytes: Vec<u8>,
+}
+
+impl MemoryDisk {
+    /// An empty disk.
+    pub fn new() -> MemoryDisk {
+        MemoryDisk::default()
+    }
+
+    /// What was written.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What was written.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+impl Disk for MemoryDisk {
+    fn size_bytes(&self) -> Result<u64, DiskError> {
+        Ok(self.bytes.len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<(), DiskError> {
+        let start = position(DiskOperation::Read, offset)?;
+        let bytes = start.checked_add(out.len()).and_then(|end| self.bytes.get(start..end));
+        let eof = || failed(DiskOperation::Read, io::ErrorKind::UnexpectedEof.into());
+        out.copy_from_slice(bytes.ok_or_else(eof)?);
+        Ok(())
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        let start = position(DiskOperation::Write, offset)?;
+        let end = start + bytes.len();
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        self.bytes[start..end].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn set_len(&mut self, len: u64) -> Result<(), DiskError> {
+        self.bytes.resize(position(DiskOperation::SetLen, len)?, 0);
+        Ok(())
+    }
+
+    fn sync_data(&mut self) -> Result<(), DiskError> {
+        Ok(())
+    }
+
+    fn sync_all(&mut self) -> Result<(), DiskError> {
+        Ok(())
+    }
+}
+
+/// A disk that fails one call: the `n`-th of those counted, from 0. A write that fails has written
+/// its first half; a sync that fails poisons.
+#[derive(Debug)]
+pub struct FaultDisk<D> {
+    inner: D,
+    fail_at: u64,
+    calls: std::cell::Cell<u64>,
+    poisoned: bool,
+}
+
+impl<D: Disk> FaultDisk<D> {
+    /// Fails call number `fail_at` (of any kind); `u64::MAX` to count only.
+    pub fn new(inner: D, fail_at: u64) -> FaultDisk<D> {
+        FaultDisk { inner, fail_at, calls: std::cell::Cell::new(0), poisoned: false }
+    }
+
+    /// Number of calls so far.
+    pub fn calls(&self) -> u64 {
+        self.calls.get()
+    }
+
+    /// The disk below.
+    pub fn into_inner(self) -> D {
+        self.inner
+    }
+
+    /// Counts a call and says whether it is the one to fail.
+    fn strikes(&self) -> Result<bool, DiskError> {
+        if self.poisoned {
+            return Err(DiskError::Poisoned { place: "the fault disk".to_owned() });
+        }
+        let call = self.calls.get();
+        self.calls.set(call + 1);
+        Ok(call == self.fail_at)
+    }
+
+    fn guard(&self, operation: DiskOperation) -> Result<(), DiskError> {
+        if self.strikes()? { Err(injected(operation)) } else { Ok(()) }
+    }
+}
+
+impl<D: Disk> Disk for FaultDisk<D> {
+    fn size_bytes(&self) -> Result<u64, DiskError> {
+        self.guard(DiskOperation::Size)?;
+        self.inner.size_bytes()
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<(), DiskError> {
+        self.guard(DiskOperation::Read)?;
+        self.inner.read_at(offset, out)
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        if self.strikes()? {
+            self.inner.write_at(offset, &bytes[..bytes.len() / 2])?;
+            return Err(injected(DiskOperation::Write));
+        }
+        self.inner.write_at(offset, bytes)
+    }
+
+    fn set_len(&mut self, len: u64) -> Result<(), DiskError> {
+        self.guard(DiskOperation::SetLen)?;
+        self.inner.set_len(len)
+    }
+
+    fn sync_data(&mut self) -> Result<(), DiskError> {
+        self.guard(DiskOperation::SyncData).inspect_err(|_| self.poisoned = true)?;
+        self.inner.sync_data()
+    }
+
+    fn sync_all(&mut self) -> Result<(), DiskError> {
+        self.guard(DiskOperation::SyncAll).inspect_err(|_| self.poisoned = true)?;
+        self.inner.sync_all()
+    }
+}
+
+/// A disk that remembers which writes were synced, and can say what a crash would leave.
+#[derive(Debug, Clone, Default)]
+pub struct CrashDisk {
+    now: MemoryDisk,
+    durable: MemoryDisk,
+    pending: Vec<Pending>,
+}
+
+#[derive(Debug, Clone)]
+enum Pending {
+    Write { offset: u64, bytes: Vec<u8> },
+    SetLen(u64),
+}
+
+impl CrashDisk {
+    /// An empty disk.
+    pub fn new() -> CrashDisk {
+        CrashDisk::default()
+    }
+
+    /// Number of changes that no sync covers yet.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// What a crash at this moment leaves: all that was synced, and of the later changes those for
+    /// which `survives` (given their number) says yes. Changes survive in any combination.
+    ///
+    /// # Errors
+    /// Never for changes that this disk took.
+    pub fn after_crash(
+        &self,
+        mut survives: impl FnMut(usize) -> bool,
+    ) -> Result<MemoryDisk, DiskError> {
+        let mut disk = self.durable.clone();
+        for (number, change) in self.pending.iter().enumerate() {
+            if !survives(number) {
+                continue;
+            }
+            match change {
+                Pending::Write { offset, bytes } => disk.write_at(*offset, bytes)?,
+                Pending::SetLen(len) => disk.set_len(*len)?,
+            }
+        }
+        Ok(disk)
+    }
+
+    fn sync(&mut self) {
+        self.durable = self.now.clone();
+        self.pending.clear();
+    }
+}
+
+impl Disk for CrashDisk {
+    fn size_bytes(&self) -> Result<u64, DiskError> {
+        self.now.size_bytes()
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<(), DiskError> {
+        self.now.read_at(offset, out)
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        self.pending.push(Pending::Write { offset, bytes: bytes.to_vec() });
+        self.now.write_at(offset, bytes)
+    }
+
+    fn set_len(&mut self, len: u64) -> Result<(), DiskError> {
+        self.pending.push(Pending::SetLen(len));
+        self.now.set_len(len)
+    }
+
+    fn sync_data(&mut self) -> Result<(), DiskError> {
+        self.sync();
+        Ok(())
+    }
+
+    fn sync_all(&mut self) -> Result<(), DiskError> {
+        self.sync();
+        Ok(())
+    }
+}
+
+fn position(operation: DiskOperation, offset: u64) -> Result<usize, DiskError> {
+    let limit = isize::MAX.unsigned_abs() as u64 / 2;
+    let fits = usize::try_from(offset).ok().filter(|_| offset <= limit);
+    fits.ok_or_else(|| failed(operation, io::ErrorKind::InvalidInput.into()))
+}
+
+fn injected(operation: DiskOperation) -> DiskError {
+    failed(operation, io::Error::other("injected fault"))
+}
+
+fn failed(operation: DiskOperation, source: io::Error) -> DiskError {
+    DiskError::Failed { operation, place: "the memory disk".to_owned(), source }
+}

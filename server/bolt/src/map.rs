@@ -1,0 +1,123 @@
+//! A database file as a memory map, under a shared lock: the product's only `unsafe`.
+//!
+//! What must hold: the file is not written to and not cut while it is mapped. bbolt takes an
+//! exclusive flock for writing, so the shared one that stands from before the mapping until after
+//! it keeps every bbolt writer out, and a member that runs keeps us out. A program that ignores
+//! the lock and cuts the file would make reads fail with SIGBUS: only locked or private files may
+//! be mapped.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use memmap2::{Advice, Mmap};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::source::PageSource;
+
+/// A read-only memory map of a database or snapshot file. Reads borrow; nothing is copied.
+#[derive(Debug)]
+pub struct MappedFile {
+    /// Dropped before the file, hence before the lock.
+    map: Mmap,
+    _file: File,
+}
+
+/// Why a file cannot be mapped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MapError {
+    /// Opening, locking or mapping failed.
+    #[error("cannot map {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Another process holds the file for writing.
+    #[error(
+        "{} is in use: a running etcd (or another writer) holds its lock; take a snapshot \
+         through the member instead, or stop it first",
+        path.display()
+    )]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Not a regular file.
+    #[error("{} is not a regular file", path.display())]
+    NotAFile {
+        /// What was to be mapped.
+        path: PathBuf,
+    },
+}
+
+impl MappedFile {
+    /// Opens, locks (shared, without waiting) and maps a file. The lock stands while the map lives.
+    ///
+    /// # Errors
+    /// [`MapError::InUse`] if a writer holds the file; I/O errors; not a regular file.
+    pub fn open(path: &Path) -> Result<MappedFile, MapError> {
+        let file = File::open(path).map_err(|source| failed(path, source))?;
+        MappedFile::from_file(file, path)
+    }
+
+    /// Locks and maps an open file; `path` is used in messages only.
+    ///
+    /// # Errors
+    /// As [`MappedFile::open`].
+    pub fn from_file(file: File, path: &Path) -> Result<MappedFile, MapError> {
+        let metadata = file.metadata().map_err(|source| failed(path, source))?;
+        if !metadata.is_file() {
+            return Err(MapError::NotAFile { path: path.to_owned() });
+        }
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(MapError::InUse { path: path.to_owned() });
+            }
+            Err(errno) => return Err(failed(path, errno.into())),
+        }
+        let map = map_locked(&file).map_err(|source| failed(path, source))?;
+        Ok(MappedFile { map, _file: file })
+    }
+
+    /// Tells the system that the file will be read from front to back. Advice only: a system that
+    /// does not take it loses nothing but speed.
+    pub fn advise_sequential(&self) {
+        let _ = self.map.advise(Advice::Sequential);
+    }
+
+    /// All bytes of the file.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.map
+    }
+}
+
+impl PageSource for MappedFile {
+    fn size_bytes(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Cow<'_, [u8]>> {
+        self.as_slice().read_at(offset, len)
+    }
+
+    fn node_limit_bytes(&self) -> u64 {
+        u64::MAX
+    }
+}
+
+#[expect(unsafe_code, reason = "mapping a file is unsafe by nature; see the file's header")]
+fn map_locked(file: &File) -> io::Result<Mmap> {
+    // SAFETY: the caller holds a shared flock on `file` and keeps it as long as the map; every
+    // writer that we know of (bbolt, our own disk) takes the exclusive one first, so the mapped
+    // bytes do not change and the file is not cut.
+    unsafe { Mmap::map(file) }
+}
+
+fn failed(path: &Path, source: io::Error) -> MapError {
+    MapError::Io { path: path.to_owned(), source }
+}
