@@ -6,12 +6,15 @@
 mod bitmap;
 pub mod buckets;
 pub mod compaction;
+pub mod datadir;
+pub mod disk;
 pub mod hashkv;
 pub mod ids;
 mod keytable;
 pub mod membership;
 pub mod meta;
 pub mod raftpb;
+pub mod rebuilt;
 pub mod record;
 pub mod revision;
 pub mod snap;

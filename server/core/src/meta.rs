@@ -114,6 +114,17 @@ pub enum MetaError {
 }
 
 impl CompactionMarks {
+    /// Reads the two marks only.
+    ///
+    /// # Errors
+    /// [`MetaError::Mark`].
+    pub fn read(small: &SmallBuckets) -> Result<Self, MetaError> {
+        Ok(CompactionMarks {
+            scheduled: mark(small, SCHEDULED_COMPACT_REV, "scheduledCompactRev")?,
+            finished: mark(small, FINISHED_COMPACT_REV, "finishedCompactRev")?,
+        })
+    }
+
     /// C of the logical live set: the higher of the two marks, or -1 if the store never compacted. A
     /// server that starts on this database uses the same.
     pub fn effective(&self) -> i64 {
@@ -153,10 +164,7 @@ impl Meta {
             std::str::from_utf8(text).map(str::to_owned).map_err(|_| MetaError::StorageVersion)
         });
         Ok(Meta {
-            marks: CompactionMarks {
-                scheduled: mark(small, SCHEDULED_COMPACT_REV, "scheduledCompactRev")?,
-                finished: mark(small, FINISHED_COMPACT_REV, "finishedCompactRev")?,
-            },
+            marks: CompactionMarks::read(small)?,
             consistent_index: number(small, CONSISTENT_INDEX, "consistent_index")?,
             term: number(small, TERM, "term")?,
             conf_state: conf_state.transpose()?,
