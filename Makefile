@@ -1,0 +1,48 @@
+# The two commands of the README, and what they are made of.
+#
+#   make demo    builds and tells the whole story on this machine
+#   make check   everything that CI runs; installs what the tests need
+#   make peers   builds upstream's programs that judge us (cached by version)
+#   make bench   figures beside etcdutl's and restic's; takes long
+#   make races   100,000 seeded schedules of the vault's races
+#   make format  cargo fmt
+
+SHELL := /bin/bash
+export HOLDFAST_PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/holdfast/peers
+CARGO ?= cargo
+
+.PHONY: demo check peers packages lint test races bench format
+
+demo:
+	tests/peers/build.sh etcd-3.6
+	$(CARGO) build --release --locked --bin holdfast
+	$(CARGO) build --release --locked -p holdfast-tests --bin demo
+	target/release/demo --holdfast target/release/holdfast
+
+check: packages peers lint test
+
+packages:
+	tests/packages.sh
+
+peers:
+	tests/peers/build.sh
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+# The binary comes first: the whole-system suites run what ships, as a process.
+test:
+	$(CARGO) build --locked --bin holdfast
+	HOLDFAST_BIN=$(CURDIR)/target/debug/holdfast $(CARGO) test --workspace --locked
+
+races:
+	HOLDFAST_RACES=100000 $(CARGO) test --release --locked -p holdfast-vault --test races -- --nocapture
+
+bench: peers packages
+	$(CARGO) build --release --locked --bin holdfast
+	$(CARGO) build --release --locked -p holdfast-tests --bin bench
+	target/release/bench --holdfast target/release/holdfast
+
+format:
+	$(CARGO) fmt --all

@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# Builds the programs that judge us, from the Go module proxy alone, into one folder.
+#
+#   tests/peers/build.sh              all of them (make peers)
+#   tests/peers/build.sh etcd-3.6     only the named ones (make demo)
+#
+# Names: etcd-3.5 etcd-3.6 etcd-3.7 (each gives etcd-X, etcdctl-X, etcdutl-X), bbolt, versitygw,
+# kms-plugin-ref. Each is built once per version: a stamp beside the binaries names what was built,
+# and a missing or different stamp builds again.
+#
+#   HOLDFAST_PEERS   where they go; default ${XDG_CACHE_HOME:-~/.cache}/holdfast/peers
+#
+# Needs Go 1.26 or later and its usual module proxy. Takes about four minutes on two cores from nothing.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+peers=${HOLDFAST_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/holdfast/peers}
+mkdir -p "$peers/.stamps"
+peers=$(cd "$peers" && pwd)
+
+declare -A version=(
+  [etcd-3.5]=v3.5.35 [etcd-3.6]=v3.6.16 [etcd-3.7]=v3.7.3
+  [bbolt]=v1.4.3 [versitygw]=v1.8.0 [kms-plugin-ref]=1
+)
+order=(etcd-3.6 etcd-3.5 etcd-3.7 bbolt versitygw kms-plugin-ref)
+
+# No workspace of the caller's, no C compiler, no toolchain fetched behind our back.
+export GOWORK=off CGO_ENABLED=0 GOTOOLCHAIN=local
+unset GOFLAGS
+
+say() { printf 'peers: %s\n' "$*" >&2; }
+
+command -v go >/dev/null || { say "Go is not installed; it is needed to build upstream's etcd"; exit 1; }
+
+# A proxy answers with an error now and then: three tries before it counts.
+patiently() {
+  local try log
+  log=$(mktemp)
+  for try in 1 2 3; do
+    if "$@" >"$log" 2>&1; then rm -f "$log"; return 0; fi
+    say "try $try of 3 failed: $*"
+    sleep $((try * 2))
+  done
+  cat "$log" >&2; rm -f "$log"
+  return 1
+}
+
+# etcd's modules replace one another by relative path, so they cannot be installed by name. A module of
+# our own that requires all three resolves to the same versions, because replacements in a
+# dependency do not count.
+build_etcd() {
+  local series=${1#etcd-} wanted=$2 work
+  work=$(mktemp -d)
+  (
+    cd "$work"
+    export GOFLAGS=-mod=mod
+    go mod init holdfast.invalid/peer 2>/dev/null
+    local modules=()
+    for part in server etcdctl etcdutl; do modules+=("go.etcd.io/etcd/$part/v3@$wanted"); done
+    patiently go get "${modules[@]}"
+    patiently go get "${modules[@]}"
+    go build -buildvcs=false -o "$work/etcd-$series" go.etcd.io/etcd/server/v3
+    go build -buildvcs=false -o "$work/etcdctl-$series" go.etcd.io/etcd/etcdctl/v3
+    go build -buildvcs=false -o "$work/etcdutl-$series" go.etcd.io/etcd/etcdutl/v3
+    mv -f "$work"/etcd-* "$work"/etcdctl-* "$work"/etcdutl-* "$peers/"
+  )
+  chmod -R u+w "$work"; rm -rf "$work"
+}
+
+build_installed() { # package@version
+  local work
+  work=$(mktemp -d)
+  GOBIN=$work patiently go install "$1"
+  mv -f "$work"/* "$peers/"
+  rm -rf "$work"
+}
+
+build_kms_plugin() {
+  local work
+  work=$(mktemp -d)
+  cp "$here/kmsplugin/"* "$work/"
+  (cd "$work" && GOFLAGS=-mod=mod patiently go build -buildvcs=false -o "$peers/kms-plugin-ref" .)
+  rm -rf "$work"
+}
+
+build() {
+  local name=$1 wanted=${version[$1]:-}
+  [ -n "$wanted" ] || { say "no such peer: $name (have: ${order[*]})"; exit 2; }
+  # The recipe is part of what was built: a changed plugin is a new version.
+  [ "$name" != kms-plugin-ref ] || wanted=$(cat "$here"/kmsplugin/* | sha256sum | cut -c1-16)
+  local stamp=$peers/.stamps/$name
+  if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && [ -n "$(ls "$peers/${name/#etcd-/etcdutl-}" 2>/dev/null)" ]; then return; fi
+  say "building $name $wanted"
+  rm -f "$stamp"
+  case $name in
+    etcd-*)         build_etcd "$name" "$wanted" ;;
+    bbolt)          build_installed "go.etcd.io/bbolt/cmd/bbolt@$wanted" ;;
+    versitygw)      build_installed "github.com/versity/versitygw/cmd/versitygw@$wanted" ;;
+    kms-plugin-ref) build_kms_plugin ;;
+  esac
+  printf '%s\n' "$wanted" >"$stamp"
+}
+
+# Two builds at once would write the same files: the second waits for the first.
+exec 9>"$peers/.lock"
+flock 9
+[ $# -gt 0 ] || set -- "${order[@]}"
+for name in "$@"; do build "$name"; done
+say "ready in $peers"
