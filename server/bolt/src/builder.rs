@@ -24,7 +24,7 @@ use crate::layout::{
     BUCKET_FLAG, BucketHeader, FREELIST_NOT_STORED, MAX_KEY_BYTES, MAX_PAGE_SIZE, MAX_TREE_DEPTH,
     MAX_VALUE_BYTES, MIN_PAGE_SIZE, Meta, page_size_is_valid,
 };
-use node::{OpenBranch, OpenLeaf};
+use node::{NodeLimits, OpenBranch, OpenLeaf};
 use pages::PageWriter;
 
 /// Most buckets inside one another.
@@ -39,6 +39,7 @@ pub struct BuildOptions {
     /// most; a file can be opened on machines with any other.
     pub page_size: u32,
     /// How full nodes become, in percent of a page (10 to 100). etcd's defragmentation uses 90.
+    /// Entries of more than half a page go into runs of pages, two to four entries each.
     pub fill_percent: u8,
     /// Whether a freelist page is written.
     pub freelist: Freelist,
@@ -169,8 +170,7 @@ pub struct Builder<D: Disk> {
 #[derive(Debug, Clone, Copy)]
 struct Settings {
     freelist: Freelist,
-    /// Bytes above which a node is closed.
-    target_bytes: usize,
+    nodes: NodeLimits,
     /// Largest inline bucket page: a quarter page (bbolt).
     inline_limit_bytes: usize,
 }
@@ -236,7 +236,10 @@ impl<D: Disk> Builder<D> {
         let page_size = options.page_size as usize;
         let settings = Settings {
             freelist: options.freelist,
-            target_bytes: page_size * usize::from(options.fill_percent) / 100,
+            nodes: NodeLimits {
+                page_bytes: page_size,
+                target_bytes: page_size * usize::from(options.fill_percent) / 100,
+            },
             inline_limit_bytes: page_size / 4,
         };
         Ok(Builder {
@@ -415,7 +418,7 @@ fn add<D: Disk>(
     settings: &Settings,
     element: &Element<'_>,
 ) -> Result<(), BuildError> {
-    if bucket.leaf.is_full_for(element.key, element.value, settings.target_bytes) {
+    if bucket.leaf.is_full_for(element.key, element.value, &settings.nodes) {
         let (first, page) = pages.append_leaf(&mut bucket.leaf)?;
         add_child(&mut bucket.branches, 0, pages, settings, &first, page)?;
     }
@@ -442,7 +445,7 @@ fn add_child<D: Disk>(
             branches.push(OpenBranch::default());
         }
         let branch = &mut branches[level];
-        if !branch.is_full_for(&key, settings.target_bytes) {
+        if !branch.is_full_for(&key, &settings.nodes) {
             branch.push(&key, page);
             return Ok(());
         }

@@ -6,9 +6,19 @@ use crate::layout::{
 
 /// bbolt puts at least two elements into a node when it splits one.
 const MIN_ELEMENTS: usize = 2;
+/// bbolt never splits a node of so many elements, however large it is.
+const MAX_UNSPLIT_ELEMENTS: usize = 4;
 /// Above this many bytes a leaf is closed even with one element: it bounds memory, and keeps large
 /// values from dragging their neighbours along when they are rewritten.
 const LARGE_LEAF_BYTES: usize = 256 << 10;
+
+/// When a node is closed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NodeLimits {
+    pub(super) page_bytes: usize,
+    /// Bytes above which it is closed if it has enough elements.
+    pub(super) target_bytes: usize,
+}
 
 /// A leaf that is being filled. It keeps its buffers from one leaf to the next.
 #[derive(Debug, Default)]
@@ -32,12 +42,24 @@ impl OpenLeaf {
     }
 
     /// Whether the leaf must be written before this entry is added.
-    pub(super) fn is_full_for(&self, key: &[u8], value: &[u8], target_bytes: usize) -> bool {
+    pub(super) fn is_full_for(&self, key: &[u8], value: &[u8], limits: &NodeLimits) -> bool {
         let size = self.size_bytes() + ELEMENT_BYTES + key.len() + value.len();
         let len = self.elements.len();
-        len >= MAX_ELEMENTS
-            || (len >= MIN_ELEMENTS && size > target_bytes)
-            || (len > 0 && size > target_bytes && size > LARGE_LEAF_BYTES)
+        if len == 0 || size <= limits.target_bytes {
+            return len >= MAX_ELEMENTS;
+        }
+        if size > LARGE_LEAF_BYTES || len >= MAX_UNSPLIT_ELEMENTS {
+            return true;
+        }
+        len >= MIN_ELEMENTS && !self.wastes_pages(limits.page_bytes)
+    }
+
+    /// Whether an eighth or more of a run of overflow pages would be empty: then it may grow up to
+    /// the number of elements that bbolt leaves together.
+    fn wastes_pages(&self, page_bytes: usize) -> bool {
+        let size = self.size_bytes();
+        let run = size.next_multiple_of(page_bytes);
+        run > page_bytes && run - size >= run / 8
     }
 
     pub(super) fn push(&mut self, flags: u32, key: &[u8], value: &[u8]) {
@@ -108,10 +130,10 @@ impl OpenBranch {
 
     /// Whether all children but the last must be written before this one is added. What is written
     /// keeps at least two.
-    pub(super) fn is_full_for(&self, key: &[u8], target_bytes: usize) -> bool {
+    pub(super) fn is_full_for(&self, key: &[u8], limits: &NodeLimits) -> bool {
         let len = self.children.len();
         let size = PAGE_HEADER_BYTES + ELEMENT_BYTES * (len + 1) + self.keys.len() + key.len();
-        len > MIN_ELEMENTS && (size > target_bytes || len >= MAX_ELEMENTS)
+        len > MIN_ELEMENTS && (size > limits.target_bytes || len >= MAX_ELEMENTS)
     }
 
     pub(super) fn push(&mut self, key: &[u8], page: u64) {
