@@ -6,4 +6,5 @@
 //! `export` writes a plain snapshot file; `check` looks at a rebuild's structure.
 
 pub mod select;
+pub mod swap;
 mod text;

@@ -70,7 +70,9 @@ pub struct Selected {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectError {
     /// An empty catalogue.
-    #[error("the vault holds no snapshot yet; run `holdfast agent --once` beside the cluster first")]
+    #[error(
+        "the vault holds no snapshot yet; run `holdfast agent --once` beside the cluster first"
+    )]
     Empty,
     /// Every snapshot is from the future.
     #[error(
@@ -123,7 +125,9 @@ impl FromStr for Question {
     fn from_str(text: &str) -> Result<Self, BadQuestion> {
         match text.trim() {
             "latest" => Ok(Question::Latest),
-            number => number.parse().map(Question::Number).map_err(|_| BadQuestion(text.to_owned())),
+            number => {
+                number.parse().map(Question::Number).map_err(|_| BadQuestion(text.to_owned()))
+            }
         }
     }
 }

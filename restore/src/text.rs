@@ -52,7 +52,10 @@ mod tests {
         assert_eq!(time(1_800_000_000_000), "2027-01-15T08:00:00Z");
         assert_eq!(file_time(1_800_000_000_000), "20270115-080000");
         assert_eq!(time(i64::MAX), "9223372036854775807 ms");
-        assert_eq!((span(-5), span(61_000), span(90_000_000)), ("0s".into(), "1m 1s".into(), "1d 1h".into()));
+        assert_eq!(
+            (span(-5), span(61_000), span(90_000_000)),
+            ("0s".into(), "1m 1s".into(), "1d 1h".into())
+        );
         assert_eq!((bytes(1023), bytes(1536)), ("1023 B".into(), "1.5 KiB".into()));
         assert_eq!(bytes(64 << 20), "64.0 MiB");
     }
