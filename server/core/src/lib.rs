@@ -5,7 +5,9 @@
 
 mod bitmap;
 pub mod buckets;
+pub mod check;
 pub mod compaction;
+pub mod database;
 pub mod datadir;
 pub mod disk;
 pub mod hashkv;
@@ -17,6 +19,7 @@ pub mod raftpb;
 pub mod rebuilt;
 pub mod record;
 pub mod revision;
+pub mod schema;
 pub mod snap;
 pub mod v2store;
 pub mod versions;
