@@ -1,0 +1,348 @@
+//! What every part of the engine works with: the store, the names, the open seeds, clocks and chance; and the
+//! sealing and opening of the small messages.
+
+use crate::chain::names::Names;
+use crate::chain::state::Digest;
+use crate::clock::Clock;
+use crate::format::{
+    ClusterId, Entropy, Expected, FormatError, Header, NewObject, ObjectContext, ObjectId,
+    ObjectName, OpenedObject, SeedId, VaultId, WriterId, open_message, seal_message,
+};
+use crate::keys::{IndexSeed, Keyring, Seed};
+use crate::proto::{
+    CatalogueEntry, CataloguePage, Commit, Ledger, LedgerRef, ObjectKind, ObjectRef, PageRef,
+    SignedCommit, Wrap,
+};
+use crate::store::{Store, StoreError};
+use bytes::Bytes;
+use prost::Message;
+use sha2::Digest as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+/// Longest message object that is read whole: pages, ledgers, bodies' index sections.
+pub const MESSAGE_LIMIT: u64 = 1 << 30;
+
+/// Store, names, keys, clocks and chance of one cluster in a vault.
+pub struct Access {
+    store: Store,
+    names: Names,
+    vault: VaultId,
+    cluster: ClusterId,
+    writer: WriterId,
+    clock: Arc<dyn Clock>,
+    entropy: Mutex<Box<dyn Entropy>>,
+    keyring: RwLock<Keyring>,
+    sealing: RwLock<Option<IndexSeed>>,
+    seeds: Arc<dyn SeedOpener>,
+}
+
+/// Opens seeds that are not open yet.
+#[async_trait::async_trait]
+pub trait SeedOpener: Send + Sync {
+    /// Opens one of these wraps of the seed `seed`; each is tried with the provider that it names only.
+    async fn open(&self, seed: SeedId, wraps: &[Wrap]) -> Result<Seed, AccessError>;
+}
+
+/// Why something sealed cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The object.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// No configured provider opens the seed.
+    #[error("seed {seed}: {detail}")]
+    Seed {
+        /// Its id.
+        seed: SeedId,
+        /// Which key ids would open it, and why those at hand do not.
+        detail: String,
+    },
+    /// There is no wrap of this seed.
+    #[error("seed {seed}: no wrap of it is in the store; what it seals cannot be opened")]
+    NoWrap {
+        /// Its id.
+        seed: SeedId,
+    },
+}
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Access({}, cluster {})", self.store.address(), self.cluster)
+    }
+}
+
+/// What an `Access` is made of.
+pub struct AccessParts {
+    /// The store.
+    pub store: Store,
+    /// The vault's id, from its root.
+    pub vault: VaultId,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Box<dyn Entropy>,
+    /// Opens seeds.
+    pub seeds: Arc<dyn SeedOpener>,
+}
+
+impl Access {
+    /// With nothing open yet.
+    pub fn new(parts: AccessParts) -> Access {
+        let mut entropy = parts.entropy;
+        Access {
+            names: Names::new(parts.cluster),
+            store: parts.store,
+            vault: parts.vault,
+            cluster: parts.cluster,
+            writer: WriterId::random(&mut *entropy),
+            clock: parts.clock,
+            entropy: Mutex::new(entropy),
+            keyring: RwLock::new(Keyring::new()),
+            sealing: RwLock::new(None),
+            seeds: parts.seeds,
+        }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The cluster's names.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The vault's id.
+    pub fn vault(&self) -> VaultId {
+        self.vault
+    }
+
+    /// The cluster's id.
+    pub fn cluster(&self) -> ClusterId {
+        self.cluster
+    }
+
+    /// This process as a writer.
+    pub fn writer(&self) -> WriterId {
+        self.writer
+    }
+
+    /// The clocks.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// Chance, locked.
+    pub fn entropy(&self) -> MutexGuard<'_, Box<dyn Entropy>> {
+        self.entropy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A fresh object id.
+    pub fn random_object_id(&self) -> ObjectId {
+        ObjectId::random(&mut **self.entropy())
+    }
+
+    /// The seeds open now.
+    pub fn keyring(&self) -> Keyring {
+        self.keyring.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Adds an open seed; the newest index seed seals from here on.
+    pub fn add_seed(&self, seed: Seed) {
+        if let Some(index) = IndexSeed::from_seed(seed.clone()) {
+            *self.sealing.write().unwrap_or_else(PoisonError::into_inner) = Some(index);
+        }
+        self.keyring.write().unwrap_or_else(PoisonError::into_inner).insert(seed);
+    }
+
+    /// The index seed that seals new objects.
+    pub fn sealing_seed(&self) -> Option<IndexSeed> {
+        self.sealing.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Opens the seed `id` unless it is open.
+    pub async fn ensure_seed(&self, id: SeedId) -> Result<(), AccessError> {
+        {
+            let keyring = self.keyring.read().unwrap_or_else(PoisonError::into_inner);
+            if keyring.index(&id).is_some() || keyring.data(&id).is_some() {
+                return Ok(());
+            }
+        }
+        let wraps = self.list_wraps(id).await?;
+        let seed = self.seeds.open(id, &wraps).await?;
+        let first = self.sealing_seed().is_none();
+        if first {
+            self.add_seed(seed);
+        } else {
+            self.keyring.write().unwrap_or_else(PoisonError::into_inner).insert(seed);
+        }
+        Ok(())
+    }
+
+    /// Opens both seeds that an object names.
+    pub async fn ensure_seeds(&self, object: &ObjectRef) -> Result<(), AccessError> {
+        for bytes in [&object.index_seed_id, &object.data_seed_id] {
+            if let Ok(id) = SeedId::from_bytes(bytes) {
+                self.ensure_seed(id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What an object of this kind must be.
+    pub fn expected<'a>(&self, kind: ObjectKind, reference: Option<&'a ObjectRef>) -> Expected<'a> {
+        Expected { kind, vault: self.vault, cluster: self.cluster, reference }
+    }
+
+    /// Opens a commit whose bytes came from `name`.
+    pub(crate) async fn open_commit(
+        &self,
+        name: &str,
+        bytes: &[u8],
+    ) -> Result<Commit, AccessError> {
+        let kind = ObjectKind::Commit;
+        let header = Header::parse(bytes, ObjectName { kind, id: None })?;
+        self.ensure_seed(header.index_seed).await?;
+        let expected = self.expected(kind, None);
+        let (signed, opened) = open_message::<SignedCommit>(bytes, &expected, &self.keyring())?;
+        let commit = Commit::decode(&signed.commit[..])
+            .map_err(|error| damaged(&opened, format!("{name}: {error}")))?;
+        let ours = commit.cluster_id == self.cluster.as_bytes()[..]
+            && commit.attempt_id == opened.header.object.as_bytes()[..];
+        if !ours {
+            return Err(damaged(&opened, format!("{name}: its ids are not its envelope's")).into());
+        }
+        Ok(commit)
+    }
+
+    /// Seals a commit.
+    pub(crate) fn seal_commit(
+        &self,
+        id: ObjectId,
+        commit: &Commit,
+    ) -> Result<Bytes, crate::chain::ChainError> {
+        let seed = self.sealing_seed().ok_or(crate::chain::ChainError::ReadOnly)?;
+        let signed = SignedCommit { commit: commit.encode_to_vec().into(), signatures: vec![] };
+        let new = NewObject::with_id(id, &mut **self.entropy());
+        let sealed = seal_message(ObjectKind::Commit, &self.context(&seed), &new, &signed);
+        let (_, bytes) = sealed.map_err(AccessError::from)?;
+        Ok(bytes.into())
+    }
+
+    /// Whose objects, under this index seed, without data frames.
+    pub fn context<'a>(&self, index: &'a IndexSeed) -> ObjectContext<'a> {
+        ObjectContext { vault: self.vault, cluster: self.cluster, data: None, index }
+    }
+
+    /// Seals a message into an object of its own and stores it.
+    pub async fn put_message<M: Message>(
+        &self,
+        kind: ObjectKind,
+        message: &M,
+    ) -> Result<ObjectRef, crate::chain::ChainError> {
+        let seed = self.sealing_seed().ok_or(crate::chain::ChainError::ReadOnly)?;
+        let new = NewObject::random(&mut **self.entropy());
+        let sealed = seal_message(kind, &self.context(&seed), &new, message);
+        let (finished, bytes) = sealed.map_err(AccessError::from)?;
+        self.store.put(&self.names.object(kind, new.id()), bytes.into()).await?;
+        Ok(finished.reference)
+    }
+
+    /// Reads and opens the message object that `reference` names.
+    pub async fn read_message<M: Message + Default>(
+        &self,
+        reference: &ObjectRef,
+    ) -> Result<(M, OpenedObject), AccessError> {
+        let kind = reference.kind();
+        let id = ObjectId::from_bytes(&reference.object_id).map_err(|error| {
+            let object = ObjectName { kind, id: None };
+            FormatError::Refused { object, reason: error.to_string().into() }
+        })?;
+        self.ensure_seeds(reference).await?;
+        let limit = reference.size_bytes.min(MESSAGE_LIMIT);
+        let bytes = self.store.get(&self.names.object(kind, id), limit).await?;
+        let expected = self.expected(kind, Some(reference));
+        Ok(open_message(&bytes, &expected, &self.keyring())?)
+    }
+
+    /// The entries of a catalogue page.
+    pub(crate) async fn read_page(
+        &self,
+        page: &PageRef,
+    ) -> Result<Vec<CatalogueEntry>, AccessError> {
+        let reference = page.object.clone().unwrap_or_default();
+        let (page, _) = self.read_message::<CataloguePage>(&reference).await?;
+        Ok(page.entries)
+    }
+
+    /// A ledger.
+    pub(crate) async fn read_ledger(&self, ledger: &LedgerRef) -> Result<Ledger, AccessError> {
+        let reference = ledger.object.clone().unwrap_or_default();
+        Ok(self.read_message::<Ledger>(&reference).await?.0)
+    }
+
+    /// All wraps of one seed, found by listing: for the first look at a chain.
+    async fn list_wraps(&self, seed: SeedId) -> Result<Vec<Wrap>, AccessError> {
+        let listed = self.store.list_all(&self.names.seed(seed), 10_000).await?;
+        let mut wraps = Vec::new();
+        for item in listed {
+            let bytes = self.store.get(&item.name, WRAP_LIMIT).await?;
+            match Wrap::decode(bytes) {
+                Ok(wrap) => wraps.push(wrap),
+                Err(error) => tracing::warn!(name = item.name, %error, "a wrap does not decode"),
+            }
+        }
+        if wraps.is_empty() { Err(AccessError::NoWrap { seed }) } else { Ok(wraps) }
+    }
+
+    /// The wraps in use of these seeds.
+    pub(crate) async fn read_wraps(
+        &self,
+        seeds: &[crate::proto::Seed],
+    ) -> Result<Vec<Wrap>, AccessError> {
+        let mut wraps = Vec::new();
+        for seed in seeds {
+            for wrap in &seed.wraps {
+                let name = self.wrap_name(seed, wrap);
+                let bytes = self.store.get(&name, WRAP_LIMIT).await?;
+                match Wrap::decode(bytes) {
+                    Ok(found) => wraps.push(found),
+                    Err(error) => tracing::warn!(name, %error, "a wrap does not decode"),
+                }
+            }
+        }
+        Ok(wraps)
+    }
+
+    /// The name of a wrap that a commit lists.
+    pub(crate) fn wrap_name(
+        &self,
+        seed: &crate::proto::Seed,
+        wrap: &crate::proto::WrapRef,
+    ) -> String {
+        let seed = crate::chain::witness::hex(&seed.seed_id);
+        format!("{}/{seed}/{}", self.names.keys(), crate::chain::witness::hex(&wrap.wrap_id))
+    }
+}
+
+/// Longest wrap that is read.
+pub const WRAP_LIMIT: u64 = 1 << 20;
+
+fn damaged(opened: &OpenedObject, reason: String) -> FormatError {
+    FormatError::Damaged {
+        object: opened.name,
+        part: crate::format::Part::Index,
+        reason: reason.into(),
+    }
+}
+
+/// SHA-256 of some bytes.
+pub fn sha256(bytes: &[u8]) -> Digest {
+    sha2::Sha256::digest(bytes).into()
+}

@@ -1,0 +1,202 @@
+//! The chain of commits: names, the pure state fold, head discovery and the commit attempt.
+//!
+//! Holds: the head is found without LIST (probe upward from a commit that still exists; a cold start lists and
+//! then probes); after any answer but success the name of an attempt is read back; a number is never used
+//! twice; a store behind a witness is an error, never built upon.
+
+pub mod catalogue;
+mod commit;
+pub mod draft;
+mod load;
+pub mod names;
+pub mod rules;
+pub mod state;
+pub mod witness;
+
+pub use catalogue::{Catalogue, CatalogueEdit};
+pub use commit::CommitOutcome;
+pub use draft::Draft;
+pub use names::Names;
+pub use rules::Round;
+pub use state::{Digest, State};
+pub use witness::Witness;
+
+use crate::access::Access;
+use crate::proto::{CatalogueEntry, Commit, PageRef};
+use crate::store::StoreError;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Why the chain cannot be read or extended.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A sealed object cannot be opened or is not what it should be.
+    #[error("{name}: {detail}")]
+    Damaged {
+        /// The object's name.
+        name: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A seed cannot be opened.
+    #[error(transparent)]
+    Keys(#[from] crate::access::AccessError),
+    /// A commit breaks a rule of the chain.
+    #[error(transparent)]
+    State(#[from] state::StateError),
+    /// The cluster has no commit.
+    #[error("{folder}: no commit; was the vault initialised, and is this its address?")]
+    Empty {
+        /// The cluster's folder.
+        folder: String,
+    },
+    /// The store answers with an older head than one that was seen before.
+    #[error(
+        "the store's head is commit {found}, but commit {witnessed} was seen before: the store was rolled \
+         back or lost writes; nothing is written; compare with another copy, or remove the state file to \
+         accept what the store has"
+    )]
+    RolledBack {
+        /// The head in the store.
+        found: u64,
+        /// The head that was seen.
+        witnessed: u64,
+    },
+    /// The store holds another commit than the one that was seen at that number.
+    #[error(
+        "commit {number} in the store is not the one that was seen before: the chain was replaced; nothing \
+         is written; compare with another copy"
+    )]
+    Replaced {
+        /// The witnessed number.
+        number: u64,
+    },
+    /// The round is older than 6 hours and may not commit any more.
+    #[error("the round is older than 6 hours and was given up; the next one starts afresh")]
+    RoundTooOld,
+    /// Whether the commit stands is not known; the next look at the chain tells.
+    #[error("commit {number}: whether it stands is not known ({source}); the next round will see")]
+    Unknown {
+        /// Its number.
+        number: u64,
+        /// What the store said last.
+        source: StoreError,
+    },
+    /// Only a reader's seeds are at hand.
+    #[error("commit: no index seed to seal it with")]
+    ReadOnly,
+    /// The store lets two creates of one name both win.
+    #[error(
+        "{address}: the store ignores put-if-absent, so two writers could both win; run `holdfast store \
+         doctor`, and use another store as the authority"
+    )]
+    UnsafeStore {
+        /// The store's address.
+        address: String,
+    },
+}
+
+/// A chain that was read up to its head.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    access: Arc<Access>,
+    state: State,
+    catalogue: Catalogue,
+    read_boot_ms: i64,
+    recent: BTreeMap<u64, Digest>,
+}
+
+impl Chain {
+    /// The state at the head.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The head.
+    pub fn head(&self) -> &Commit {
+        self.state.head()
+    }
+
+    /// All snapshots that exist.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// What a state file should remember.
+    pub fn witness(&self) -> Witness {
+        let head = self.head();
+        let revision = head.high_water.as_ref().map_or(0, |mark| mark.revision);
+        let cluster = self.access.cluster().to_string();
+        Witness::new(cluster, head.era, head.number, self.state.sha256(), revision)
+    }
+
+    /// The store, names and keys that it works with.
+    pub fn access(&self) -> &Arc<Access> {
+        &self.access
+    }
+
+    /// Compares with a memory from outside of the store.
+    ///
+    /// # Errors
+    /// `RolledBack` and `Replaced`.
+    pub async fn check_witness(&self, witness: &Witness) -> Result<(), ChainError> {
+        let head = self.head();
+        let mut testimony = witness.judge(head.era, head.number, self.state.sha256(), head.floor);
+        if let witness::Testimony::Read(number) = testimony {
+            testimony = match self.recent.get(&number) {
+                Some(digest) => witness.compare(digest),
+                None => {
+                    let name = self.access.names().commit(head.era, number);
+                    let bytes = self.access.store().get(&name, load::COMMIT_LIMIT).await?;
+                    witness.compare(&crate::access::sha256(&bytes))
+                }
+            };
+        }
+        match testimony {
+            witness::Testimony::Behind => {
+                Err(ChainError::RolledBack { found: head.number, witnessed: witness.number })
+            }
+            witness::Testimony::Contradicts => Err(ChainError::Replaced { number: witness.number }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The entries of the pages named by a head; pages that `self` already holds are not read again.
+    async fn pages(
+        access: &Access,
+        known: &Catalogue,
+        references: &[PageRef],
+    ) -> Result<Vec<Vec<CatalogueEntry>>, ChainError> {
+        let mut pages = Vec::with_capacity(references.len());
+        for reference in references {
+            let stored = known.pages().iter().find_map(|page| match page {
+                catalogue::Page::Stored { reference: known, entries } if known == reference => {
+                    Some(entries.clone())
+                }
+                _ => None,
+            });
+            pages.push(match stored {
+                Some(entries) => entries,
+                None => access.read_page(reference).await?,
+            });
+        }
+        Ok(pages)
+    }
+}
+
+/// Bytes of a commit as stored, with its content.
+#[derive(Debug, Clone)]
+struct StoredCommit {
+    bytes: Bytes,
+    commit: Commit,
+}
+
+impl StoredCommit {
+    fn sha256(&self) -> Digest {
+        crate::access::sha256(&self.bytes)
+    }
+}

@@ -1,0 +1,159 @@
+//! Finding the head: cold (LIST, then probe) and warm (probe upward from a commit that still exists).
+
+use super::{Catalogue, Chain, ChainError, Digest, State, StoredCommit};
+use crate::access::{Access, sha256};
+use crate::proto::Commit;
+use crate::store::StoreError;
+use futures::{StreamExt, TryStreamExt};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Longest commit object that is read.
+pub(super) const COMMIT_LIMIT: u64 = 16 << 20;
+/// Most commits that a cold start expects in a listing.
+const LIST_LIMIT: usize = 4_000_000;
+/// Commits read at once while folding.
+const WINDOW: usize = 16;
+/// How many digests of recent commits are remembered.
+const RECENT: usize = 1024;
+
+impl Chain {
+    /// Reads the chain from nothing: a listing gives the newest name, then it probes on, since a listing may
+    /// be stale.
+    pub async fn load(access: Arc<Access>) -> Result<Chain, ChainError> {
+        let read_boot_ms = access.clock().boot_ms();
+        let (era, number) = newest_listed(&access).await?;
+        let mut head = read(&access, era, number).await?;
+        while let Some(next) = read_if_there(&access, era, head.commit.number + 1).await? {
+            head = next;
+        }
+        let (state, recent) = fold_up_to(&access, &head).await?;
+        let catalogue = load_catalogue(&access, &Catalogue::default(), state.head()).await?;
+        check_kept(&state, &catalogue)?;
+        Ok(Chain { access, state, catalogue, read_boot_ms, recent })
+    }
+
+    /// Follows the chain to its head now. On an error the chain is as before.
+    pub async fn refresh(&mut self) -> Result<(), ChainError> {
+        let read_boot_ms = self.access.clock().boot_ms();
+        let era = self.head().era;
+        let mut state = self.state.clone();
+        let mut recent = self.recent.clone();
+        while let Some(next) = read_if_there(&self.access, era, state.number() + 1).await? {
+            let digest = next.sha256();
+            state.apply(next.commit, digest)?;
+            remember(&mut recent, state.number(), digest);
+        }
+        // No gap can lie ahead only if the commit below the gap still exists: numbers are deleted from the
+        // bottom, one after the other.
+        let known = self.access.names().commit(era, state.number());
+        match self.access.store().head(&known).await {
+            Ok(_) => {}
+            Err(StoreError::NotFound { .. }) => return self.reload().await,
+            Err(error) => return Err(error.into()),
+        }
+        let catalogue = load_catalogue(&self.access, &self.catalogue, state.head()).await?;
+        check_kept(&state, &catalogue)?;
+        *self = Chain { access: self.access.clone(), state, catalogue, read_boot_ms, recent };
+        Ok(())
+    }
+
+    /// Reads everything anew; a head below the known one is an error.
+    pub(super) async fn reload(&mut self) -> Result<(), ChainError> {
+        let known = self.witness();
+        let fresh = Chain::load(self.access.clone()).await?;
+        fresh.check_witness(&known).await?;
+        *self = fresh;
+        Ok(())
+    }
+}
+
+pub(super) fn remember(recent: &mut BTreeMap<u64, Digest>, number: u64, digest: Digest) {
+    recent.insert(number, digest);
+    while recent.len() > RECENT {
+        recent.pop_first();
+    }
+}
+
+async fn newest_listed(access: &Access) -> Result<(u64, u64), ChainError> {
+    let names = access.names();
+    let listed = access.store().list_all(&names.commits(), LIST_LIMIT).await?;
+    let newest = listed.iter().filter_map(|item| names.parse_commit(&item.name)).max();
+    newest.ok_or_else(|| ChainError::Empty { folder: names.folder() })
+}
+
+async fn read(access: &Access, era: u64, number: u64) -> Result<StoredCommit, ChainError> {
+    let name = access.names().commit(era, number);
+    let bytes = access.store().get(&name, COMMIT_LIMIT).await?;
+    let commit = access.open_commit(&name, &bytes).await?;
+    if (commit.era, commit.number) != (era, number) {
+        let detail = format!("holds commit {}/{}", commit.era, commit.number);
+        return Err(ChainError::Damaged { name, detail });
+    }
+    Ok(StoredCommit { bytes, commit })
+}
+
+async fn read_if_there(
+    access: &Access,
+    era: u64,
+    number: u64,
+) -> Result<Option<StoredCommit>, ChainError> {
+    match read(access, era, number).await {
+        Ok(stored) => Ok(Some(stored)),
+        Err(ChainError::Store(StoreError::NotFound { .. })) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The state at `head`: from its ledger if it names one, else from the first commit.
+async fn fold_up_to(
+    access: &Access,
+    head: &StoredCommit,
+) -> Result<(State, BTreeMap<u64, Digest>), ChainError> {
+    let (era, last) = (head.commit.era, head.commit.number);
+    let (mut state, start) = match &head.commit.ledger {
+        Some(reference) => {
+            let ledger = access.read_ledger(reference).await?;
+            let base = read(access, era, reference.number).await?;
+            let digest = base.sha256();
+            (State::from_ledger(&ledger, base.commit, digest)?, reference.number)
+        }
+        None => {
+            let first = read(access, era, 1).await?;
+            let digest = first.sha256();
+            (State::genesis(first.commit, digest)?, 1)
+        }
+    };
+    let mut recent = BTreeMap::from([(start, *state.sha256())]);
+    let mut commits = futures::stream::iter(start + 1..last)
+        .map(|number| read(access, era, number))
+        .buffered(WINDOW);
+    while let Some(stored) = commits.try_next().await? {
+        let digest = stored.sha256();
+        state.apply(stored.commit, digest)?;
+        remember(&mut recent, state.number(), digest);
+    }
+    if last > start {
+        let digest = sha256(&head.bytes);
+        state.apply(head.commit.clone(), digest)?;
+        remember(&mut recent, last, digest);
+    }
+    Ok((state, recent))
+}
+
+async fn load_catalogue(
+    access: &Access,
+    known: &Catalogue,
+    head: &Commit,
+) -> Result<Catalogue, ChainError> {
+    let pages = Chain::pages(access, known, &head.pages).await?;
+    Catalogue::new(&head.pages, pages, head.catalogue.clone()).map_err(|detail| {
+        ChainError::Damaged { name: access.names().commit(head.era, head.number), detail }
+    })
+}
+
+fn check_kept(state: &State, catalogue: &Catalogue) -> Result<(), ChainError> {
+    state
+        .check_kept(&catalogue.numbers())
+        .map_err(|reason| super::state::StateError { number: state.number(), reason }.into())
+}

@@ -1,0 +1,158 @@
+//! The rules of a commit attempt, pure.
+//!
+//! Holds: a round that is older than 6 hours makes no attempt; a create that took more than 10 minutes since
+//! the head was read is confirmed by a listing after its own number; a known head is trusted for probing only
+//! while its object still exists; time never goes back within the chain; a floor keeps the newest 256 commits
+//! and all younger than 7 days, and never passes the newest ledger.
+
+use crate::proto::Commit;
+
+/// Longest life of a round, milliseconds of the clock that counts suspend.
+pub const ROUND_LIMIT_MS: i64 = 6 * 3_600_000;
+/// A create that took longer than this since the head was read is confirmed by LIST.
+pub const CONFIRM_AFTER_MS: i64 = 10 * 60_000;
+/// Objects of a commit that were uploaded longer ago than this are looked at before it.
+pub const RECHECK_AFTER_MS: i64 = 3_600_000;
+/// Orphans are at least this old by the store's clock.
+pub const ORPHAN_AGE_MS: i64 = 7 * 86_400_000;
+/// The newest commits that are never deleted.
+pub const KEPT_COMMITS: u64 = 256;
+/// Commits younger than this are never deleted.
+pub const KEPT_COMMITS_MS: i64 = 7 * 86_400_000;
+/// A ledger is written with each commit whose number is a multiple of this.
+pub const LEDGER_EVERY: u64 = 256;
+/// Clocks further apart than this are worth a warning.
+pub const CLOCK_WARN_MS: i64 = 60_000;
+/// Clocks further apart than this stop forgetting and sweeping.
+pub const CLOCK_STOP_MS: i64 = 10 * 60_000;
+
+/// A round of work: from the moment its base was read. Its age limits what it may still do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Round {
+    /// `Clock::boot_ms` at its start.
+    pub started_boot_ms: i64,
+}
+
+impl Round {
+    /// Begins now.
+    pub fn begin(boot_ms: i64) -> Round {
+        Round { started_boot_ms: boot_ms }
+    }
+
+    /// Whether it may make another attempt.
+    pub fn may_attempt(&self, boot_ms: i64) -> bool {
+        let age = boot_ms - self.started_boot_ms;
+        (0..=ROUND_LIMIT_MS).contains(&age)
+    }
+}
+
+/// What lies at the name of our attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Our bytes.
+    Ours,
+    /// Other bytes.
+    Anothers,
+    /// Nothing.
+    Nothing,
+}
+
+/// What to do after a create and, when it did not simply succeed, a look at the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The commit stands.
+    Won,
+    /// Confirm by a listing after our own number: anything newer means that we lost.
+    Confirm,
+    /// Another's commit stands there.
+    Lost,
+    /// Nothing is there: try again.
+    Retry,
+    /// The round is too old to try again.
+    TooOld,
+}
+
+/// Judges an attempt. `created`: the create answered with success; `found`: what a GET of the name gave
+/// otherwise; times are of the clock that counts suspend.
+pub fn judge(
+    created: bool,
+    found: Option<Found>,
+    head_read_boot_ms: i64,
+    round: Round,
+    boot_ms: i64,
+) -> Next {
+    let ours = created || found == Some(Found::Ours);
+    if ours {
+        let slow = boot_ms - head_read_boot_ms > CONFIRM_AFTER_MS;
+        return if slow { Next::Confirm } else { Next::Won };
+    }
+    match found {
+        Some(Found::Anothers) => Next::Lost,
+        _ if round.may_attempt(boot_ms) => Next::Retry,
+        _ => Next::TooOld,
+    }
+}
+
+/// The time of the commit after `previous`.
+pub fn commit_time_ms(own_ms: i64, previous: Option<&Commit>) -> i64 {
+    previous.map_or(own_ms, |commit| own_ms.max(commit.time_ms + 1))
+}
+
+/// The moment that decides about deleting: the earlier of both clocks. `None`: they are too far apart, or
+/// the chain's last commit is that far in the future of both, and nothing may be deleted.
+pub fn deleting_now_ms(own_ms: i64, store_ms: i64, head: &Commit) -> Option<i64> {
+    let now = own_ms.min(store_ms);
+    let apart = (own_ms - store_ms).abs();
+    (apart <= CLOCK_STOP_MS && head.time_ms - now <= CLOCK_STOP_MS).then_some(now)
+}
+
+/// The floor that the commit after `head` may have. `ledger` is the newest ledger's number (0: none), and
+/// `old_enough` the highest number known to be older than 7 days (0: none).
+pub fn floor(head: &Commit, ledger: u64, old_enough: u64) -> u64 {
+    let newest = head.number.saturating_sub(KEPT_COMMITS);
+    let highest = newest.min(ledger).min(old_enough.saturating_add(1));
+    head.floor.max(highest).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60_000;
+
+    #[test]
+    fn an_attempt_is_judged_by_what_lies_at_its_name() {
+        let round = Round::begin(0);
+        let at = |created, found| judge(created, found, 0, round, MINUTE);
+        assert_eq!(at(true, None), Next::Won);
+        assert_eq!(at(false, Some(Found::Ours)), Next::Won);
+        assert_eq!(at(false, Some(Found::Anothers)), Next::Lost);
+        assert_eq!(at(false, Some(Found::Nothing)), Next::Retry);
+        assert_eq!(judge(true, None, 0, round, 11 * MINUTE), Next::Confirm);
+        assert_eq!(judge(false, Some(Found::Ours), 0, round, 11 * MINUTE), Next::Confirm);
+        let late = 361 * MINUTE;
+        assert_eq!(judge(false, Some(Found::Nothing), late, round, late), Next::TooOld);
+        assert!(!Round::begin(MINUTE).may_attempt(0), "a clock that went back is no clock");
+    }
+
+    #[test]
+    fn time_goes_on_and_disagreeing_clocks_delete_nothing() {
+        let head = Commit { time_ms: 1_000_000, ..Default::default() };
+        assert_eq!(commit_time_ms(5, Some(&head)), 1_000_001);
+        assert_eq!(commit_time_ms(2_000_000, Some(&head)), 2_000_000);
+        assert_eq!(deleting_now_ms(1_000_100, 1_000_050, &head), Some(1_000_050));
+        assert_eq!(deleting_now_ms(1_000_000, 1_000_000 + 11 * MINUTE, &head), None);
+        let ahead = Commit { time_ms: 20 * MINUTE, ..Default::default() };
+        assert_eq!(deleting_now_ms(0, 0, &ahead), None);
+    }
+
+    #[test]
+    fn the_floor_keeps_what_probing_needs() {
+        let head = Commit { number: 1000, floor: 10, ..Default::default() };
+        assert_eq!(floor(&head, 767, 900), 744);
+        assert_eq!(floor(&head, 511, 900), 511);
+        assert_eq!(floor(&head, 767, 99), 100);
+        assert_eq!(floor(&head, 0, 900), 10);
+        assert_eq!(floor(&Commit::default(), 0, 0), 1);
+    }
+}

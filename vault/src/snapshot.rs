@@ -1,0 +1,4 @@
+//! Taking snapshots and giving them back.
+
+pub mod kinship;
+pub mod walk;
