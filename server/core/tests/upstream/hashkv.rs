@@ -57,6 +57,6 @@ fn equals_the_rpc_before_and_after_compactions() {
         compared += compare(&etcd, root.path(), "all-deleted");
         etcd.compact(etcd.revision());
         compared += compare(&etcd, root.path(), "nothing-left");
-        assert!(compared > 40, "{version}: only {compared} hashes were comparable");
+        assert!(compared >= 30, "{version}: only {compared} hashes were comparable");
     }
 }
