@@ -141,7 +141,11 @@ impl<D: Disk> Disk for FaultDisk<D> {
     }
 }
 
-/// A disk that remembers which writes were synced, and can say what a crash would leave.
+/// Bytes that a real disk writes whole or not at all.
+const SECTOR_BYTES: usize = 512;
+
+/// A disk that remembers which writes were synced, and can say what a crash would leave. A write
+/// counts as one change per sector.
 #[derive(Debug, Clone, Default)]
 pub struct CrashDisk {
     now: MemoryDisk,
@@ -204,7 +208,14 @@ impl Disk for CrashDisk {
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        self.pending.push(Pending::Write { offset, bytes: bytes.to_vec() });
+        let (mut at, mut rest) = (offset, bytes);
+        while !rest.is_empty() {
+            let within = usize::try_from(at % SECTOR_BYTES as u64).unwrap_or(0);
+            let (sector, after) = rest.split_at(rest.len().min(SECTOR_BYTES - within));
+            self.pending.push(Pending::Write { offset: at, bytes: sector.to_vec() });
+            at += sector.len() as u64;
+            rest = after;
+        }
         self.now.write_at(offset, bytes)
     }
 
