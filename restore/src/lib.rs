@@ -9,6 +9,7 @@ pub mod built;
 pub mod check;
 pub mod export;
 mod leases;
+pub mod plan;
 pub mod rebuild;
 mod sample;
 pub mod select;
