@@ -1,11 +1,10 @@
 //! Rebuilds a cluster from a vault, grows it, looks into it, and proves it can.
 //!
 //! In the order of a restore: [`select`] chooses a snapshot, [`plan`] decides and explains, [`rebuild`]
-//! streams the records into a data directory, [`swap`] puts it in place and can undo that, `server`
+//! streams the records into a data directory, [`swap`] puts it in place and can undo that, [`server`]
 //! boots it, `grow` takes it to three or five. `drill` does all of it in a sandbox and reports;
-//! [`export`] writes a plain snapshot file; [`check`] looks at a rebuild's structure ([`built`]).
+//! [`export`] writes a plain snapshot file; [`check`] looks at a rebuild's structure.
 
-pub mod built;
 pub mod check;
 pub mod export;
 mod leases;
@@ -13,6 +12,7 @@ pub mod plan;
 pub mod rebuild;
 mod sample;
 pub mod select;
+pub mod server;
 pub mod swap;
 mod text;
 
