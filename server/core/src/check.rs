@@ -211,3 +211,92 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     }
     fs::read(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buckets::{KEY, SmallBuckets};
+    use crate::datadir::write_member;
+    use crate::disk::FileSystem;
+    use crate::membership::Founding;
+    use crate::rebuilt::{RebuildPlan, rebuild};
+    use crate::versions::V3_6;
+    use holdfast_bolt::{BuildOptions, Builder, FileDisk};
+
+    /// A new member's directory with an empty store.
+    fn member(dir: &Path) {
+        let founding = Founding::single("n", &["http://127.0.0.1:1".to_owned()], "t").unwrap();
+        write_member(&FileSystem, dir, &founding).unwrap();
+        let plan =
+            RebuildPlan { founding: &founding, target: V3_6, bump: None, made_up_leases: &[] };
+        let rebuilt = rebuild(&SmallBuckets::empty(), &plan).unwrap();
+        let disk = FileDisk::create_new(&db_path(dir)).unwrap();
+        let mut builder = Builder::new(disk, BuildOptions::default()).unwrap();
+        builder.begin_bucket(KEY).unwrap();
+        builder.end_bucket().unwrap();
+        for (name, entries) in rebuilt.small.iter() {
+            builder.begin_bucket(name).unwrap();
+            entries.iter().for_each(|(key, value)| builder.push(key, value).unwrap());
+            builder.end_bucket().unwrap();
+        }
+        builder.finish().unwrap();
+    }
+
+    fn only(dir: &Path, suffix: &str) -> PathBuf {
+        let names = list(dir, suffix).unwrap();
+        assert_eq!(names.len(), 1);
+        dir.join(&names[0])
+    }
+
+    #[test]
+    fn sound_when_written_and_not_when_a_part_is_missing() {
+        let root = tempfile::tempdir().unwrap();
+        member(root.path());
+        assert_eq!(check_member(root.path()), Findings::default());
+        let parts = [only(&wal_dir(root.path()), ".wal"), only(&snap_dir(root.path()), ".snap")];
+        for part in parts.into_iter().chain([db_path(root.path())]) {
+            let aside = root.path().join("aside");
+            fs::rename(&part, &aside).unwrap();
+            assert!(!check_member(root.path()).is_sound(), "without {}", part.display());
+            fs::rename(&aside, &part).unwrap();
+        }
+        assert!(!check_member(&root.path().join("nowhere")).is_sound());
+    }
+
+    #[test]
+    fn no_flipped_byte_panics_and_those_that_matter_are_found() {
+        let root = tempfile::tempdir().unwrap();
+        member(root.path());
+        // The log's 64 MB of zeros would only slow this down.
+        let wal = only(&wal_dir(root.path()), ".wal");
+        let mut log = fs::read(&wal).unwrap();
+        log.truncate(4_096);
+        fs::write(&wal, &log).unwrap();
+        for (path, step) in [(wal, 1), (only(&snap_dir(root.path()), ".snap"), 97)] {
+            let good = fs::read(&path).unwrap();
+            let used = good.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+            let mut found = 0;
+            for at in (0..used).step_by(step) {
+                let mut bad = good.clone();
+                bad[at] ^= 0x55;
+                fs::write(&path, &bad).unwrap();
+                found += usize::from(check_member(root.path()) != Findings::default());
+            }
+            assert!(
+                found * 10 > used / step * 9,
+                "{found} of {} in {}",
+                used / step,
+                path.display()
+            );
+            fs::write(&path, &good).unwrap();
+        }
+        let db = db_path(root.path());
+        let good = fs::read(&db).unwrap();
+        for at in (0..good.len()).step_by(13) {
+            let mut bad = good.clone();
+            bad[at] ^= 0x55;
+            fs::write(&db, &bad).unwrap();
+            let _ = check_member(root.path());
+        }
+    }
+}

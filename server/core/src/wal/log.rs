@@ -12,7 +12,7 @@ pub struct LogSummary {
     pub hard_state: HardState,
     /// All notes of saved snapshots, in order. Those above the commit index do not count at boot.
     pub snapshots: Vec<SnapshotRecord>,
-    /// Index of the first entry at hand; 0 without entries.
+    /// Index of the first entry of the unbroken run at the log's end; 0 without entries.
     pub first_index: u64,
     /// Index of the last entry at hand; 0 without entries.
     pub last_index: u64,
@@ -148,11 +148,12 @@ impl State {
             }
             Record::Entry(entry) => {
                 let previous = summary.last_index;
-                if summary.first_index == 0 {
+                let gap = entry.index > previous.saturating_add(1);
+                // A snapshot that came from the leader covers what never reached this log.
+                let covered = || summary.snapshots.iter().any(|note| note.index >= entry.index - 1);
+                if summary.first_index == 0 || gap && covered() {
                     summary.first_index = entry.index;
-                } else if entry.index > previous.saturating_add(1)
-                    || entry.index < summary.first_index
-                {
+                } else if gap || entry.index < summary.first_index {
                     let (name, found) = (name.to_owned(), entry.index);
                     return Err(WalError::Entries { name, previous, found });
                 } else if entry.index <= previous {

@@ -183,6 +183,19 @@ mod tests {
     }
 
     #[test]
+    fn only_a_snapshot_covers_a_gap() {
+        let mut log_with = first();
+        log_with.entry(&entry(9, b"after a gap"));
+        let error = log(&[log_with.bytes().to_vec()]).unwrap_err();
+        assert!(matches!(error, WalError::Entries { previous: 3, found: 9, .. }));
+        let mut covered = first();
+        covered.snapshot(&SnapshotRecord { index: 8, term: 2, conf_state: None });
+        covered.entry(&entry(9, b"after a snapshot"));
+        let summary = log(&[covered.bytes().to_vec()]).unwrap();
+        assert_eq!((summary.first_index, summary.last_index), (9, 9));
+    }
+
+    #[test]
     fn names_come_back() {
         assert_eq!(segment_name(0, 0), "0000000000000000-0000000000000000.wal");
         assert_eq!(parse_segment_name(&segment_name(3, 0xabc)), Some((3, 0xabc)));

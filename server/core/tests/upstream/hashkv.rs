@@ -1,10 +1,15 @@
 //! HashKV computed from a snapshot equals what etcd answers, at every revision and compaction.
 
-use crate::peers::{Etcd, Ports, VERSIONS, fill, open};
+use crate::peers::{Etcd, Ports, VERSIONS, base64, fill, open};
+use holdfast_core::compaction::{LivenessBuilder, TombstoneRule};
+use holdfast_core::database::DatabaseFacts;
 use holdfast_core::database::DatabaseRecords;
+use holdfast_core::hashkv::RecordSource;
 use holdfast_core::hashkv::{HashScope, hashkv};
 use holdfast_core::schema::check_schema;
+use serde_json::json;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Compares the hash at some revisions with the one computed from a snapshot taken now.
 fn compare(etcd: &Etcd, dir: &Path, label: &str) -> usize {
@@ -58,5 +63,63 @@ fn equals_the_rpc_before_and_after_compactions() {
         etcd.compact(etcd.revision());
         compared += compare(&etcd, root.path(), "nothing-left");
         assert!(compared >= 30, "{version}: only {compared} hashes were comparable");
+    }
+}
+
+/// The live records of a snapshot, their keys in the bucket; and whether dead ones lie beside them.
+fn live(file: &Path) -> (Vec<Vec<u8>>, bool) {
+    let db = open(file);
+    let facts = DatabaseFacts::read(&db).unwrap();
+    let compacted = facts.meta.marks.effective();
+    let mut builder = LivenessBuilder::new(compacted, TombstoneRule::KeepAtCompaction);
+    let records = DatabaseRecords::new(&db);
+    records.scan(&mut |record| builder.observe(&record)).unwrap();
+    let liveness = builder.finish();
+    let (mut judge, mut out) = (liveness.judge(), Vec::new());
+    let mut visit = |record: holdfast_core::record::Record<'_>| {
+        if judge.next(&record)?.is_live() {
+            out.push(record.raw_key.to_vec());
+        }
+        Ok(())
+    };
+    records.scan(&mut visit).unwrap();
+    judge.finish().unwrap();
+    (out, facts.meta.marks.is_running() && liveness.live_records() < liveness.records())
+}
+
+#[test]
+fn a_compaction_caught_half_way_has_the_same_live_set_and_hash() {
+    for version in VERSIONS {
+        let root = tempfile::tempdir().unwrap();
+        let prefix = if version == "3.5" { "experimental-" } else { "" };
+        let (limit, sleep) = (
+            format!("--{prefix}compaction-batch-limit=4"),
+            format!("--{prefix}compaction-sleep-interval=60ms"),
+        );
+        let dir = root.path().join("source");
+        let etcd = Etcd::start(version, &dir, Ports::free(), &[&limit, &sleep]);
+        let marks = fill(&etcd, 5);
+        let body = json!({"revision": marks[2].to_string(), "physical": false});
+        etcd.call("/v3/kv/compaction", &body);
+        let file = root.path().join("half.db");
+        etcd.snapshot(&file);
+        let (half, caught) = live(&file);
+        assert!(caught, "{version}: the compaction was not caught half way");
+        compare(&etcd, root.path(), "half");
+        let end = Instant::now() + Duration::from_secs(20);
+        let whole = loop {
+            let file = root.path().join("whole.db");
+            etcd.snapshot(&file);
+            if DatabaseFacts::read(&open(&file)).unwrap().meta.marks.finished == Some(marks[2]) {
+                break file;
+            }
+            assert!(Instant::now() < end, "{version}: the compaction does not end");
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        let (after, dead_left) = live(&whole);
+        assert_eq!(half, after, "{version}");
+        assert!(!dead_left, "{version}");
+        let answer = etcd.call("/v3/kv/range", &json!({"key": base64("after")}));
+        assert_eq!(answer["count"], "1", "{version}");
     }
 }

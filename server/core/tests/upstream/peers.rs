@@ -195,6 +195,20 @@ impl Etcd {
         (revision, hashkv["compact_revision"].as_i64().unwrap_or(0), hash)
     }
 
+    /// Waits until the store names its storage version, which 3.6 and 3.7 do some seconds after boot.
+    pub(crate) fn wait_for_storage_version(&self) {
+        let end = Instant::now() + DEADLINE;
+        let named = || {
+            let out = self.ctl(&["endpoint", "status", "-w", "json"]);
+            let answer: Value = serde_json::from_str(&out).unwrap();
+            answer[0]["Status"]["storageVersion"].as_str() == Some(&format!("{}.0", self.version))
+        };
+        while self.version != "3.5" && !named() {
+            assert!(Instant::now() < end, "etcd {} names no storage version", self.version);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
     pub(crate) fn snapshot(&self, to: &Path) {
         self.ctl(&["snapshot", "save", to.to_str().unwrap()]);
     }
