@@ -6,6 +6,12 @@ pub mod proto {
     include!(concat!(env!("OUT_DIR"), "/holdfast.vault.v1.rs"));
 }
 
+pub mod access;
+pub mod chain;
+pub mod clock;
+pub mod format;
+pub mod keys;
+pub mod snapshot;
 pub mod store;
 
 pub use store::{Store, StoreError, StoreOptions};
