@@ -4,6 +4,10 @@
 //! randomness come in as arguments ([`Entropy`]). No input, however damaged, panics or makes a reader
 //! allocate more than a small multiple of the object's own size.
 
+mod bitmap;
+mod body;
+mod bucket;
+mod commit;
 mod entropy;
 mod envelope;
 mod error;
@@ -13,9 +17,20 @@ mod ids;
 mod names;
 mod open;
 mod padding;
+mod record;
 mod seal;
+mod segment;
 mod varint;
 
+pub use bitmap::{BitmapError, all_alive, encode_live, parse_live};
+pub use body::{
+    OpenedBody, SealedBody, check_body, check_reference, live_of, open_body, open_spill, seal_body,
+};
+pub use bucket::{Bucket, BucketEntry, SPILL_BYTES, SpillWriter, bucket_entry_bytes, read_bucket};
+pub use commit::{
+    CATALOGUE_LIMIT, MAX_COMMIT_BYTES, OpenedCommit, check_commit, check_entries, open_commit,
+    seal_commit,
+};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use envelope::{Compression, FinishedObject, NewObject, ObjectContext, ObjectWriter, seal_message};
 pub use error::{FormatError, ObjectName, Part};
@@ -31,4 +46,6 @@ pub use names::{
 };
 pub use open::{Expected, IndexSlice, OpenedObject, TRAILER_BYTES, Trailer, open_message, open_object};
 pub use padding::padme;
+pub use record::{FrameRecords, LiveHash, Record, RecordError, TagKey};
 pub use seal::DigestKey;
+pub use segment::{IndexRecord, SegmentFrame, SegmentIndex, SegmentSettings, SegmentWriter};
