@@ -16,8 +16,8 @@ use crate::{snap, v2store};
 /// Longest file that is read into memory: a segment is 64 MB and a last entry, a .snap a few KB.
 const MAX_FILE_BYTES: u64 = 512 << 20;
 
-/// Reads a data directory and says all that is wrong with it. Never writes. A live member's directory
-/// must not be given: it changes under the reader.
+/// Reads a data directory and says all that is wrong with it. Never writes. A live member's
+/// directory must not be given: it changes under the reader.
 pub fn check_member(data_dir: &Path) -> Findings {
     let mut out = Findings::default();
     let log = check_wal(&wal_dir(data_dir), &mut out);

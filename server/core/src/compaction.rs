@@ -1,22 +1,25 @@
 //! What a compaction keeps, and so which records of a database are alive.
 //!
-//! A compaction at main revision C keeps, of the records with main ≤ C, for each key the newest one,
-//! unless that is a tombstone. A tombstone with main = C exactly is kept by etcd 3.5.16 / 3.4.34 and
-//! later and dropped by older ones: [`TombstoneRule`]. Records with main > C are not touched.
+//! A compaction at main revision C keeps, of the records with main ≤ C, for each key the newest
+//! one, unless that is a tombstone. A tombstone with main = C exactly is kept by etcd 3.5.16 /
+//! 3.4.34 and later and dropped by older ones: [`TombstoneRule`]. Records with main > C are not
+//! touched.
 //!
-//! The deletion runs in the background, batch after batch, at each member's own pace. So what lies in a
-//! file is an accident; **alive** is the logical rule with C = the higher of the two compaction marks:
-//! main > C, or kept by a compaction at C. [`Liveness`] learns it in one scan and tells it in further
-//! ones over the same records in the same order:
+//! The deletion runs in the background, batch after batch, at each member's own pace. So what lies
+//! in a file is an accident; **alive** is the logical rule with C = the higher of the two
+//! compaction marks: main > C, or kept by a compaction at C. [`Liveness`] learns it in one scan and
+//! tells it in further ones over the same records in the same order:
 //!
 //! - first scan: [`LivenessBuilder::observe`] each record, then [`LivenessBuilder::finish`];
-//! - later scans: [`Liveness::judge`], then [`Judge::next`] for each record, then [`Judge::finish`].
+//! - later scans: [`Liveness::judge`], then [`Judge::next`] for each record, then
+//!   [`Judge::finish`].
 //!
 //! Memory: 23 to 34 bytes per distinct key during the first scan (see `keytable.rs`), then two bits
 //! per record. The answers are exact.
 //!
-//! Upstream cuts a key's history into generations, each ending in a tombstone. "The newest record ≤ C"
-//! is the same rule as long as no transaction puts a key after deleting it, which the API refuses.
+//! Upstream cuts a key's history into generations, each ending in a tombstone. "The newest record ≤
+//! C" is the same rule as long as no transaction puts a key after deleting it, which the API
+//! refuses.
 
 use crate::bitmap::Bitmap;
 use crate::keytable::{KeyTable, Latest, MAX_RECORDS};
@@ -48,7 +51,8 @@ pub enum Verdict {
     Dead(DeadReason),
     /// Part of the logical state.
     Live {
-        /// True if the scan holds a newer record of the same key: the next compaction takes this one.
+        /// True if the scan holds a newer record of the same key: the next compaction takes this
+        /// one.
         superseded: bool,
     },
 }
@@ -353,7 +357,8 @@ mod tests {
             self.records.insert(BucketKey { revision, tombstone }.encode().to_vec(), kv.to_bytes());
         }
 
-        /// The generation that contains `at` and its newest revision ≤ `at`, as upstream's index walks.
+        /// The generation that contains `at` and its newest revision ≤ `at`, as upstream's index
+        /// walks.
         fn kept(&self, at: i64, old_rule: bool) -> BTreeSet<Revision> {
             let mut kept = BTreeSet::new();
             for generations in self.generations.values() {
@@ -446,7 +451,8 @@ mod tests {
         fn a_compaction_keeps_what_the_index_says(txns in txns(), at in 0i64..34, old: bool) {
             let mut model = Model::default();
             txns.iter().for_each(|(puts, deletes)| model.txn(puts, deletes));
-            let rule = [TombstoneRule::KeepAtCompaction, TombstoneRule::DropAtCompaction][usize::from(old)];
+            let rule =
+                if old { TombstoneRule::DropAtCompaction } else { TombstoneRule::KeepAtCompaction };
             let kept = model.kept(at, old);
             for (revision, verdict) in verdicts(&model, at, rule) {
                 let want = revision.main > at || kept.contains(&revision);
@@ -473,9 +479,11 @@ mod tests {
                 live.map(|(revision, _)| revision).collect()
             };
             let before = live(&model);
-            let scope = HashScope { revision: revision.clamp(at, model.main.max(at)), compact_revision: at };
+            let revision = revision.clamp(at, model.main.max(at));
+            let scope = HashScope { revision, compact_revision: at };
             let hash = model.hashkv(scope);
-            let any_alive = model.kept(scope.revision, false).iter().any(|one| !model.tombstone(*one));
+            let kept = model.kept(revision, false);
+            let any_alive = kept.iter().any(|one| !model.tombstone(*one));
             prop_assert_eq!(hashkv(&model, scope), Ok(hash));
             model.compact(at, old, batch);
             prop_assert_eq!(live(&model), before);

@@ -6,14 +6,15 @@
 //! <data-dir>/member/wal/0000000000000000-0000000000000000.wal       reserved to 64,000,000 bytes
 //! ```
 //!
-//! The log says what a booted cluster's would: metadata, an empty snapshot note, n entries that each add a
-//! founder (term 1, index 1..n), the hard state (term 1, a vote for the first founder, commit n), and the
-//! note of the snapshot at n. The database beside it must say the same: consistent index n, term 1,
-//! the founders in `members` (see [`crate::rebuilt`]). The three versions read different ones of these:
-//! 3.5 the v2 store, 3.6 the buckets, 3.7 the snapshot note. So all must agree.
+//! The log says what a booted cluster's would: metadata, an empty snapshot note, n entries that
+//! each add a founder (term 1, index 1..n), the hard state (term 1, a vote for the first founder,
+//! commit n), and the note of the snapshot at n. The database beside it must say the same:
+//! consistent index n, term 1, the founders in `members` (see [`crate::rebuilt`]). The three
+//! versions read different ones of these: 3.5 the v2 store, 3.6 the buckets, 3.7 the snapshot note.
+//! So all must agree.
 //!
-//! The directory is a member's only when [`write_member`] has returned and the database stands. Build
-//! it aside and rename it.
+//! The directory is a member's only when [`write_member`] has returned and the database stands.
+//! Build it aside and rename it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -54,8 +55,8 @@ pub struct WriteError {
     pub source: io::Error,
 }
 
-/// Makes the directories of a member: `<data-dir>`, `member`, `member/snap`. Its parent must exist. Those that
-/// exist are left as they are. Call it before the database is written.
+/// Makes the directories of a member: `<data-dir>`, `member`, `member/snap`. Its parent must exist.
+/// Those that exist are left as they are. Call it before the database is written.
 ///
 /// # Errors
 /// I/O, with the path.
@@ -179,8 +180,8 @@ mod tests {
 
     #[test]
     fn the_log_is_byte_for_byte_that_of_etcdutl() {
-        // The first 280 bytes of the segment that `etcdutl snapshot restore` of 3.5.35 writes with this
-        // name, URL and token; zeros follow.
+        // The first 280 bytes of the segment that `etcdutl snapshot restore` of 3.5.35 writes with
+        // this name, URL and token; zeros follow.
         let want = concat!(
             "040000000000008408041000000000001f00000000000081080110d1d4d7e9061a1508bcb69eace8",
             "ce8491d60110828b9abf86d7bfab66000d000000000000830805109d92c73e1a0408001000000000",

@@ -10,8 +10,8 @@ use std::path::Path;
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
-/// Where a member's directory is written. What fails leaves an unfinished directory behind, which must
-/// not be booted.
+/// Where a member's directory is written. What fails leaves an unfinished directory behind, which
+/// must not be booted.
 pub trait MemberDisk {
     /// Makes a directory, readable by its owner only. One that exists is left as it is.
     ///

@@ -1,23 +1,24 @@
 //! HashKV: upstream's checksum over the history of a store, computed offline.
 //!
-//! HashKV(R, C) for a revision R and a compaction revision C ≤ R is the CRC-32C over the bytes `key`
-//! (the bucket's name) and then, record by record in order, the raw bucket key and the raw value of
-//! each record that passes:
+//! HashKV(R, C) for a revision R and a compaction revision C ≤ R is the CRC-32C over the bytes
+//! `key` (the bucket's name) and then, record by record in order, the raw bucket key and the raw
+//! value of each record that passes:
 //!
 //! 1. main ≤ R.
 //! 2. If main ≤ C, and Keep(R) is not empty: the record is in Keep(R).
 //! 3. Not a tombstone with main = C.
 //!
-//! Keep(R) holds, per key that is alive at R, its newest record ≤ R. It is taken at **R**, not at C: a
-//! record ≤ C that was superseded by R is left out although a compaction at C keeps it. If nothing is alive
-//! at R rule 2 is off, and all that lies in the file counts; only then does the hash depend on how far
-//! a running compaction has come.
+//! Keep(R) holds, per key that is alive at R, its newest record ≤ R. It is taken at **R**, not at
+//! C: a record ≤ C that was superseded by R is left out although a compaction at C keeps it. If
+//! nothing is alive at R rule 2 is off, and all that lies in the file counts; only then does the
+//! hash depend on how far a running compaction has come.
 //!
-//! A database whose mark is C holds all that is needed for **any** C' with C ≤ C' ≤ R. So ask a member
-//! for HashKV(R), then compute with the compaction revision that its answer names. (etcd remembers
-//! the hashes of its last compactions and answers for such a revision with an *earlier* one. Compare
-//! only hashes of equal revision and equal compaction revision.) Rule 3 makes the hash independent of the
-//! tombstone rule of the member's version. Measured on etcd 3.5.35, 3.6.16 and 3.7.3.
+//! A database whose mark is C holds all that is needed for **any** C' with C ≤ C' ≤ R. So ask a
+//! member for HashKV(R), then compute with the compaction revision that its answer names. (etcd
+//! remembers the hashes of its last compactions and answers for such a revision with an *earlier*
+//! one. Compare only hashes of equal revision and equal compaction revision.) Rule 3 makes the hash
+//! independent of the tombstone rule of the member's version. Measured on etcd 3.5.35, 3.6.16 and
+//! 3.7.3.
 
 use crate::compaction::{Liveness, LivenessBuilder, ScanError, TombstoneRule, Verdict};
 use crate::record::Record;
@@ -63,8 +64,8 @@ impl KvHasher {
     /// [`ScanError::HashRange`] if the revision is below the compaction revision.
     ///
     /// # Panics
-    /// If `liveness` saw records above `scope.revision`: its verdicts then mean another revision. For
-    /// an earlier revision, see [`hashkv`].
+    /// If `liveness` saw records above `scope.revision`: its verdicts then mean another revision.
+    /// For an earlier revision, see [`hashkv`].
     pub fn new(scope: HashScope, liveness: &Liveness) -> Result<Self, ScanError> {
         let HashScope { revision, compact_revision } = scope;
         if revision < compact_revision {

@@ -1,10 +1,11 @@
 //! Member and cluster ids, as every etcd derives them.
 //!
-//! A member id is the first eight bytes, big-endian, of the SHA-1 over its peer URLs, sorted and joined
-//! without a separator, followed by the cluster token. A cluster id is the same over the member ids in
-//! ascending order, eight bytes big-endian each. There is no time and no chance in it: the same
-//! URLs and token give the same ids, which is why a restore takes a fresh random token. (A member that
-//! is *added* to a running cluster gets an id that also hashes the time; the server makes that one.)
+//! A member id is the first eight bytes, big-endian, of the SHA-1 over its peer URLs, sorted and
+//! joined without a separator, followed by the cluster token. A cluster id is the same over the
+//! member ids in ascending order, eight bytes big-endian each. There is no time and no chance in
+//! it: the same URLs and token give the same ids, which is why a restore takes a fresh random
+//! token. (A member that is *added* to a running cluster gets an id that also hashes the time; the
+//! server makes that one.)
 
 use sha1::{Digest, Sha1};
 

@@ -1,10 +1,10 @@
 //! The newest record of each key, for millions of keys in bounded memory.
 //!
-//! Maps a key to the ordinal of its latest record in 20 bytes per slot, whatever the key's length. The
-//! key stands as 128 bits of its SHA-256. Two keys with the same 128 bits would make one look like an
-//! older version of the other; by accident that needs some 10^19 keys, and an attacker who wants such a
-//! pair has 2^64 hashes to compute. The vault's digests rest on the same assumption, so a collision
-//! is treated as impossible and the answers as exact.
+//! Maps a key to the ordinal of its latest record in 20 bytes per slot, whatever the key's length.
+//! The key stands as 128 bits of its SHA-256. Two keys with the same 128 bits would make one look
+//! like an older version of the other; by accident that needs some 10^19 keys, and an attacker who
+//! wants such a pair has 2^64 hashes to compute. The vault's digests rest on the same assumption,
+//! so a collision is treated as impossible and the answers as exact.
 //!
 //! Sixty-four shards grow one by one by half, so that the peak is a little over the final size: at
 //! two million keys 20 bytes / fill between 0.58 and 0.875, that is 46 to 69 MB, 55 MB on average.
@@ -127,7 +127,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn behaves_like_a_map(ops in proptest::collection::vec((0u16..600, any::<bool>()), 0..3000)) {
+        fn behaves_like_a_map(
+            ops in proptest::collection::vec((0u16..600, any::<bool>()), 0..3000),
+        ) {
             let (mut table, mut model) = (KeyTable::new(), HashMap::new());
             for (ordinal, (key, tombstone)) in (0..).zip(ops) {
                 let latest = Latest { ordinal, tombstone };

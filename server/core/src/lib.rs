@@ -1,7 +1,7 @@
 //! The formats of an etcd member: WAL, snap, buckets, revisions, HashKV.
 //!
-//! No async, no clock, no sockets. Everything that is read may be damaged: it is an error with a place
-//! and a reason, never a panic.
+//! No async, no clock, no sockets. Everything that is read may be damaged: it is an error with a
+//! place and a reason, never a panic.
 
 mod bitmap;
 pub mod buckets;

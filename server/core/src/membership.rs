@@ -1,7 +1,7 @@
 //! Members: their JSON, the `--initial-cluster` notation, and the founding of a cluster.
 //!
-//! The JSON stands in the bucket `members`, in the context of a conf change, and, in two halves, in the
-//! v2 store. Its ids are numbers above 2^53: they must be read as 64-bit integers.
+//! The JSON stands in the bucket `members`, in the context of a conf change, and, in two halves, in
+//! the v2 store. Its ids are numbers above 2^53: they must be read as 64-bit integers.
 
 use std::collections::BTreeMap;
 
@@ -231,7 +231,11 @@ mod tests {
         let member = Member::from_json(json).unwrap();
         assert_eq!(member.id, 0xd622_1276_8587_9b3c);
         assert_eq!(member.to_json(), json);
-        let full = br#"{"id":1,"peerURLs":["http://a:1"],"isLearner":true,"name":"n","clientURLs":["http://a:2"]}"#;
+        let full = concat!(
+            r#"{"id":1,"peerURLs":["http://a:1"],"isLearner":true,"#,
+            r#""name":"n","clientURLs":["http://a:2"]}"#
+        )
+        .as_bytes();
         assert_eq!(Member::from_json(full).unwrap().to_json(), full);
         assert!(Member::from_json(b"{}").is_err());
     }

@@ -2,7 +2,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `scheduledCompactRev` | 17-byte revision, sub 0; written before a compaction deletes anything |
+//! | `scheduledCompactRev` | 17-byte revision, sub 0; written before a compaction deletes |
 //! | `finishedCompactRev` | the same; written with the last batch |
 //! | `consistent_index` | 8 bytes big-endian: index of the last applied entry |
 //! | `term` | 8 bytes big-endian: its term |
@@ -125,8 +125,8 @@ impl CompactionMarks {
         })
     }
 
-    /// C of the logical live set: the higher of the two marks, or -1 if the store never compacted. A
-    /// server that starts on this database uses the same.
+    /// C of the logical live set: the higher of the two marks, or -1 if the store never compacted.
+    /// A server that starts on this database uses the same.
     pub fn effective(&self) -> i64 {
         self.scheduled.max(self.finished).unwrap_or(-1)
     }

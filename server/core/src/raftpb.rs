@@ -1,7 +1,7 @@
 //! Raft's messages as they stand in the WAL and in .snap files.
 //!
-//! Upstream declares them in proto2 with every scalar present: etcd 3.5 and 3.6 write zeros too, 3.7
-//! leaves them out. All versions read both; we write the older form. Field numbers:
+//! Upstream declares them in proto2 with every scalar present: etcd 3.5 and 3.6 write zeros too,
+//! 3.7 leaves them out. All versions read both; we write the older form. Field numbers:
 //!
 //! ```text
 //! Entry             1 type (0 normal, 1 conf change, 2 conf change v2)  2 term  3 index  4 data

@@ -1,14 +1,16 @@
-//! The small buckets of a rebuilt database: what is carried over, what is rewritten, what is dropped.
+//! The small buckets of a rebuilt database: what is carried over, what is rewritten, what is
+//! dropped.
 //!
-//! Carried over as they are: leases, users, roles, the state of authentication, the compaction marks.
-//! Rewritten for the new cluster: members, voters, raft index and term, storage and cluster version. Dropped,
-//! because they would haunt it, and reported: removed members, alarms, a running downgrade. Everything
-//! we do not know is carried over and reported. All buckets exist afterwards, also empty ones.
+//! Carried over as they are: leases, users, roles, the state of authentication, the compaction
+//! marks. Rewritten for the new cluster: members, voters, raft index and term, storage and cluster
+//! version. Dropped, because they would haunt it, and reported: removed members, alarms, a running
+//! downgrade. Everything we do not know is carried over and reported. All buckets exist afterwards,
+//! also empty ones.
 //!
 //! A **bump** lifts the revision of the new cluster above everything the old one can have told its
-//! clients: a record without content at the new revision, and a scheduled compaction at it, which the
-//! server runs at boot, so that watches on old revisions are refused instead of missing events. It ends the
-//! history and changes HashKV: prove a rebuild before its bump.
+//! clients: a record without content at the new revision, and a scheduled compaction at it, which
+//! the server runs at boot, so that watches on old revisions are refused instead of missing events.
+//! It ends the history and changes HashKV: prove a rebuild before its bump.
 
 use crate::buckets::{self, Alarm, Lease, SmallBuckets};
 use crate::membership::Founding;
@@ -247,8 +249,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The source's version; one that is not readable counts as absent and is reported as dropped by
-    /// [`Work::set_version`].
+    /// The source's version; one that is not readable counts as absent and is reported as dropped
+    /// by [`Work::set_version`].
     fn version(&self, bucket: &[u8], key: &[u8]) -> Option<EtcdVersion> {
         std::str::from_utf8(self.source.get(bucket, key)?).ok()?.parse().ok()
     }

@@ -13,10 +13,10 @@
 //!     6  int64  lease
 //! ```
 //!
-//! Upstream writes fields in ascending order and leaves zero and empty ones out; HashKV is a checksum
-//! over these very bytes, so [`KeyValue::encode`] does the same. A tombstone's message has the key
-//! only. A message of zero bytes on a record that is no tombstone is legal: `etcdutl snapshot restore
-//! --bump-revision` puts one, and it decodes as the key `""`, version 0.
+//! Upstream writes fields in ascending order and leaves zero and empty ones out; HashKV is a
+//! checksum over these very bytes, so [`KeyValue::encode`] does the same. A tombstone's message has
+//! the key only. A message of zero bytes on a record that is no tombstone is legal: `etcdutl
+//! snapshot restore --bump-revision` puts one, and it decodes as the key `""`, version 0.
 
 use crate::revision::{BucketKey, RevisionError};
 use crate::wire::{self, Reader, WireError};
@@ -88,8 +88,9 @@ impl<'a> Record<'a> {
     /// # Errors
     /// Bytes that are not a KeyValue message.
     pub fn user_key(&self) -> Result<&'a [u8], RecordError> {
-        // The common case: the message starts with tag 0x0a and nothing repeats the field. A repeated
-        // field 1 would win over the first; upstream never writes one, and `key_value` would see it.
+        // The common case: the message starts with tag 0x0a and nothing repeats the field. A
+        // repeated field 1 would win over the first; upstream never writes one, and `key_value`
+        // would see it.
         let mut reader = Reader::new(self.raw_value);
         if let Ok(Some((1, wire::Field::Bytes(key)))) = reader.next_field() {
             return Ok(key);
@@ -188,11 +189,12 @@ mod tests {
             numbers in any::<[i64; 4]>(),
         ) {
             let [create_revision, mod_revision, version, lease] = numbers;
-            let kv = KeyValue { key: &key, create_revision, mod_revision, version, value: &value, lease };
+            let (key, value) = (&key[..], &value[..]);
+            let kv = KeyValue { key, create_revision, mod_revision, version, value, lease };
             let bytes = kv.to_bytes();
             prop_assert_eq!(KeyValue::decode(&bytes), Ok(kv));
             let at = BucketKey::put(Revision::new(5, 0)).encode();
-            prop_assert_eq!(Record::parse(&at, &bytes).unwrap().user_key(), Ok(&key[..]));
+            prop_assert_eq!(Record::parse(&at, &bytes).unwrap().user_key(), Ok(key));
         }
 
         #[test]

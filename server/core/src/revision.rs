@@ -8,8 +8,9 @@
 //!     17     1  't', only on a tombstone
 //! ```
 //!
-//! The order of the bytes is the order of (main, sub). A tombstone and a put never share a revision.
-//! The compaction marks in the bucket `meta` are stored in the 17-byte form with sub revision 0.
+//! The order of the bytes is the order of (main, sub). A tombstone and a put never share a
+//! revision. The compaction marks in the bucket `meta` are stored in the 17-byte form with sub
+//! revision 0.
 
 use std::fmt;
 
@@ -22,8 +23,8 @@ pub const REVISION_LEN: usize = 17;
 /// Length of an encoded revision with a tombstone mark.
 pub const TOMBSTONE_LEN: usize = REVISION_LEN + 1;
 
-/// A point in the history of a store: the main revision counts writing transactions, the sub revision
-/// the records within one, from 0 without gaps. Neither is negative once decoded.
+/// A point in the history of a store: the main revision counts writing transactions, the sub
+/// revision the records within one, from 0 without gaps. Neither is negative once decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Revision {
     /// Number of the writing transaction; the first is 2.
@@ -209,14 +210,18 @@ mod tests {
             a in (0..i64::MAX, 0..i64::MAX, any::<bool>()),
             b in (0..i64::MAX, 0..i64::MAX, any::<bool>()),
         ) {
-            let key = |(main, sub, tombstone)| BucketKey { revision: Revision { main, sub }, tombstone };
+            let key = |(main, sub, tombstone)| {
+                BucketKey { revision: Revision { main, sub }, tombstone }
+            };
             let (a, b) = (key(a), key(b));
             prop_assert_eq!(BucketKey::decode(&a.encode()), Ok(a));
             prop_assert_eq!(a.cmp(&b), a.encode().cmp(&b.encode()));
         }
 
         #[test]
-        fn what_decodes_encodes_to_the_same_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..20)) {
+        fn what_decodes_encodes_to_the_same_bytes(
+            bytes in proptest::collection::vec(any::<u8>(), 0..20),
+        ) {
             if let Ok(key) = BucketKey::decode(&bytes) {
                 prop_assert_eq!(&*key.encode(), &bytes[..]);
             }

@@ -6,8 +6,8 @@
 //!     2  bytes   data  raftpb.Snapshot, see `raftpb`
 //! ```
 //!
-//! Its name is `<term>-<index>.snap`, both with 16 hex digits. The database that a leader sends along
-//! with a snapshot lies beside it as `<index>.snap.db` until it is applied.
+//! Its name is `<term>-<index>.snap`, both with 16 hex digits. The database that a leader sends
+//! along with a snapshot lies beside it as `<index>.snap.db` until it is applied.
 
 use crate::raftpb::RaftSnapshot;
 use crate::wire::{self, Reader, WireError};

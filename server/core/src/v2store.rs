@@ -1,10 +1,10 @@
 //! The v2 store: the JSON that etcd 3.5, 3.6 and 3.7 keep in .snap files.
 //!
-//! Its only content today is the membership: `/0/members/<id>/{raftAttributes,attributes}`, on 3.5 also
-//! `/0/version`. 3.5 reads members and cluster version from it at boot; 3.6 wants it to load and to hold
-//! membership only; 3.7 does not read it, but downgrades do. An empty directory `/1` stands beside
-//! `/0`. The queue of events must have as many places as its capacity says (1,000, the rest null): with
-//! fewer, the server runs out of its bounds at the next event.
+//! Its only content today is the membership: `/0/members/<id>/{raftAttributes,attributes}`, on 3.5
+//! also `/0/version`. 3.5 reads members and cluster version from it at boot; 3.6 wants it to load
+//! and to hold membership only; 3.7 does not read it, but downgrades do. An empty directory `/1`
+//! stands beside `/0`. The queue of events must have as many places as its capacity says (1,000,
+//! the rest null): with fewer, the server runs out of its bounds at the next event.
 
 use std::collections::BTreeMap;
 
@@ -235,8 +235,8 @@ mod tests {
     fn both_halves_and_the_version_are_read() {
         let member = |children: &str| {
             format!(
-                r#"{{"Root":{{"Path":"/","CreatedIndex":0,"ModifiedIndex":0,"ExpireTime":"","Value":"",
-                "Children":{{"0":{{"Path":"/0","CreatedIndex":0,"ModifiedIndex":0,"ExpireTime":"",
+                r#"{{"Root":{{"Path":"/","CreatedIndex":0,"ModifiedIndex":0,"ExpireTime":"",
+                "Value":"","Children":{{"0":{{"Path":"/0","CreatedIndex":0,"ModifiedIndex":0,"ExpireTime":"",
                 "Value":"","Children":{children}}}}}}},
                 "WatcherHub":{{"EventHistory":{{"Queue":{{"Events":[null],"Capacity":1}}}}}}}}"#
             )

@@ -1,10 +1,11 @@
 //! Versions of etcd, and what a rebuilt database must say about them.
 //!
-//! Two versions stand in a database. `meta/storageVersion` names the schema; 3.5 has none and ignores
-//! it, a server refuses one that is above its own. `cluster/clusterVersion` is the lowest version
-//! of all members; 3.6 and 3.7 panic if it is above their own, 3.5 takes it from the v2 store instead.
-//! A server raises both by itself. So for a target, each becomes the lower of the source's and the
-//! target's, and 3.5 gets no storage version. Measured with 3.5.35, 3.6.16 and 3.7.3, all nine pairs.
+//! Two versions stand in a database. `meta/storageVersion` names the schema; 3.5 has none and
+//! ignores it, a server refuses one that is above its own. `cluster/clusterVersion` is the lowest
+//! version of all members; 3.6 and 3.7 panic if it is above their own, 3.5 takes it from the v2
+//! store instead. A server raises both by itself. So for a target, each becomes the lower of the
+//! source's and the target's, and 3.5 gets no storage version. Measured with 3.5.35, 3.6.16 and
+//! 3.7.3, all nine pairs.
 
 use std::fmt;
 use std::str::FromStr;

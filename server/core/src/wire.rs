@@ -1,9 +1,9 @@
 //! Protocol buffers' wire format: a field reader that borrows, and a writer that appends.
 //!
-//! The formats of a member need exact bytes: HashKV is a checksum over encoded messages, and upstream
-//! writes some zero scalars and leaves others out. So the few messages here are read and written by
-//! hand, field by field. The reader never panics, never allocates, and knows where it stands, so that
-//! an error names an offset.
+//! The formats of a member need exact bytes: HashKV is a checksum over encoded messages, and
+//! upstream writes some zero scalars and leaves others out. So the few messages here are read and
+//! written by hand, field by field. The reader never panics, never allocates, and knows where it
+//! stands, so that an error names an offset.
 
 /// One field of a message as it lies in the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,7 +209,9 @@ mod tests {
         }
 
         #[test]
-        fn garbage_never_panics_and_always_ends(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn garbage_never_panics_and_always_ends(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
             let mut reader = Reader::new(&bytes);
             for _ in 0..=bytes.len() {
                 match reader.next_field() {

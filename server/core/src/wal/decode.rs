@@ -34,7 +34,7 @@ pub struct SnapshotRecord {
 
 /// Where and why a segment cannot be read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{fault} at byte {offset}{}", if *torn { " (torn by a crash: cut the segment there)" } else { "" })]
+#[error("{fault} at byte {offset}{}", if *torn { " (torn by a crash: cut it there)" } else { "" })]
 pub struct WalDamage {
     /// Offset of the frame, which is also the length of the part that is good.
     pub offset: u64,
@@ -100,9 +100,9 @@ struct RawRecord<'a> {
 }
 
 impl<'a> SegmentReader<'a> {
-    /// Starts at a segment's first byte. `chain` is the value at the end of the segment before: `None`
-    /// for the first one at hand, which may take up the chain anywhere. `last` says whether it is
-    /// the log's last segment: only there can a tail be torn.
+    /// Starts at a segment's first byte. `chain` is the value at the end of the segment before:
+    /// `None` for the first one at hand, which may take up the chain anywhere. `last` says whether
+    /// it is the log's last segment: only there can a tail be torn.
     pub fn new(bytes: &'a [u8], chain: Option<u32>, last: bool) -> Self {
         SegmentReader { bytes, at: 0, crc: chain.unwrap_or(0), last, started: chain.is_some() }
     }
@@ -184,8 +184,8 @@ fn split_length(length: u64) -> (u64, u64) {
     (length & ((1 << 56) - 1), padding)
 }
 
-/// Whether a piece of `frame`, cut where the disk's sectors are, is all zero. `offset` is the place of
-/// the frame's first byte in the segment.
+/// Whether a piece of `frame`, cut where the disk's sectors are, is all zero. `offset` is the place
+/// of the frame's first byte in the segment.
 fn has_zero_sector(frame: &[u8], offset: usize) -> bool {
     let first = (SECTOR - offset % SECTOR).min(frame.len());
     let (head, rest) = frame.split_at(first);

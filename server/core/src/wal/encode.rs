@@ -13,8 +13,8 @@ pub struct WalEncoder {
 }
 
 impl WalEncoder {
-    /// Starts a segment. `previous_crc` is the chain's value at the end of the segment before, 0 for
-    /// the first one. Writes the crc record and the metadata that every segment begins with.
+    /// Starts a segment. `previous_crc` is the chain's value at the end of the segment before, 0
+    /// for the first one. Writes the crc record and the metadata that every segment begins with.
     pub fn new(previous_crc: u32, metadata: WalMetadata) -> Self {
         let mut encoder = WalEncoder { out: Vec::new(), crc: previous_crc };
         encoder.record(TYPE_CRC, None);

@@ -72,8 +72,8 @@ pub enum WalError {
     },
 }
 
-/// Reads segments, given in ascending order as (name, bytes) by `next`, one at a time: at most one is in
-/// memory. A torn tail in the last one is reported, not an error.
+/// Reads segments, given in ascending order as (name, bytes) by `next`, one at a time: at most one
+/// is in memory. A torn tail in the last one is reported, not an error.
 ///
 /// # Errors
 /// `next`'s own, and [`WalError`].

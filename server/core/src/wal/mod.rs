@@ -1,19 +1,20 @@
 //! The write-ahead log: segments of framed records under one chain of checksums.
 //!
-//! A segment is a file `<sequence>-<first index>.wal`, both with 16 hex digits, made 64,000,000 bytes
-//! long before it is used and filled from the front; zeros follow the last record. A frame is
+//! A segment is a file `<sequence>-<first index>.wal`, both with 16 hex digits, made 64,000,000
+//! bytes long before it is used and filled from the front; zeros follow the last record. A frame is
 //!
 //! ```text
 //! offset  size  field
-//!      0     8  length, little-endian: the low 56 bits count the record's bytes; if padding follows,
-//!               the top byte is 0x80 | padding, else 0
+//!      0     8  length, little-endian: the low 56 bits count the record's bytes; if padding
+//!               follows, the top byte is 0x80 | padding, else 0
 //!      8     n  walpb.Record{1 type, 2 crc, 3 data}
 //!    8+n     p  zeros up to a multiple of 8
 //! ```
 //!
-//! A record's crc is the CRC-32C over the data of all records so far, through all segments; a record of
-//! type crc has no data and carries the value reached, so that a chain can be taken up at a
-//! segment's start. Every segment begins with crc and metadata; all but the first also with the hard state.
+//! A record's crc is the CRC-32C over the data of all records so far, through all segments; a
+//! record of type crc has no data and carries the value reached, so that a chain can be taken up at
+//! a segment's start. Every segment begins with crc and metadata; all but the first also with the
+//! hard state.
 //!
 //! | type | data |
 //! |---|---|
@@ -23,9 +24,10 @@
 //! | 4 crc | none |
 //! | 5 snapshot | {1 index, 2 term, 3 conf state}: such a snapshot was saved |
 //!
-//! An entry whose index is not above the last one's replaces it and all behind it. Only the tail of the
-//! last segment may be damaged by a crash: a frame that runs past the end, or one with a 512-byte
-//! sector of zeros that was never written, is *torn* and is cut off; anything else is *corrupt*.
+//! An entry whose index is not above the last one's replaces it and all behind it. Only the tail of
+//! the last segment may be damaged by a crash: a frame that runs past the end, or one with a
+//! 512-byte sector of zeros that was never written, is *torn* and is cut off; anything else is
+//! *corrupt*.
 
 mod decode;
 mod encode;

@@ -28,7 +28,8 @@ fn compare(etcd: &Etcd, dir: &Path, label: &str) -> usize {
     for revision in asked {
         let (revision, compact_revision, hash) = etcd.hashkv(revision);
         let scope = HashScope { revision, compact_revision };
-        // The member may answer from its cache, with an earlier compaction revision than the file's.
+        // The member may answer from its cache, with an earlier compaction revision than the
+        // file's.
         if compact_revision >= compacted {
             let version = etcd.version;
             assert_eq!(hashkv(&records, scope).unwrap(), hash, "{version} {label} {scope:?}");

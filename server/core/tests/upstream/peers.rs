@@ -1,7 +1,7 @@
 //! Upstream's binaries as oracles: an etcd on loopback ports, its etcdctl, and its JSON gateway.
 //!
-//! The binaries stand in the folder that HOLDFAST_PEERS names. Processes are killed by their id when
-//! their handle is dropped. Every wait is for a condition, with a deadline.
+//! The binaries stand in the folder that HOLDFAST_PEERS names. Processes are killed by their id
+//! when their handle is dropped. Every wait is for a condition, with a deadline.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -195,7 +195,8 @@ impl Etcd {
         (revision, hashkv["compact_revision"].as_i64().unwrap_or(0), hash)
     }
 
-    /// Waits until the store names its storage version, which 3.6 and 3.7 do some seconds after boot.
+    /// Waits until the store names its storage version, which 3.6 and 3.7 do some seconds after
+    /// boot.
     pub(crate) fn wait_for_storage_version(&self) {
         let end = Instant::now() + DEADLINE;
         let named = || {
@@ -236,8 +237,9 @@ pub(crate) fn base64(text: &str) -> String {
     out
 }
 
-/// Puts in a store what makes formats differ: versions, tombstones, leases, empty and binary values, a
-/// key put and deleted within one transaction, and a compaction in the midst of it. Returns revisions.
+/// Puts in a store what makes formats differ: versions, tombstones, leases, empty and binary
+/// values, a key put and deleted within one transaction, and a compaction in the midst of it.
+/// Returns revisions.
 pub(crate) fn fill(etcd: &Etcd, seed: u64) -> Vec<i64> {
     etcd.grant(0x1234, 100_000);
     etcd.grant(0x4321, 100_000);
