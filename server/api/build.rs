@@ -1,0 +1,42 @@
+//! Compiles proto/*.proto into messages, and with the feature `grpc` into stubs, without a system protoc.
+
+const PROTOS: [&str; 9] = [
+    "authpb.proto",
+    "etcdserver.proto",
+    "etcdserverpb.proto",
+    "leasepb.proto",
+    "membershippb.proto",
+    "mvccpb.proto",
+    "raft_internal.proto",
+    "snappb.proto",
+    "walpb.proto",
+];
+
+/// Messages that hold a secret: src/redact.rs gives them a `Debug` that does not show it.
+const SECRET: [&str; 6] = [
+    ".authpb.User",
+    ".etcdserverpb.AuthUserAddRequest",
+    ".etcdserverpb.AuthUserChangePasswordRequest",
+    ".etcdserverpb.AuthenticateRequest",
+    ".etcdserverpb.AuthenticateResponse",
+    ".etcdserverpb.InternalAuthenticateRequest",
+];
+
+/// Fields that are taken from the receive buffer without a copy.
+const SHARED: [&str; 2] = [".mvccpb.KeyValue", ".etcdserverpb.SnapshotResponse.blob"];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let descriptors = protox::compile(PROTOS, ["proto"])?;
+    let mut config = prost_build::Config::new();
+    config.bytes(SHARED).skip_debug(SECRET);
+    #[cfg(not(feature = "grpc"))]
+    config.compile_fds(descriptors)?;
+    #[cfg(feature = "grpc")]
+    tonic_prost_build::configure()
+        .build_client(true)
+        .build_server(cfg!(feature = "grpc-server"))
+        .build_transport(false)
+        .compile_fds_with_config(descriptors, config)?;
+    Ok(())
+}

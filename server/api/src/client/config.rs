@@ -1,0 +1,261 @@
+//! How to reach a cluster: endpoints, TLS, credentials, deadlines.
+//!
+//! What must hold: no `Debug` of anything here shows a password or a private key, and both are wiped
+//! from memory when dropped.
+
+use super::error::ClientError;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+use zeroize::Zeroizing;
+
+/// Answers up to this size are taken by default: etcd sends a range in one message, whatever its size.
+pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 512 << 20;
+
+/// How to reach a cluster.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// Client URLs, `https://host:port` or `http://host:port`; at least one. Without a scheme: https
+    /// if `tls` is set, else http.
+    pub endpoints: Vec<String>,
+    /// Needed for https.
+    pub tls: Option<Tls>,
+    /// User and password, where authentication is on.
+    pub credentials: Option<Credentials>,
+    /// Until a connection stands, TLS included.
+    pub connect_timeout: Duration,
+    /// Until an ordinary call has its answer. Snapshot has this long for its first bytes.
+    pub request_timeout: Duration,
+    /// Until a call that walks a whole database (Defragment, Hash, HashKV) has its answer.
+    pub walk_timeout: Duration,
+    /// Largest answer taken.
+    pub max_message_bytes: usize,
+}
+
+impl ClientConfig {
+    /// Endpoints, and for all else: no TLS, no credentials, 5 s to connect, 10 s for a call, 10
+    /// minutes for a walk.
+    pub fn new<S: Into<String>>(endpoints: impl IntoIterator<Item = S>) -> Self {
+        ClientConfig {
+            endpoints: endpoints.into_iter().map(Into::into).collect(),
+            tls: None,
+            credentials: None,
+            connect_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(10),
+            walk_timeout: Duration::from_secs(600),
+            max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
+        }
+    }
+
+    /// With TLS.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// With a user and password.
+    #[must_use]
+    pub fn with_credentials(mut self, user: &str, password: &str) -> Self {
+        self.credentials = Some(Credentials::new(user, password));
+        self
+    }
+}
+
+/// Certificates.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// The authorities that sign the servers' certificates.
+    pub ca: Pem,
+    /// Our certificate and its private key, where servers ask for one.
+    pub identity: Option<(Pem, Pem)>,
+    /// The name to expect in the servers' certificates; else the endpoint's host.
+    pub server_name: Option<String>,
+}
+
+impl Tls {
+    /// An authority only: the servers do not ask for a certificate of ours.
+    pub fn new(ca: Pem) -> Self {
+        Tls { ca, identity: None, server_name: None }
+    }
+
+    /// The usual three files.
+    pub fn from_files(
+        ca: impl Into<PathBuf>,
+        cert: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
+        Tls {
+            ca: Pem::File(ca.into()),
+            identity: Some((Pem::File(cert.into()), Pem::File(key.into()))),
+            server_name: None,
+        }
+    }
+
+    /// Reads the files again at each connect, so that renewed certificates are taken.
+    pub(super) fn load(&self) -> Result<ClientTlsConfig, ClientError> {
+        let mut config =
+            ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&*self.ca.read()?));
+        if let Some((cert, key)) = &self.identity {
+            config = config.identity(Identity::from_pem(&*cert.read()?, &*key.read()?));
+        }
+        if let Some(name) = &self.server_name {
+            config = config.domain_name(name);
+        }
+        Ok(config)
+    }
+}
+
+/// PEM text, or where it lies.
+#[derive(Clone)]
+pub enum Pem {
+    /// A file.
+    File(PathBuf),
+    /// The text.
+    Text(Zeroizing<Vec<u8>>),
+}
+
+impl Pem {
+    /// PEM text at hand.
+    pub fn text(pem: impl Into<Vec<u8>>) -> Self {
+        Pem::Text(Zeroizing::new(pem.into()))
+    }
+
+    fn read(&self) -> Result<Zeroizing<Vec<u8>>, ClientError> {
+        match self {
+            Pem::Text(text) => Ok(text.clone()),
+            Pem::File(path) => match std::fs::read(path) {
+                Ok(bytes) => Ok(Zeroizing::new(bytes)),
+                Err(source) => Err(ClientError::Pem { path: path.clone(), source }),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Pem::File(path) => f.debug_tuple("File").field(path).finish(),
+            Pem::Text(text) => write!(f, "Text({} bytes)", text.len()),
+        }
+    }
+}
+
+/// A user and password.
+#[derive(Clone)]
+pub struct Credentials {
+    /// User.
+    pub user: String,
+    /// Password.
+    pub password: Zeroizing<String>,
+}
+
+impl Credentials {
+    /// A user and password.
+    pub fn new(user: &str, password: &str) -> Self {
+        Credentials { user: user.to_owned(), password: Zeroizing::new(password.to_owned()) }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// An endpoint's URL with its scheme, checked against the TLS setting.
+pub(super) fn normalise(text: &str, with_tls: bool) -> Result<String, ClientError> {
+    let bad = |reason: &str| ClientError::BadEndpoint {
+        endpoint: text.rsplit('@').next().unwrap_or_default().to_owned(),
+        reason: reason.to_owned(),
+    };
+    let full = match (text.contains("://"), with_tls) {
+        (true, _) => text.to_owned(),
+        (false, true) => format!("https://{text}"),
+        (false, false) => format!("http://{text}"),
+    };
+    let url = url::Url::parse(&full).map_err(|error| bad(&error.to_string()))?;
+    match (url.scheme(), with_tls) {
+        ("https", true) | ("http", false) => {}
+        ("https", false) => return Err(bad("https needs certificates: give at least the CA")),
+        ("http", true) => return Err(bad("certificates are given, but the scheme is http")),
+        _ => return Err(bad("the scheme must be http or https")),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(bad("a URL must not hold a user or password: give them apart"));
+    }
+    if url.host_str().is_none_or(str::is_empty) || url.port().is_none() {
+        return Err(bad("give host and port, for example https://10.0.0.1:2379"));
+    }
+    if url.path() != "/" || url.query().is_some() {
+        return Err(bad("an endpoint has no path"));
+    }
+    Ok(full.trim_end_matches('/').to_owned())
+}
+
+/// tonic's endpoint with our settings.
+pub(super) fn endpoint(
+    url: &str,
+    config: &ClientConfig,
+    tls: Option<&ClientTlsConfig>,
+) -> Result<Endpoint, ClientError> {
+    let bad = |reason: String| ClientError::BadEndpoint { endpoint: url.to_owned(), reason };
+    // Go's servers refuse pings more often than every 5 s, and any on idle connections. Wide windows
+    // drain a snapshot fast.
+    let mut endpoint = Endpoint::from_shared(url.to_owned())
+        .map_err(|error| bad(error.to_string()))?
+        .connect_timeout(config.connect_timeout)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .keep_alive_while_idle(false)
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(8 << 20);
+    if let Some(tls) = tls {
+        endpoint =
+            endpoint.tls_config(tls.clone()).map_err(|error| bad(super::error::chain(&error)))?;
+    }
+    Ok(endpoint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_get_their_scheme_and_mistakes_a_reason() {
+        assert_eq!(normalise("127.0.0.1:2379", false).unwrap(), "http://127.0.0.1:2379");
+        assert_eq!(normalise("cp1:2379", true).unwrap(), "https://cp1:2379");
+        assert_eq!(normalise("https://[::1]:2379/", true).unwrap(), "https://[::1]:2379");
+        for (text, tls, reason) in [
+            ("https://cp1:2379", false, "CA"),
+            ("http://cp1:2379", true, "scheme is http"),
+            ("unix:///run/etcd.sock", false, "http or https"),
+            ("http://cp1", false, "host and port"),
+            ("http://cp1:2379/v3", false, "no path"),
+            ("http://cp1:99999", false, "port"),
+            ("", false, "host"),
+        ] {
+            let error = normalise(text, tls).unwrap_err().to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_refused_and_not_repeated() {
+        let error = normalise("http://root:hunter2@cp1:2379", false).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let mut tls = Tls::new(Pem::text("ca"));
+        tls.identity = Some((Pem::text("cert"), Pem::text("hunter2")));
+        let config =
+            ClientConfig::new(["cp1:2379"]).with_tls(tls).with_credentials("root", "hunter2");
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains("root"), "{shown}");
+    }
+}

@@ -1,0 +1,225 @@
+//! The tower service under the stubs: chooses an endpoint, attaches the token, keeps deadlines.
+//!
+//! What must hold: a request is sent to another endpoint only if no connection stood (so it cannot be
+//! done twice); a request refused for its token is sent once more with a fresh one (etcd checks the token
+//! before it does anything); the two bidirectional streams are passed through untouched. The token
+//! never appears in an error.
+
+use super::error::chain;
+use super::login::{Login, Refusal};
+use http::{HeaderValue, Request, Response, Uri};
+use http_body_util::{BodyExt, Full};
+use std::error::Error;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tonic::body::Body;
+use tonic::transport::Channel;
+use tonic::{Code, ConnectError, Status};
+use tower::{Service, ServiceExt};
+
+/// Streams in both directions: they have no end to wait for and cannot be sent twice.
+const BIDIRECTIONAL: [&str; 2] =
+    ["/etcdserverpb.Watch/Watch", "/etcdserverpb.Lease/LeaseKeepAlive"];
+
+/// Calls that walk a whole database.
+const WALKS: [&str; 3] = [
+    "/etcdserverpb.Maintenance/Defragment",
+    "/etcdserverpb.Maintenance/Hash",
+    "/etcdserverpb.Maintenance/HashKV",
+];
+
+/// One endpoint and its (lazy, self-healing) connection.
+#[derive(Debug, Clone)]
+pub(super) struct Route {
+    pub(super) endpoint: String,
+    pub(super) channel: Channel,
+}
+
+/// How long calls may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadlines {
+    pub(super) request: Duration,
+    pub(super) walk: Duration,
+}
+
+/// What the stubs send through: one endpoint, or several of which the first that answers is kept.
+#[derive(Debug, Clone)]
+pub struct Transport {
+    routes: Arc<[Route]>,
+    preferred: Arc<AtomicUsize>,
+    login: Option<Arc<Login>>,
+    deadlines: Deadlines,
+}
+
+impl Transport {
+    pub(super) fn new(
+        routes: Arc<[Route]>,
+        login: Option<Arc<Login>>,
+        deadlines: Deadlines,
+    ) -> Self {
+        assert!(!routes.is_empty(), "a transport has at least one endpoint");
+        Transport { routes, preferred: Arc::new(AtomicUsize::new(0)), login, deadlines }
+    }
+
+    /// The endpoints, as one text for messages.
+    pub(super) fn names(&self) -> String {
+        let names: Vec<&str> = self.routes.iter().map(|route| route.endpoint.as_str()).collect();
+        names.join(", ")
+    }
+
+    /// Makes sure that there is a token, or that none is needed.
+    pub(super) async fn log_in(&self, login: &Login) -> Result<(), Status> {
+        login.token(&self.routes).await.map(|_| ())
+    }
+
+    fn deadline(&self, path: &str) -> Option<Duration> {
+        if BIDIRECTIONAL.contains(&path) {
+            None
+        } else if WALKS.contains(&path) {
+            Some(self.deadlines.walk)
+        } else {
+            Some(self.deadlines.request)
+        }
+    }
+
+    async fn run(self, request: Request<Body>) -> Result<Response<Body>, Status> {
+        let path = request.uri().path().to_owned();
+        let Some(deadline) = self.deadline(&path) else {
+            return self.pass_through(request).await;
+        };
+        match tokio::time::timeout(deadline, self.run_buffered(request)).await {
+            Ok(result) => result,
+            Err(_) => Err(Status::deadline_exceeded(format!(
+                "no answer from {} within {} s",
+                self.names(),
+                deadline.as_secs_f32()
+            ))),
+        }
+    }
+
+    /// A stream: to the preferred endpoint, with the present token.
+    async fn pass_through(self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
+        if let Some(login) = &self.login {
+            attach(&mut request, login.token(&self.routes).await?.value());
+        }
+        let route = &self.routes[self.preferred.load(Ordering::Relaxed) % self.routes.len()];
+        send(route, request).await.map_err(|failure| failure.status)
+    }
+
+    async fn run_buffered(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
+        let (head, body) = request.into_parts();
+        let bytes = body.collect().await?.to_bytes();
+        let copy = || {
+            let mut copy = Request::new(Body::new(Full::new(bytes.clone())));
+            *copy.method_mut() = head.method.clone();
+            *copy.uri_mut() = head.uri.clone();
+            *copy.version_mut() = head.version;
+            *copy.headers_mut() = head.headers.clone();
+            copy
+        };
+        let Some(login) = &self.login else {
+            return self.first_that_connects(copy).await;
+        };
+        let token = login.token(&self.routes).await?;
+        let with = |token: Option<&HeaderValue>| {
+            let mut request = copy();
+            attach(&mut request, token);
+            request
+        };
+        let answer = self.first_that_connects(|| with(token.value())).await?;
+        if Refusal::of(answer.headers()).is_none() {
+            return Ok(answer);
+        }
+        let fresh = login.renew(&self.routes, &token).await?;
+        self.first_that_connects(|| with(fresh.value())).await
+    }
+
+    /// Sends to the preferred endpoint, and on if it cannot be reached.
+    async fn first_that_connects(
+        &self,
+        request: impl Fn() -> Request<Body>,
+    ) -> Result<Response<Body>, Status> {
+        let start = self.preferred.load(Ordering::Relaxed);
+        let mut reasons = Vec::new();
+        for step in 0..self.routes.len() {
+            let at = (start + step) % self.routes.len();
+            match send(&self.routes[at], request()).await {
+                Ok(answer) => {
+                    self.preferred.store(at, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Err(failure) if failure.not_sent => {
+                    reasons.push(failure.status.message().to_owned());
+                }
+                Err(failure) => return Err(failure.status),
+            }
+        }
+        Err(Status::unavailable(reasons.join("; ")))
+    }
+}
+
+impl Service<Request<Body>> for Transport {
+    type Response = Response<Body>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Status>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(self.clone().run(request))
+    }
+}
+
+/// A request that brought no answer.
+pub(super) struct Failure {
+    /// No connection stood: the server has not seen the request.
+    pub(super) not_sent: bool,
+    pub(super) status: Status,
+}
+
+/// Sends one request to one endpoint.
+pub(super) async fn send(
+    route: &Route,
+    mut request: Request<Body>,
+) -> Result<Response<Body>, Failure> {
+    retarget(&mut request, &route.endpoint);
+    let answer = match route.channel.clone().ready_oneshot().await {
+        Ok(mut channel) => channel.call(request).await,
+        Err(error) => Err(error),
+    };
+    answer.map_err(|error| Failure {
+        not_sent: is_connect(&error),
+        status: Status::new(Code::Unavailable, format!("{}: {}", route.endpoint, chain(&error))),
+    })
+}
+
+/// The stubs fill in a placeholder authority; the channel puts its own in, but only scheme and authority.
+fn retarget(request: &mut Request<Body>, endpoint: &str) {
+    let path = request.uri().path();
+    if let Ok(uri) = format!("{endpoint}{path}").parse::<Uri>() {
+        *request.uri_mut() = uri;
+    }
+}
+
+fn attach(request: &mut Request<Body>, token: Option<&HeaderValue>) {
+    if let Some(token) = token {
+        request.headers_mut().insert("token", token.clone());
+    }
+}
+
+fn is_connect(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
