@@ -1,2 +1,22 @@
-//! The one binary: parses the command line and dispatches.
-fn main() {}
+//! The one binary: parses the command line, starts logging and dispatches.
+//!
+//! Must hold: exit code 0 only when what was asked was done; 1 when it was not, with a message on standard
+//! error that says what, where and what to do next; 2 when the command line itself is wrong (clap's).
+
+mod cli;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = cli::Arguments::parse();
+    cli::logging::start(&arguments.log, arguments.command.is_daemon());
+    cli::process::harden();
+    match cli::dispatch(arguments.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("holdfast: {}", cli::describe(&error));
+            ExitCode::FAILURE
+        }
+    }
+}

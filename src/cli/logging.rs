@@ -1,0 +1,41 @@
+//! Logs on standard error: text for people, JSON for collectors.
+//!
+//! Must hold: a daemon says what it does; a one-off command is silent but for warnings unless asked.
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// How much is logged, and in which form.
+#[derive(Args)]
+pub(crate) struct LogArguments {
+    /// Form of the log lines
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text, env = "HOLDFAST_LOG_FORMAT")]
+    log_format: Format,
+    /// Level (error, warn, info, debug, trace) or a filter such as `holdfast_vault=debug`
+    #[arg(long, global = true, value_name = "FILTER", env = "HOLDFAST_LOG")]
+    log_level: Option<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// Starts logging; a filter that cannot be read falls back to the default and says so.
+pub(crate) fn start(arguments: &LogArguments, daemon: bool) {
+    let default = if daemon { "info" } else { "warn" };
+    let wanted = arguments.log_level.as_deref().unwrap_or(default);
+    let (filter, complaint) = match EnvFilter::try_new(wanted) {
+        Ok(filter) => (filter, None),
+        Err(error) => (EnvFilter::new(default), Some(error.to_string())),
+    };
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match arguments.log_format {
+        Format::Text => lines.with_target(false).init(),
+        Format::Json => lines.json().flatten_event(true).init(),
+    }
+    if let Some(complaint) = complaint {
+        tracing::warn!(filter = wanted, %complaint, "the log filter cannot be read; using {default}");
+    }
+}
