@@ -2,11 +2,12 @@
 //!
 //! In the order of a restore: [`select`] chooses a snapshot, [`plan`] decides and explains, [`rebuild`]
 //! streams the records into a data directory, [`swap`] puts it in place and can undo that, [`server`]
-//! boots it, `grow` takes it to three or five. `drill` does all of it in a sandbox and reports;
+//! boots it, [`grow`] takes it to three or five. `drill` does all of it in a sandbox and reports;
 //! [`export`] writes a plain snapshot file; [`check`] looks at a rebuild's structure.
 
 pub mod check;
 pub mod export;
+pub mod grow;
 mod leases;
 pub mod plan;
 pub mod rebuild;
