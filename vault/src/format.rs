@@ -7,6 +7,7 @@
 mod bitmap;
 mod body;
 mod bucket;
+mod clear;
 mod commit;
 mod entropy;
 mod envelope;
@@ -18,7 +19,7 @@ mod names;
 mod open;
 mod padding;
 mod record;
-mod seal;
+pub(crate) mod seal;
 mod segment;
 mod varint;
 
@@ -27,6 +28,7 @@ pub use body::{
     OpenedBody, SealedBody, check_body, check_reference, live_of, open_body, open_spill, seal_body,
 };
 pub use bucket::{Bucket, BucketEntry, SPILL_BYTES, SpillWriter, bucket_entry_bytes, read_bucket};
+pub use clear::{ClearError, MAX_CLEAR_BYTES, decode_root, decode_wrap, encode_root, encode_wrap};
 pub use commit::{
     CATALOGUE_LIMIT, MAX_COMMIT_BYTES, OpenedCommit, check_commit, check_entries, open_commit,
     seal_commit,

@@ -38,7 +38,7 @@ pub fn bucket_entry_bytes(key: &[u8], value: &[u8]) -> u64 {
 }
 
 /// A small bucket in memory, to be sealed in a body. For one above [`SPILL_BYTES`] use [`SpillWriter`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Bucket {
     encoder: Encoder,
     pub(super) frames: Vec<Vec<u8>>,
@@ -192,7 +192,7 @@ fn parse_entries(plain: &[u8], entries: &mut Vec<BucketEntry>) -> Result<(), &'s
 }
 
 /// Cuts entries into frames.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Encoder {
     name: Bytes,
     sequence: u64,
