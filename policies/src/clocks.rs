@@ -1,0 +1,105 @@
+//! Two clocks: the machine's own, and the store's as its answers tell it.
+//!
+//! Holds: what deletes takes the earlier of both as `now`, so that one clock that runs ahead never shortens
+//! what the policy promises; clocks that are more than ten minutes apart stop forgetting and sweeping.
+
+use std::fmt;
+
+/// Clocks further apart than this are worth a warning, milliseconds.
+pub const WARN_MS: i64 = 60_000;
+/// Clocks further apart than this stop forgetting, condemning and sweeping, milliseconds.
+pub const STOP_MS: i64 = 10 * 60_000;
+
+/// What both clocks say, milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clocks {
+    /// The machine's own clock.
+    pub own_ms: i64,
+    /// The store's clock; `None` where the store tells no time.
+    pub store_ms: Option<i64>,
+}
+
+/// How well the clocks agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Agreement {
+    /// Within a minute, or there is one clock only.
+    Agree,
+    /// More than a minute apart: said, but nothing stops.
+    Warn(Skew),
+    /// More than ten minutes apart: nothing is forgotten, condemned or swept.
+    Stop(Skew),
+}
+
+/// How far the machine's clock is ahead of the store's, milliseconds; negative: behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Skew {
+    /// Own minus store.
+    pub ahead_ms: i64,
+}
+
+impl Clocks {
+    /// Both clocks at one moment, for callers that have one only.
+    pub fn single(own_ms: i64) -> Clocks {
+        Clocks { own_ms, store_ms: None }
+    }
+
+    /// The earlier of both: the `now` of everything that deletes.
+    pub fn now_ms(&self) -> i64 {
+        self.store_ms.map_or(self.own_ms, |store| store.min(self.own_ms))
+    }
+
+    /// How well they agree.
+    pub fn agreement(&self) -> Agreement {
+        let Some(store_ms) = self.store_ms else { return Agreement::Agree };
+        let skew = Skew { ahead_ms: self.own_ms.saturating_sub(store_ms) };
+        let apart = skew.ahead_ms.saturating_abs();
+        if apart > STOP_MS {
+            Agreement::Stop(skew)
+        } else if apart > WARN_MS {
+            Agreement::Warn(skew)
+        } else {
+            Agreement::Agree
+        }
+    }
+}
+
+impl fmt::Display for Skew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let apart = std::time::Duration::from_millis(self.ahead_ms.unsigned_abs());
+        let side = if self.ahead_ms < 0 { "behind" } else { "ahead of" };
+        write!(f, "this machine's clock is {} {side} the store's", crate::duration::text(apart))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apart(own_ms: i64, store_ms: i64) -> Clocks {
+        Clocks { own_ms, store_ms: Some(store_ms) }
+    }
+
+    #[test]
+    fn now_is_the_earlier_clock() {
+        assert_eq!(apart(5, 9).now_ms(), 5);
+        assert_eq!(apart(9, 5).now_ms(), 5);
+        assert_eq!(Clocks::single(7).now_ms(), 7);
+    }
+
+    #[test]
+    fn limits_are_exact_in_both_directions() {
+        for sign in [-1, 1] {
+            assert_eq!(apart(sign * WARN_MS, 0).agreement(), Agreement::Agree);
+            assert!(matches!(apart(sign * (WARN_MS + 1), 0).agreement(), Agreement::Warn(_)));
+            assert!(matches!(apart(sign * STOP_MS, 0).agreement(), Agreement::Warn(_)));
+            assert!(matches!(apart(sign * (STOP_MS + 1), 0).agreement(), Agreement::Stop(_)));
+        }
+        assert!(matches!(apart(i64::MIN, i64::MAX).agreement(), Agreement::Stop(_)));
+    }
+
+    #[test]
+    fn the_skew_names_its_side() {
+        let Agreement::Stop(skew) = apart(0, 1_020_000).agreement() else { panic!("17 minutes") };
+        assert_eq!(skew.to_string(), "this machine's clock is 17m behind the store's");
+    }
+}
