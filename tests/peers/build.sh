@@ -79,7 +79,8 @@ build_kms_plugin() {
   local work
   work=$(mktemp -d)
   cp "$here/kmsplugin/"* "$work/"
-  (cd "$work" && GOFLAGS=-mod=mod patiently go build -buildvcs=false -o "$peers/kms-plugin-ref" .)
+  (cd "$work" && GOFLAGS=-mod=mod patiently go build -buildvcs=false -o "$work/kms-plugin-ref" .)
+  mv -f "$work/kms-plugin-ref" "$peers/"
   rm -rf "$work"
 }
 
@@ -89,7 +90,11 @@ build() {
   # The recipe is part of what was built: a changed plugin is a new version.
   [ "$name" != kms-plugin-ref ] || wanted=$(cat "$here"/kmsplugin/* | sha256sum | cut -c1-16)
   local stamp=$peers/.stamps/$name
-  if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && [ -n "$(ls "$peers/${name/#etcd-/etcdutl-}" 2>/dev/null)" ]; then return; fi
+  local made=("$name") file whole=yes
+  [ "$name" = "${name#etcd-}" ] || made+=("etcdctl-${name#etcd-}" "etcdutl-${name#etcd-}")
+  # A run that was cut off, or a full disk, leaves empty files: they are made again.
+  for file in "${made[@]}"; do [ -s "$peers/$file" ] && [ -x "$peers/$file" ] || whole=no; done
+  if [ "$whole" = yes ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then return; fi
   say "building $name $wanted"
   rm -f "$stamp"
   case $name in
