@@ -14,7 +14,7 @@
 //! - later scans: [`Liveness::judge`], then [`Judge::next`] for each record, then
 //!   [`Judge::finish`].
 //!
-//! Memory: 23 to 34 bytes per distinct key during the first scan (see `keytable.rs`), then two bits
+//! Memory: 23 to 29 bytes per distinct key during the first scan (see `keytable.rs`), then two bits
 //! per record. The answers are exact.
 //!
 //! Upstream cuts a key's history into generations, each ending in a tombstone. "The newest record ≤
