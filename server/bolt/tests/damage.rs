@@ -1,5 +1,6 @@
 //! Damaged files: opening, checking, scanning, seeking and copying end, with an error or without,
 //! and never crash.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod tree;
 

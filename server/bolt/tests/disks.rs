@@ -1,5 +1,6 @@
 //! Writing: every failing call fails the build, and a crash at any moment leaves a whole file or
 //! none.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod tree;
 

@@ -1,4 +1,5 @@
 //! The snapshot of a real cluster, read and compacted.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 

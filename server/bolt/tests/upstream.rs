@@ -1,4 +1,5 @@
 //! Go's bbolt and etcd as oracles: they accept what the builder wrote, and we read what they wrote.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod peers;
 mod tree;
@@ -14,7 +15,7 @@ use holdfast_bolt::{
 };
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngSeed, TestRunner};
-use tree::{Item, Tree};
+use tree::Tree;
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("temporary paths are text")
@@ -68,22 +69,8 @@ fn go_accepts_and_copies_what_is_built() {
         peers::print("bbolt", &["compact", "-o", text(&copy), text(&path)]);
         let read = map(&copy);
         assert!(check(&read).unwrap().is_ok());
-        // Go's compaction drops sequences of buckets above the first level; compare without.
-        assert_eq!(without_sequences(tree::read(&read)), without_sequences(root));
+        assert_eq!(tree::read(&read), root);
     }
-}
-
-fn without_sequences(mut tree: Tree) -> Tree {
-    tree.sequence = 0;
-    tree.items = tree
-        .items
-        .into_iter()
-        .map(|(key, item)| match item {
-            Item::Bucket(inner) => (key, Item::Bucket(without_sequences(inner))),
-            value @ Item::Value(_) => (key, value),
-        })
-        .collect();
-    tree
 }
 
 #[test]
@@ -253,6 +240,15 @@ fn files_of_go_with_a_stored_freelist_and_free_pages() {
     assert_eq!(tree::read(&map(&copy)), tree::read(&db));
 }
 
+/// Go's check of a damaged file, which may crash, or loop and eat memory: both are verdicts, so it
+/// gets two seconds of processor time and 4 GB.
+fn go_accepts_damaged(path: &Path) -> bool {
+    let limited = "ulimit -t 2; ulimit -v 4000000; ulimit -c 0; exec \"$0\" check \"$1\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", limited]).arg(peers::path("bbolt")).arg(path);
+    command.output().expect("sh starts").status.success()
+}
+
 #[test]
 fn what_go_calls_damaged_so_do_we() {
     let directory = tempfile::tempdir().unwrap();
@@ -262,18 +258,19 @@ fn what_go_calls_damaged_so_do_we() {
         .with(b"b", Tree::numbered(3, b"x").with(b"in", Tree::numbered(100, &[5; 40])));
     let options = BuildOptions { page_size: 4096, fill_percent: 50, freelist: Freelist::Stored };
     let good = tree::build(&root, options).0;
+    std::fs::write(&path, &good).unwrap();
+    assert!(go_accepts_damaged(&path), "the limits leave room for a sound file");
     let (mut go, mut both, mut ours) = (0, 0, 0);
     let mut seed = 0x2545_f491_4f6c_dd1d_u64;
-    for _ in 0..150 {
+    for _ in 0..60 {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let chosen = usize::try_from(seed >> 33).unwrap();
         // Headers, element tables and what follows them, in all pages but the metas.
-        let at = 8192 + (chosen % (good.len() / 4096 - 2)) * 4096 + (chosen >> 8) % 600;
+        let at = 8192 + (chosen % (good.len() / 4096 - 2)) * 4096 + (chosen >> 8) % 160;
         let mut bad = good.clone();
         bad[at] ^= 1 << (chosen % 8);
         std::fs::write(&path, &bad).unwrap();
-        // A crash of Go's tool is a verdict, too.
-        let go_objects = !peers::run("bbolt", &["check", text(&path)]).status.success();
+        let go_objects = !go_accepts_damaged(&path);
         let we_object = match Db::open(bad) {
             Ok(db) => !check(&db).unwrap().is_ok(),
             Err(_) => true,
@@ -283,5 +280,5 @@ fn what_go_calls_damaged_so_do_we() {
         ours += u32::from(we_object);
         both += u32::from(go_objects && we_object);
     }
-    assert!(go > 20, "Go objects to {go}, we to {ours}, both to {both} of 150");
+    assert!(go > 15, "Go objects to {go}, we to {ours}, both to {both} of 60");
 }
