@@ -215,21 +215,27 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::buckets::{KEY, SmallBuckets};
+    use crate::buckets::{KEY, META, SmallBuckets};
     use crate::datadir::write_member;
     use crate::disk::FileSystem;
     use crate::membership::Founding;
+    use crate::meta::CONSISTENT_INDEX;
     use crate::rebuilt::{RebuildPlan, rebuild};
     use crate::versions::V3_6;
     use holdfast_bolt::{BuildOptions, Builder, FileDisk};
 
-    /// A new member's directory with an empty store.
+    /// A new member's directory with an empty store and one founder.
     fn member(dir: &Path) {
+        member_that_applied(dir, 1);
+    }
+
+    fn member_that_applied(dir: &Path, applied: u64) {
         let founding = Founding::single("n", &["http://127.0.0.1:1".to_owned()], "t").unwrap();
         write_member(&FileSystem, dir, &founding).unwrap();
         let plan =
             RebuildPlan { founding: &founding, target: V3_6, bump: None, made_up_leases: &[] };
-        let rebuilt = rebuild(&SmallBuckets::empty(), &plan).unwrap();
+        let mut rebuilt = rebuild(&SmallBuckets::empty(), &plan).unwrap();
+        rebuilt.small.put(META, CONSISTENT_INDEX, applied.to_be_bytes());
         let disk = FileDisk::create_new(&db_path(dir)).unwrap();
         let mut builder = Builder::new(disk, BuildOptions::default()).unwrap();
         builder.begin_bucket(KEY).unwrap();
@@ -261,6 +267,17 @@ mod tests {
             fs::rename(&aside, &part).unwrap();
         }
         assert!(!check_member(&root.path().join("nowhere")).is_sound());
+    }
+
+    #[test]
+    fn an_applied_index_that_does_not_fit_the_log_is_a_fault() {
+        for (applied, want) in [(2, "above the log's end 1"), (0, "below the snapshot's index 1")] {
+            let root = tempfile::tempdir().unwrap();
+            member_that_applied(root.path(), applied);
+            let findings = check_member(root.path());
+            assert_eq!(findings.faults, 1, "{findings:#?}");
+            assert!(findings.all.iter().any(|finding| finding.what.contains(want)));
+        }
     }
 
     #[test]

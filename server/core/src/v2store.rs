@@ -236,8 +236,8 @@ mod tests {
         let member = |children: &str| {
             format!(
                 r#"{{"Root":{{"Path":"/","CreatedIndex":0,"ModifiedIndex":0,"ExpireTime":"",
-                "Value":"","Children":{{"0":{{"Path":"/0","CreatedIndex":0,"ModifiedIndex":0,"ExpireTime":"",
-                "Value":"","Children":{children}}}}}}},
+                "Value":"","Children":{{"0":{{"Path":"/0","CreatedIndex":0,"ModifiedIndex":0,
+                "ExpireTime":"","Value":"","Children":{children}}}}}}},
                 "WatcherHub":{{"EventHistory":{{"Queue":{{"Events":[null],"Capacity":1}}}}}}}}"#
             )
         };
