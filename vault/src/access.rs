@@ -6,12 +6,13 @@ use crate::chain::state::Digest;
 use crate::clock::Clock;
 use crate::format::{
     ClusterId, Entropy, Expected, FormatError, Header, NewObject, ObjectContext, ObjectId,
-    ObjectName, OpenedObject, SeedId, VaultId, WriterId, open_message, seal_message,
+    ObjectName, OpenedCommit, OpenedObject, SeedId, VaultId, WriterId, decode_wrap, open_commit,
+    open_message, seal_commit, seal_message,
 };
-use crate::keys::{IndexSeed, Keyring, Seed};
+use crate::keys::{IndexSeed, Keyring, NewWrap, Providers, Seed, WrapError, WrapOwner};
 use crate::proto::{
-    CatalogueEntry, CataloguePage, Commit, Ledger, LedgerRef, ObjectKind, ObjectRef, PageRef,
-    SignedCommit, Wrap,
+    CatalogueEntry, CataloguePage, Commit, Ledger, LedgerRef, ObjectKind, ObjectRef, PageRef, Wrap,
+    WrapRef,
 };
 use crate::store::{Store, StoreError};
 use bytes::Bytes;
@@ -33,14 +34,8 @@ pub struct Access {
     entropy: Mutex<Box<dyn Entropy>>,
     keyring: RwLock<Keyring>,
     sealing: RwLock<Option<IndexSeed>>,
-    seeds: Arc<dyn SeedOpener>,
-}
-
-/// Opens seeds that are not open yet.
-#[async_trait::async_trait]
-pub trait SeedOpener: Send + Sync {
-    /// Opens one of these wraps of the seed `seed`; each is tried with the provider that it names only.
-    async fn open(&self, seed: SeedId, wraps: &[Wrap]) -> Result<Seed, AccessError>;
+    providers: Providers,
+    unsealed: bool,
 }
 
 /// Why something sealed cannot be opened.
@@ -52,13 +47,24 @@ pub enum AccessError {
     /// The object.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// The first provider does not wrap, or a wrap that was just stored is not what was stored.
+    #[error(transparent)]
+    Wrap(#[from] WrapError),
     /// No configured provider opens the seed.
-    #[error("seed {seed}: {detail}")]
-    Seed {
+    #[error("seed {seed} cannot be opened: {}", list(errors))]
+    Locked {
         /// Its id.
         seed: SeedId,
-        /// Which key ids would open it, and why those at hand do not.
-        detail: String,
+        /// Why, for each of its wraps.
+        errors: Vec<WrapError>,
+    },
+    /// A wrap that was just stored reads back as something else.
+    #[error(
+        "seed {seed}: its wrap does not read back as it was written; run `holdfast store doctor`"
+    )]
+    NotKept {
+        /// Its id.
+        seed: SeedId,
     },
     /// There is no wrap of this seed.
     #[error("seed {seed}: no wrap of it is in the store; what it seals cannot be opened")]
@@ -86,8 +92,10 @@ pub struct AccessParts {
     pub clock: Arc<dyn Clock>,
     /// Chance.
     pub entropy: Box<dyn Entropy>,
-    /// Opens seeds.
-    pub seeds: Arc<dyn SeedOpener>,
+    /// Wrap and open seeds.
+    pub providers: Providers,
+    /// Whether the vault was created without sealing, as its root says.
+    pub unsealed: bool,
 }
 
 impl Access {
@@ -104,7 +112,8 @@ impl Access {
             entropy: Mutex::new(entropy),
             keyring: RwLock::new(Keyring::new()),
             sealing: RwLock::new(None),
-            seeds: parts.seeds,
+            providers: parts.providers,
+            unsealed: parts.unsealed,
         }
     }
 
@@ -174,8 +183,7 @@ impl Access {
                 return Ok(());
             }
         }
-        let wraps = self.list_wraps(id).await?;
-        let seed = self.seeds.open(id, &wraps).await?;
+        let seed = self.open_wraps(id).await?;
         let first = self.sealing_seed().is_none();
         if first {
             self.add_seed(seed);
@@ -183,6 +191,14 @@ impl Access {
             self.keyring.write().unwrap_or_else(PoisonError::into_inner).insert(seed);
         }
         Ok(())
+    }
+
+    /// Opens the index seed that an object names.
+    pub async fn ensure_index_seed(&self, object: &ObjectRef) -> Result<(), AccessError> {
+        match SeedId::from_bytes(&object.index_seed_id) {
+            Ok(id) => self.ensure_seed(id).await,
+            Err(_) => Ok(()),
+        }
     }
 
     /// Opens both seeds that an object names.
@@ -200,37 +216,24 @@ impl Access {
         Expected { kind, vault: self.vault, cluster: self.cluster, reference }
     }
 
-    /// Opens a commit whose bytes came from `name`.
+    /// Opens the commit of this era and number.
     pub(crate) async fn open_commit(
         &self,
-        name: &str,
+        number: (u64, u64),
         bytes: &[u8],
-    ) -> Result<Commit, AccessError> {
-        let kind = ObjectKind::Commit;
-        let header = Header::parse(bytes, ObjectName { kind, id: None })?;
+    ) -> Result<OpenedCommit, AccessError> {
+        let name = ObjectName { kind: ObjectKind::Commit, id: None };
+        let header = Header::parse(bytes, name)?;
         self.ensure_seed(header.index_seed).await?;
-        let expected = self.expected(kind, None);
-        let (signed, opened) = open_message::<SignedCommit>(bytes, &expected, &self.keyring())?;
-        let commit = Commit::decode(&signed.commit[..])
-            .map_err(|error| damaged(&opened, format!("{name}: {error}")))?;
-        let ours = commit.cluster_id == self.cluster.as_bytes()[..]
-            && commit.attempt_id == opened.header.object.as_bytes()[..];
-        if !ours {
-            return Err(damaged(&opened, format!("{name}: its ids are not its envelope's")).into());
-        }
-        Ok(commit)
+        Ok(open_commit(bytes, (self.vault, self.cluster), number, &self.keyring())?)
     }
 
     /// Seals a commit.
-    pub(crate) fn seal_commit(
-        &self,
-        id: ObjectId,
-        commit: &Commit,
-    ) -> Result<Bytes, crate::chain::ChainError> {
+    pub(crate) fn seal_commit(&self, commit: &Commit) -> Result<Bytes, crate::chain::ChainError> {
         let seed = self.sealing_seed().ok_or(crate::chain::ChainError::ReadOnly)?;
-        let signed = SignedCommit { commit: commit.encode_to_vec().into(), signatures: vec![] };
+        let id = ObjectId::from_bytes(&commit.attempt_id).expect("drafts carry a random id");
         let new = NewObject::with_id(id, &mut **self.entropy());
-        let sealed = seal_message(ObjectKind::Commit, &self.context(&seed), &new, &signed);
+        let sealed = seal_commit(&self.context(&seed), &new, commit, Vec::new());
         let (_, bytes) = sealed.map_err(AccessError::from)?;
         Ok(bytes.into())
     }
@@ -264,7 +267,7 @@ impl Access {
             let object = ObjectName { kind, id: None };
             FormatError::Refused { object, reason: error.to_string().into() }
         })?;
-        self.ensure_seeds(reference).await?;
+        self.ensure_index_seed(reference).await?;
         let limit = reference.size_bytes.min(MESSAGE_LIMIT);
         let bytes = self.store.get(&self.names.object(kind, id), limit).await?;
         let expected = self.expected(kind, Some(reference));
@@ -287,18 +290,28 @@ impl Access {
         Ok(self.read_message::<Ledger>(&reference).await?.0)
     }
 
-    /// All wraps of one seed, found by listing: for the first look at a chain.
-    async fn list_wraps(&self, seed: SeedId) -> Result<Vec<Wrap>, AccessError> {
+    /// Opens a seed by one of its wraps, found by listing: for the first look at a chain.
+    async fn open_wraps(&self, seed: SeedId) -> Result<Seed, AccessError> {
         let listed = self.store.list_all(&self.names.seed(seed), 10_000).await?;
-        let mut wraps = Vec::new();
+        let mut errors = Vec::new();
         for item in listed {
             let bytes = self.store.get(&item.name, WRAP_LIMIT).await?;
-            match Wrap::decode(bytes) {
-                Ok(wrap) => wraps.push(wrap),
-                Err(error) => tracing::warn!(name = item.name, %error, "a wrap does not decode"),
+            let opened = self.providers.open_bytes(&bytes, seed, self.owner(), self.unsealed);
+            match opened.await {
+                Ok(opened) => {
+                    if !opened.by_first {
+                        tracing::warn!(%seed, by = %opened.by, "opened by a key that is not the first");
+                    }
+                    return Ok(opened.seed);
+                }
+                Err(error) => errors.push(error),
             }
         }
-        if wraps.is_empty() { Err(AccessError::NoWrap { seed }) } else { Ok(wraps) }
+        Err(if errors.is_empty() {
+            AccessError::NoWrap { seed }
+        } else {
+            AccessError::Locked { seed, errors }
+        })
     }
 
     /// The wraps in use of these seeds.
@@ -311,13 +324,56 @@ impl Access {
             for wrap in &seed.wraps {
                 let name = self.wrap_name(seed, wrap);
                 let bytes = self.store.get(&name, WRAP_LIMIT).await?;
-                match Wrap::decode(bytes) {
+                match decode_wrap(&bytes) {
                     Ok(found) => wraps.push(found),
                     Err(error) => tracing::warn!(name, %error, "a wrap does not decode"),
                 }
             }
         }
         Ok(wraps)
+    }
+
+    /// Whose seeds these are.
+    pub fn owner(&self) -> WrapOwner {
+        WrapOwner { vault: self.vault, cluster: self.cluster }
+    }
+
+    /// The configured providers.
+    pub fn providers(&self) -> &Providers {
+        &self.providers
+    }
+
+    /// Whether the vault was created without sealing.
+    pub fn is_unsealed(&self) -> bool {
+        self.unsealed
+    }
+
+    /// Wraps a seed under the first provider, stores the wrap, reads it back and opens it.
+    pub async fn store_wrap(&self, seed: &Seed) -> Result<WrapRef, AccessError> {
+        let new = NewWrap::random(&mut **self.entropy());
+        let now_ms = self.clock.now_ms();
+        let wrapped = self.providers.wrap(seed, self.owner(), self.unsealed, now_ms, new).await?;
+        let name = self.names.wrap(seed.id(), wrapped.id);
+        self.store.put(&name, wrapped.bytes.clone().into()).await?;
+        let found = self.store.get(&name, WRAP_LIMIT).await?;
+        let opened =
+            self.providers.open_bytes(&found, seed.id(), self.owner(), self.unsealed).await?;
+        if found[..] != wrapped.bytes[..] || opened.seed.secret() != seed.secret() {
+            return Err(AccessError::NotKept { seed: seed.id() });
+        }
+        Ok(wrapped.reference)
+    }
+
+    /// Wraps and stores a fresh seed; the message is what a commit says of it.
+    pub async fn store_seed(&self, seed: &Seed) -> Result<crate::proto::Seed, AccessError> {
+        let wrap = self.store_wrap(seed).await?;
+        Ok(crate::proto::Seed {
+            seed_id: seed.id().to_bytes(),
+            kind: seed.kind().into(),
+            created_ms: self.clock.now_ms(),
+            wraps: vec![wrap],
+            condemned_wraps: vec![],
+        })
     }
 
     /// The name of a wrap that a commit lists.
@@ -331,16 +387,12 @@ impl Access {
     }
 }
 
+fn list(errors: &[WrapError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
 /// Longest wrap that is read.
 pub const WRAP_LIMIT: u64 = 1 << 20;
-
-fn damaged(opened: &OpenedObject, reason: String) -> FormatError {
-    FormatError::Damaged {
-        object: opened.name,
-        part: crate::format::Part::Index,
-        reason: reason.into(),
-    }
-}
 
 /// SHA-256 of some bytes.
 pub fn sha256(bytes: &[u8]) -> Digest {

@@ -24,7 +24,6 @@ pub use witness::Witness;
 use crate::access::Access;
 use crate::proto::{CatalogueEntry, Commit, PageRef};
 use crate::store::StoreError;
-use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -151,7 +150,8 @@ impl Chain {
                 Some(digest) => witness.compare(digest),
                 None => {
                     let name = self.access.names().commit(head.era, number);
-                    let bytes = self.access.store().get(&name, load::COMMIT_LIMIT).await?;
+                    let bytes =
+                        self.access.store().get(&name, crate::format::MAX_COMMIT_BYTES).await?;
                     witness.compare(&crate::access::sha256(&bytes))
                 }
             };
@@ -188,15 +188,9 @@ impl Chain {
     }
 }
 
-/// Bytes of a commit as stored, with its content.
+/// A commit with its digest as stored.
 #[derive(Debug, Clone)]
 struct StoredCommit {
-    bytes: Bytes,
     commit: Commit,
-}
-
-impl StoredCommit {
-    fn sha256(&self) -> Digest {
-        crate::access::sha256(&self.bytes)
-    }
+    sha256: Digest,
 }

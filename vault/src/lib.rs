@@ -10,8 +10,11 @@ pub mod access;
 pub mod chain;
 pub mod clock;
 pub mod format;
+pub mod init;
 pub mod keys;
 pub mod snapshot;
 pub mod store;
+pub mod vault;
+mod writer;
 
 pub use store::{Store, StoreError, StoreOptions};

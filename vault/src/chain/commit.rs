@@ -1,14 +1,14 @@
 //! The commit attempt: write pages and ledger, create the name, and after any answer but success look what
 //! lies there.
 
-use super::load::{COMMIT_LIMIT, remember};
+use super::load::remember;
 use super::rules::{self, Found, LEDGER_EVERY, Next, Round};
 use super::state::object_id;
 use super::{Catalogue, Chain, ChainError, Draft};
 use crate::access::sha256;
 use crate::chain::catalogue::Page;
 use crate::chain::draft::Attempt;
-use crate::format::ObjectId;
+use crate::format::{MAX_COMMIT_BYTES, ObjectId};
 use crate::proto::{CataloguePage, Commit, LedgerRef, ObjectKind, PageRef};
 use crate::store::StoreError;
 use bytes::Bytes;
@@ -56,7 +56,7 @@ impl Chain {
         if let Err(error) = self.state.check_next(&commit, &catalogue.numbers()) {
             panic!("a draft that breaks the chain: {error}");
         }
-        let bytes = access.seal_commit(id, &commit)?;
+        let bytes = access.seal_commit(&commit)?;
         let name = access.names().commit(commit.era, commit.number);
         match self.attempt(&name, &bytes, commit.number, round).await? {
             Next::Won => self.won(commit, catalogue, &bytes),
@@ -101,7 +101,7 @@ impl Chain {
     }
 
     async fn look(&self, name: &str, bytes: &Bytes, number: u64) -> Result<Found, ChainError> {
-        match self.access.store().get(name, COMMIT_LIMIT).await {
+        match self.access.store().get(name, MAX_COMMIT_BYTES).await {
             Ok(found) if found == *bytes => Ok(Found::Ours),
             Ok(_) => Ok(Found::Anothers),
             Err(StoreError::NotFound { .. }) => Ok(Found::Nothing),

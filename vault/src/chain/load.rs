@@ -1,15 +1,14 @@
 //! Finding the head: cold (LIST, then probe) and warm (probe upward from a commit that still exists).
 
 use super::{Catalogue, Chain, ChainError, Digest, State, StoredCommit};
-use crate::access::{Access, sha256};
+use crate::access::Access;
+use crate::format::MAX_COMMIT_BYTES;
 use crate::proto::Commit;
 use crate::store::StoreError;
 use futures::{StreamExt, TryStreamExt};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Longest commit object that is read.
-pub(super) const COMMIT_LIMIT: u64 = 16 << 20;
 /// Most commits that a cold start expects in a listing.
 const LIST_LIMIT: usize = 4_000_000;
 /// Commits read at once while folding.
@@ -40,7 +39,7 @@ impl Chain {
         let mut state = self.state.clone();
         let mut recent = self.recent.clone();
         while let Some(next) = read_if_there(&self.access, era, state.number() + 1).await? {
-            let digest = next.sha256();
+            let digest = next.sha256;
             state.apply(next.commit, digest)?;
             remember(&mut recent, state.number(), digest);
         }
@@ -84,13 +83,9 @@ async fn newest_listed(access: &Access) -> Result<(u64, u64), ChainError> {
 
 async fn read(access: &Access, era: u64, number: u64) -> Result<StoredCommit, ChainError> {
     let name = access.names().commit(era, number);
-    let bytes = access.store().get(&name, COMMIT_LIMIT).await?;
-    let commit = access.open_commit(&name, &bytes).await?;
-    if (commit.era, commit.number) != (era, number) {
-        let detail = format!("holds commit {}/{}", commit.era, commit.number);
-        return Err(ChainError::Damaged { name, detail });
-    }
-    Ok(StoredCommit { bytes, commit })
+    let bytes = access.store().get(&name, MAX_COMMIT_BYTES).await?;
+    let opened = access.open_commit((era, number), &bytes).await?;
+    Ok(StoredCommit { commit: opened.commit, sha256: opened.sha256 })
 }
 
 async fn read_if_there(
@@ -115,12 +110,12 @@ async fn fold_up_to(
         Some(reference) => {
             let ledger = access.read_ledger(reference).await?;
             let base = read(access, era, reference.number).await?;
-            let digest = base.sha256();
+            let digest = base.sha256;
             (State::from_ledger(&ledger, base.commit, digest)?, reference.number)
         }
         None => {
             let first = read(access, era, 1).await?;
-            let digest = first.sha256();
+            let digest = first.sha256;
             (State::genesis(first.commit, digest)?, 1)
         }
     };
@@ -129,12 +124,12 @@ async fn fold_up_to(
         .map(|number| read(access, era, number))
         .buffered(WINDOW);
     while let Some(stored) = commits.try_next().await? {
-        let digest = stored.sha256();
+        let digest = stored.sha256;
         state.apply(stored.commit, digest)?;
         remember(&mut recent, state.number(), digest);
     }
     if last > start {
-        let digest = sha256(&head.bytes);
+        let digest = head.sha256;
         state.apply(head.commit.clone(), digest)?;
         remember(&mut recent, last, digest);
     }

@@ -5,9 +5,10 @@
 //! never needed; records come out strictly ascending, each once (an equal revision twice is an error); only
 //! frames that overlap the current revision are held.
 
-use crate::format::segment::FrameCursor;
+use crate::format::{FrameEntry, FrameRecords, Record, SegmentFrame};
 use crate::snapshot::walk::Rev;
 use roaring::RoaringBitmap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A frame that a restore needs.
@@ -15,53 +16,100 @@ use std::sync::Arc;
 pub struct PlannedFrame {
     /// Which segment, by its place in the body.
     pub segment: usize,
-    /// Which frame of it.
-    pub frame: usize,
-    /// First revision in it.
+    /// Its place, lengths and digest.
+    pub entry: FrameEntry,
+    /// First revision in it, alive or not.
     pub first: Rev,
-    /// Ordinal of its first record in the segment.
-    pub first_ordinal: u32,
-    /// Its records.
-    pub count: u32,
-    /// Whether all of them are alive.
-    pub whole: bool,
-    /// Where it lies in the object.
-    pub offset: u64,
-    /// Its sealed length.
-    pub sealed_length: u32,
-    /// Its plain length.
-    pub plain_length: u32,
+    /// Ordinals of its records.
+    pub ordinals: Range<u32>,
+    /// Live records in it.
+    pub alive: u64,
 }
 
-/// All frames with live records, in the order in which a merge needs them.
-pub fn order(mut frames: Vec<PlannedFrame>, live: &[Arc<RoaringBitmap>]) -> Vec<PlannedFrame> {
-    frames.retain_mut(|frame| {
-        let range = frame.first_ordinal..frame.first_ordinal.saturating_add(frame.count);
-        let alive = live.get(frame.segment).map_or(0, |live| live.range_cardinality(range));
-        frame.whole = alive == u64::from(frame.count);
-        alive > 0
-    });
-    frames.sort_by_key(|frame| (frame.first, frame.segment, frame.frame));
-    frames
+/// The planned frame of `frame`, if anything in it is alive.
+pub fn planned(segment: usize, frame: &SegmentFrame, live: &RoaringBitmap) -> Option<PlannedFrame> {
+    let ordinals = frame.ordinals.clone();
+    let alive = live.range_cardinality(ordinals.clone());
+    let (entry, first) = (frame.entry, frame.first);
+    (alive > 0).then_some(PlannedFrame { segment, entry, first, ordinals, alive })
 }
 
-/// A record as a restore gives it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RecordRef<'a> {
-    /// Main revision.
-    pub main: i64,
-    /// Position in its transaction.
-    pub sub: i64,
-    /// Whether it marks a deletion.
-    pub tombstone: bool,
-    /// The bucket's value, exactly as in etcd's bucket.
-    pub value: &'a [u8],
+/// Sorts frames as a merge needs them.
+pub fn order(frames: &mut [PlannedFrame]) {
+    frames.sort_by_key(|frame| (frame.first, frame.segment, frame.entry.number));
+}
+
+/// Where a live record lies in its frame's plaintext.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    rev: Rev,
+    tombstone: bool,
+    start: u32,
+    end: u32,
+}
+
+/// An opened frame with the places of its live records.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    plain: Vec<u8>,
+    slots: Vec<Slot>,
+    next: usize,
+}
+
+impl Decoded {
+    /// Finds the live records in `plain`. `spent` is a decoded frame whose memory may be used.
+    pub fn new(
+        frame: &PlannedFrame,
+        live: &RoaringBitmap,
+        plain: Vec<u8>,
+        spent: Decoded,
+    ) -> Result<Decoded, MergeError> {
+        let wrong = |detail: String| MergeError::Frame {
+            segment: frame.segment,
+            frame: frame.entry.number,
+            detail,
+        };
+        let count = frame.ordinals.end - frame.ordinals.start;
+        let whole = frame.alive == u64::from(count);
+        let mut slots = spent.slots;
+        slots.clear();
+        let base = plain.as_ptr() as usize;
+        let mut ordinals = frame.ordinals.clone();
+        for record in FrameRecords::new(&plain) {
+            let record = record.map_err(|error| wrong(error.to_string()))?;
+            let ordinal =
+                ordinals.next().ok_or_else(|| wrong("more records than indexed".into()))?;
+            if ordinal == frame.ordinals.start && record.revision() != frame.first {
+                return Err(wrong("its first revision is not the index's".into()));
+            }
+            if whole || live.contains(ordinal) {
+                // Both at most 64 MiB, the limit of a frame.
+                let start = (record.value.as_ptr() as usize - base) as u32;
+                let end = start + record.value.len() as u32;
+                let (rev, tombstone) = (record.revision(), record.tombstone);
+                slots.push(Slot { rev, tombstone, start, end });
+            }
+        }
+        if !ordinals.is_empty() || slots.len() as u64 != frame.alive {
+            return Err(wrong("fewer records than indexed".into()));
+        }
+        Ok(Decoded { plain, slots, next: 0 })
+    }
+
+    /// Takes the plaintext's memory out.
+    pub fn take_plain(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.plain)
+    }
+
+    fn rev(&self) -> Option<Rev> {
+        self.slots.get(self.next).map(|slot| slot.rev)
+    }
 }
 
 /// What a merge does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pull {
-    /// It needs the plaintext of this planned frame; always the next in order.
+    /// It needs this planned frame, opened; always the next in order.
     Need(usize),
     /// A record stands ready.
     Ready,
@@ -73,22 +121,20 @@ pub enum Pull {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MergeError {
     /// A frame's plaintext is not what the index says.
-    #[error("segment {segment}, frame {frame}: {detail}")]
+    #[error("segment {segment} of the snapshot, frame {frame}: {detail}")]
     Frame {
-        /// Which segment.
+        /// Which segment, by its place in the body.
         segment: usize,
         /// Which frame.
-        frame: usize,
+        frame: u32,
         /// What is wrong.
         detail: String,
     },
     /// Two live records have one revision, or the order is broken.
-    #[error("segment {segment}, frame {frame}: revision {}/{} comes after {}/{}", next.0, next.1, last.0, last.1)]
+    #[error("segment {segment} of the snapshot: revision {}/{} comes after {}/{}", next.0, next.1, last.0, last.1)]
     Order {
         /// Which segment.
         segment: usize,
-        /// Which frame.
-        frame: usize,
         /// What came before.
         last: Rev,
         /// What came.
@@ -97,35 +143,33 @@ pub enum MergeError {
 }
 
 struct Active {
-    planned: usize,
-    plain: Vec<u8>,
-    cursor: FrameCursor,
-    ordinal: u32,
+    segment: usize,
+    frame: Decoded,
     rev: Rev,
 }
 
 /// A merge in progress.
 pub struct Merge {
     frames: Arc<[PlannedFrame]>,
-    live: Vec<Arc<RoaringBitmap>>,
     next: usize,
     active: Vec<Active>,
     current: Option<usize>,
     last: Rev,
-    spent: Vec<Vec<u8>>,
+    spent: Vec<Decoded>,
 }
 
 impl Merge {
-    /// Over ordered frames and the bitmaps of the segments.
-    pub fn new(frames: Arc<[PlannedFrame]>, live: Vec<Arc<RoaringBitmap>>) -> Merge {
+    /// Over frames in order.
+    pub fn new(frames: Arc<[PlannedFrame]>) -> Merge {
         let last = (i64::MIN, i64::MIN);
-        Merge { frames, live, next: 0, active: vec![], current: None, last, spent: vec![] }
+        Merge { frames, next: 0, active: vec![], current: None, last, spent: vec![] }
     }
 
     /// Goes on to the next record.
     pub fn pull(&mut self) -> Result<Pull, MergeError> {
         if let Some(place) = self.current.take() {
-            self.advance(place)?;
+            self.active[place].frame.next += 1;
+            self.settle(place);
         }
         let least = self.active.iter().enumerate().min_by_key(|(_, active)| active.rev);
         let least = least.map(|(place, active)| (place, active.rev));
@@ -136,70 +180,44 @@ impl Merge {
         }
         let Some((place, rev)) = least else { return Ok(Pull::End) };
         if rev <= self.last {
-            let frame = &self.frames[self.active[place].planned];
-            let (segment, frame) = (frame.segment, frame.frame);
-            return Err(MergeError::Order { segment, frame, last: self.last, next: rev });
+            let segment = self.active[place].segment;
+            return Err(MergeError::Order { segment, last: self.last, next: rev });
         }
         self.last = rev;
         self.current = Some(place);
         Ok(Pull::Ready)
     }
 
-    /// The plaintext of the frame that was needed.
-    pub fn give(&mut self, planned: usize, plain: Vec<u8>) -> Result<(), MergeError> {
+    /// The frame that was needed.
+    ///
+    /// # Panics
+    /// If it is not the next in order.
+    pub fn give(&mut self, planned: usize, frame: Decoded) {
         assert_eq!(planned, self.next, "frames are given in order");
         self.next += 1;
-        let rev = (i64::MIN, i64::MIN);
-        let ordinal = self.frames[planned].first_ordinal;
-        self.active.push(Active { planned, plain, cursor: FrameCursor::default(), ordinal, rev });
-        self.advance(self.active.len() - 1)
+        let segment = self.frames[planned].segment;
+        self.active.push(Active { segment, frame, rev: self.last });
+        self.settle(self.active.len() - 1);
     }
 
     /// The record that stands ready.
-    pub fn record(&self) -> Option<RecordRef<'_>> {
+    pub fn record(&self) -> Option<Record<'_>> {
         let active = &self.active[self.current?];
-        Some(RecordRef {
-            main: active.rev.0,
-            sub: active.rev.1,
-            tombstone: active.cursor.tombstone(),
-            value: active.cursor.value(&active.plain),
-        })
+        let slot = active.frame.slots.get(active.frame.next)?;
+        let value = &active.frame.plain[slot.start as usize..slot.end as usize];
+        Some(Record { main: slot.rev.0, sub: slot.rev.1, tombstone: slot.tombstone, value })
     }
 
-    /// A buffer of a frame that is done, for the next one.
-    pub fn spent(&mut self) -> Option<Vec<u8>> {
+    /// A frame that is done: its memory serves the next one.
+    pub fn spent(&mut self) -> Option<Decoded> {
         self.spent.pop()
     }
 
-    /// Moves one cursor to its next live record, or drops it at its end.
-    fn advance(&mut self, place: usize) -> Result<(), MergeError> {
-        let active = &mut self.active[place];
-        let frame = &self.frames[active.planned];
-        let live = &self.live[frame.segment];
-        let wrong = |detail: String| MergeError::Frame {
-            segment: frame.segment,
-            frame: frame.frame,
-            detail,
-        };
-        loop {
-            if !active.cursor.next(&active.plain).map_err(|error| wrong(error.to_string()))? {
-                let count = active.ordinal - frame.first_ordinal;
-                if count != frame.count {
-                    return Err(wrong(format!("{count} of {} records", frame.count)));
-                }
-                let done = self.active.swap_remove(place);
-                self.spent.push(done.plain);
-                return Ok(());
-            }
-            let ordinal = active.ordinal;
-            if ordinal - frame.first_ordinal >= frame.count {
-                return Err(wrong(format!("more than {} records", frame.count)));
-            }
-            active.ordinal += 1;
-            if frame.whole || live.contains(ordinal) {
-                active.rev = active.cursor.rev();
-                return Ok(());
-            }
+    /// Notes the next revision of an active frame, or drops it at its end.
+    fn settle(&mut self, place: usize) {
+        match self.active[place].frame.rev() {
+            Some(rev) => self.active[place].rev = rev,
+            None => self.spent.push(self.active.swap_remove(place).frame),
         }
     }
 }

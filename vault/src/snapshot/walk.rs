@@ -6,10 +6,9 @@
 //! the source ends up alive exactly once. Memory: the indexes of the segments that overlap the current
 //! revision, never a map of records.
 
-use crate::format::ObjectId;
+use crate::format::{LiveHash, ObjectId, Record};
 use crate::snapshot::kinship::SourceFacts;
 use roaring::RoaringBitmap;
-use sha2::{Digest as _, Sha256};
 
 /// A revision: main and sub.
 pub type Rev = (i64, i64);
@@ -43,6 +42,8 @@ impl SourceRecord<'_> {
 /// What an index tells of one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BaseEntry {
+    /// Its bit in the live bitmap.
+    pub ordinal: u32,
     /// Its revision.
     pub rev: Rev,
     /// Whether it marks a deletion.
@@ -61,8 +62,8 @@ pub trait BaseIndex: Send {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// The record with this ordinal, below `len`.
-    fn entry(&self, ordinal: u32) -> BaseEntry;
+    /// The record at this place, below `len`, in order of revision.
+    fn entry(&self, place: u32) -> BaseEntry;
     /// The digest that this record would have in this segment.
     fn digest(&self, record: &SourceRecord<'_>) -> u32;
 }
@@ -178,9 +179,13 @@ const FINDINGS: usize = 1000;
 struct Open {
     segment: usize,
     index: Box<dyn BaseIndex>,
-    /// Ordinals in order of revision.
-    order: Vec<u32>,
-    next: usize,
+    next: u32,
+}
+
+impl Open {
+    fn entry(&self) -> Option<BaseEntry> {
+        (self.next < self.index.len()).then(|| self.index.entry(self.next))
+    }
 }
 
 /// A walk in progress.
@@ -193,7 +198,7 @@ pub struct Walk {
     opened: usize,
     open: Vec<Open>,
     last: Rev,
-    hash: Sha256,
+    hash: LiveHash,
     exact: bool,
     result: WalkResult,
 }
@@ -226,7 +231,7 @@ impl Walk {
         };
         let walked = segments.iter().map(blank).collect();
         let (open, last) = (Vec::new(), (i64::MIN, i64::MIN));
-        let (hash, exact, opened) = (Sha256::new(), true, 0);
+        let (hash, exact, opened) = (LiveHash::new(), true, 0);
         Walk { mode, segments, walked, queue, opened, open, last, hash, exact, result }
     }
 
@@ -242,12 +247,9 @@ impl Walk {
     pub fn give(&mut self, segment: usize, index: Box<dyn BaseIndex>) {
         assert_eq!(self.queue.get(self.opened), Some(&segment), "an index that was not wanted");
         self.opened += 1;
-        let mut order: Vec<u32> = (0..index.len()).collect();
-        // Two sorted lanes: nearly sorted already, and stable.
-        order.sort_by_key(|ordinal| index.entry(*ordinal).rev);
         self.result.counts.base_live +=
             if self.segments[segment].contested { 0 } else { self.segments[segment].live.len() };
-        self.open.push(Open { segment, index, order, next: 0 });
+        self.open.push(Open { segment, index, next: 0 });
     }
 
     /// Takes the next record of the source.
@@ -268,8 +270,8 @@ impl Walk {
         self.skip_to(Some(rev));
         match self.find(record) {
             Match::Equal { open, ordinal } => self.keep(open, ordinal, record, emit)?,
-            Match::Differs { open, ordinal, known } => {
-                self.differ(open, ordinal, known, record, emit)?;
+            Match::Differs { open, ordinal, length, known } => {
+                self.differ((open, ordinal, length), known, record, emit)?;
             }
             Match::Absent => self.fresh(record, emit)?,
         }
@@ -287,7 +289,7 @@ impl Walk {
         self.skip_to(None);
         let mut result = self.result;
         result.segments = self.walked;
-        result.live_sha256 = self.exact.then(|| self.hash.finalize().into());
+        result.live_sha256 = self.exact.then(|| self.hash.finish());
         result
     }
 
@@ -295,22 +297,20 @@ impl Walk {
     fn skip_to(&mut self, rev: Option<Rev>) {
         for place in 0..self.open.len() {
             loop {
-                let open = &self.open[place];
-                let Some(ordinal) = open.order.get(open.next).copied() else { break };
-                let entry = open.index.entry(ordinal);
+                let Some(entry) = self.open[place].entry() else { break };
                 if rev.is_some_and(|rev| entry.rev >= rev) {
                     break;
                 }
                 self.open[place].next += 1;
-                self.gone(place, ordinal, &entry);
+                self.gone(place, &entry);
             }
         }
-        self.open.retain(|open| open.next < open.order.len());
+        self.open.retain(|open| open.next < open.index.len());
     }
 
-    fn gone(&mut self, place: usize, ordinal: u32, entry: &BaseEntry) {
+    fn gone(&mut self, place: usize, entry: &BaseEntry) {
         let segment = self.open[place].segment;
-        let alive = self.segments[segment].live.contains(ordinal);
+        let alive = self.segments[segment].live.contains(entry.ordinal);
         if !alive || self.segments[segment].contested {
             return;
         }
@@ -321,7 +321,7 @@ impl Walk {
                 *lowest = (*lowest).min(entry.rev.0);
                 self.found(Finding::Vanished(entry.rev));
                 // Its bytes are not at hand, so it stays where it is and the digest of all cannot be told.
-                self.stay(segment, ordinal, entry.length);
+                self.stay(segment, entry.ordinal, entry.length);
                 self.exact = false;
                 self.result.record_count += 1;
                 self.result.tombstone_count += u64::from(entry.tombstone);
@@ -341,8 +341,8 @@ impl Walk {
         let mut differs = None;
         let mut known = None;
         for (place, open) in self.open.iter().enumerate() {
-            let Some(ordinal) = open.order.get(open.next).copied() else { continue };
-            let entry = open.index.entry(ordinal);
+            let Some(entry) = open.entry() else { continue };
+            let ordinal = entry.ordinal;
             let segment = &self.segments[open.segment];
             if entry.rev != record.rev() || !segment.live.contains(ordinal) {
                 continue;
@@ -352,13 +352,13 @@ impl Walk {
                 && entry.digest == open.index.digest(record);
             match (segment.contested, same) {
                 (false, true) => return Match::Equal { open: place, ordinal },
-                (false, false) => differs = Some((place, ordinal)),
+                (false, false) => differs = Some((place, ordinal, entry.length)),
                 (true, true) => known = Some((place, ordinal)),
                 (true, false) => {}
             }
         }
         match differs {
-            Some((open, ordinal)) => Match::Differs { open, ordinal, known },
+            Some((open, ordinal, length)) => Match::Differs { open, ordinal, length, known },
             None => Match::Absent,
         }
     }
@@ -384,8 +384,7 @@ impl Walk {
 
     fn differ<E: Emit>(
         &mut self,
-        place: usize,
-        ordinal: u32,
+        (place, ordinal, length): (usize, u32, u64),
         known: Option<(usize, u32)>,
         record: &SourceRecord<'_>,
         emit: &mut E,
@@ -399,7 +398,6 @@ impl Walk {
         self.found(Finding::Changed(record.rev()));
         self.exact = false;
         let segment = self.open[place].segment;
-        let length = self.open[place].index.entry(ordinal).length;
         self.stay(segment, ordinal, length);
         let kept = self.segments[segment].id;
         match known {
@@ -430,10 +428,7 @@ impl Walk {
     /// Moves every open index past `rev`.
     fn pass(&mut self, rev: Rev) {
         for open in &mut self.open {
-            while let Some(ordinal) = open.order.get(open.next) {
-                if open.index.entry(*ordinal).rev != rev {
-                    break;
-                }
+            while open.entry().is_some_and(|entry| entry.rev == rev) {
                 open.next += 1;
             }
         }
@@ -457,31 +452,20 @@ impl Walk {
         self.result.tombstone_count += u64::from(record.tombstone);
         self.result.live_bytes += record.value.len() as u64;
         if self.exact {
-            hash_record(&mut self.hash, record.main, record.sub, record.tombstone, record.value);
+            let SourceRecord { main, sub, tombstone, value, .. } = *record;
+            self.hash.update(&Record { main, sub, tombstone, value });
         }
     }
 }
 
 enum Match {
     Equal { open: usize, ordinal: u32 },
-    Differs { open: usize, ordinal: u32, known: Option<(usize, u32)> },
+    Differs { open: usize, ordinal: u32, length: u64, known: Option<(usize, u32)> },
     Absent,
 }
 
 fn new_target(record: &SourceRecord<'_>) -> Target {
     if record.superseded { Target::Superseded } else { Target::Live }
-}
-
-/// Adds one record to the digest over all live records: main u64, sub u64, flags u8, length u64 (little
-/// endian), value.
-pub fn hash_record(hash: &mut Sha256, main: i64, sub: i64, tombstone: bool, value: &[u8]) {
-    let mut head = [0; 25];
-    head[..8].copy_from_slice(&main.to_le_bytes());
-    head[8..16].copy_from_slice(&sub.to_le_bytes());
-    head[16] = u8::from(tombstone);
-    head[17..].copy_from_slice(&(value.len() as u64).to_le_bytes());
-    hash.update(head);
-    hash.update(value);
 }
 
 #[cfg(test)]

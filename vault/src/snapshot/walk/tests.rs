@@ -34,6 +34,7 @@ impl BaseIndex for Index {
     fn entry(&self, ordinal: u32) -> BaseEntry {
         let record = &self.0[ordinal as usize];
         BaseEntry {
+            ordinal,
             rev: record.rev,
             tombstone: record.tombstone,
             length: record.value.len() as u64,
@@ -185,11 +186,12 @@ proptest! {
             base = after(&base, &result, sink, &mut next_id);
             prop_assert_eq!(alive(&base), source.clone());
             prop_assert_eq!(result.record_count, source.len() as u64);
-            let mut hash = Sha256::new();
+            let mut hash = LiveHash::new();
             for record in &source {
-                hash_record(&mut hash, record.rev.0, record.rev.1, record.tombstone, &record.value);
+                let ((main, sub), tombstone) = (record.rev, record.tombstone);
+                hash.update(&Record { main, sub, tombstone, value: &record.value });
             }
-            prop_assert_eq!(result.live_sha256, Some(hash.finalize().into()));
+            prop_assert_eq!(result.live_sha256, Some(hash.finish()));
             base_revision = etcd.revision;
         }
     }

@@ -1,0 +1,328 @@
+//! Making a vault and opening one.
+//!
+//! Holds: the root is created once with put-if-absent and repeated sealed in every commit; a difference is an
+//! error; a store is probed with a real collision before the first write of every process; a chain that is
+//! behind a witness, or has another fingerprint than was asked for, is not opened.
+
+use crate::access::{Access, AccessError, AccessParts};
+use crate::chain::names::CLUSTERS;
+use crate::chain::{Chain, ChainError, Witness};
+use crate::clock::{Clock, SystemClock};
+use crate::format::{
+    ClearError, ClusterId, Entropy, LineageId, ObjectId, ROOT_NAME, StoreId, SystemEntropy, TagKey,
+    VaultId, decode_root, encode_root,
+};
+use crate::keys::{IndexSeed, Providers};
+use crate::proto::action::Kind;
+use crate::proto::{Action, Commit, Lineage, StoreRef, VaultIdentity};
+use crate::store::doctor::probe_collision;
+use crate::store::{Store, StoreError};
+use crate::vault::{Vault, fingerprint};
+use std::sync::Arc;
+
+/// What opening or making a vault needs.
+pub struct VaultOptions {
+    /// Wrap and open seeds.
+    pub providers: Providers,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Box<dyn Entropy>,
+    /// Which cluster; a vault with one cluster needs none.
+    pub cluster: Option<ClusterId>,
+    /// A memory of the chain from outside of the store.
+    pub witness: Option<Witness>,
+    /// The fingerprint that the root must have, as `Vault::fingerprint` prints it.
+    pub fingerprint: Option<String>,
+}
+
+impl VaultOptions {
+    /// With the machine's clocks and randomness.
+    pub fn new(providers: Providers) -> VaultOptions {
+        VaultOptions {
+            providers,
+            clock: Arc::new(SystemClock),
+            entropy: Box::new(SystemEntropy),
+            cluster: None,
+            witness: None,
+            fingerprint: None,
+        }
+    }
+}
+
+/// Why a vault was not made or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// The chain, its objects or keys.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The root object.
+    #[error("the root of the vault at {address}: {source}")]
+    Root {
+        /// The store's address.
+        address: String,
+        /// What is wrong.
+        source: ClearError,
+    },
+    /// There is no vault.
+    #[error("{address}: no vault; `holdfast vault init` makes one")]
+    NoVault {
+        /// The store's address.
+        address: String,
+    },
+    /// There is one already.
+    #[error("{address}: a vault with clusters is there already; nothing was changed")]
+    Exists {
+        /// The store's address.
+        address: String,
+    },
+    /// The vault has no such cluster, or several and none was chosen.
+    #[error("{address}: {detail}")]
+    Cluster {
+        /// The store's address.
+        address: String,
+        /// Which there are.
+        detail: String,
+    },
+    /// The configuration wants no sealing and the vault has it, or the other way round.
+    #[error("{detail}")]
+    Sealing {
+        /// What does not fit and what to do.
+        detail: String,
+    },
+    /// The root is not the one that is expected.
+    #[error(
+        "{address}: the vault's fingerprint is {found}, not {expected}: this is another vault, or it was \
+         replaced"
+    )]
+    Fingerprint {
+        /// The store's address.
+        address: String,
+        /// What the root gives.
+        found: String,
+        /// What was asked for.
+        expected: String,
+    },
+}
+
+impl From<StoreError> for VaultError {
+    fn from(error: StoreError) -> Self {
+        VaultError::Chain(error.into())
+    }
+}
+
+impl From<AccessError> for VaultError {
+    fn from(error: AccessError) -> Self {
+        VaultError::Chain(error.into())
+    }
+}
+
+/// Longest root object.
+const ROOT_LIMIT: u64 = 1 << 16;
+
+impl Vault {
+    /// Makes a vault with one cluster: root, index seed, first commit. A run that was cut off before its
+    /// first commit is taken up again.
+    pub async fn init(store: Store, mut options: VaultOptions) -> Result<Vault, VaultError> {
+        let address = store.address().to_owned();
+        let probe = ObjectId::random(&mut *options.entropy);
+        if !probe_collision(&store, &format!("probe/{probe}")).await? {
+            return Err(ChainError::UnsafeStore { address }.into());
+        }
+        let unsealed = options.providers.unsealed();
+        let identity = VaultIdentity {
+            vault_id: VaultId::random(&mut *options.entropy).to_bytes(),
+            unsealed,
+            root_key_fingerprint: Default::default(),
+        };
+        let root = make_root(&store, identity).await?;
+        if root.unsealed != unsealed {
+            let detail = "a vault was begun here with the other choice of sealing; use the same \
+                          configuration, or another address"
+                .to_owned();
+            return Err(VaultError::Sealing { detail });
+        }
+        if !store.folders(CLUSTERS).await?.is_empty() {
+            for cluster in clusters(&store).await? {
+                if has_commits(&store, cluster).await? {
+                    return Err(VaultError::Exists { address });
+                }
+            }
+        }
+        let cluster = ClusterId::random(&mut *options.entropy);
+        let access = make_access(store, &root, cluster, options)?;
+        first_commit(&access, &root).await?;
+        Ok(Vault::over(Chain::load(Arc::new(access)).await?, root))
+    }
+
+    /// Opens a vault: root, cluster, the chain up to its head. Needs the index seed only; data seeds are
+    /// opened when something is read.
+    pub async fn open(store: Store, options: VaultOptions) -> Result<Vault, VaultError> {
+        let root = read_root(&store).await?;
+        let address = store.address().to_owned();
+        check_fingerprint(&address, &root, options.fingerprint.as_deref())?;
+        let cluster = choose(&store, options.cluster).await?;
+        let witness = options.witness.clone();
+        let access = make_access(store, &root, cluster, options)?;
+        let chain = Chain::load(Arc::new(access)).await?;
+        if chain.head().identity.as_ref() != Some(&root) {
+            let detail =
+                "the sealed chain tells of another vault than the root in clear".to_owned();
+            return Err(ChainError::Damaged { name: ROOT_NAME.to_owned(), detail }.into());
+        }
+        if let Some(witness) = witness {
+            chain.check_witness(&witness).await?;
+        }
+        Ok(Vault::over(chain, root))
+    }
+}
+
+/// The clusters of a vault.
+pub async fn clusters(store: &Store) -> Result<Vec<ClusterId>, StoreError> {
+    let folders = store.folders(CLUSTERS).await?;
+    Ok(folders.iter().filter_map(|name| name.parse().ok()).collect())
+}
+
+async fn has_commits(store: &Store, cluster: ClusterId) -> Result<bool, StoreError> {
+    let folder = crate::chain::Names::new(cluster).commits();
+    Ok(!store.folders(&folder).await?.is_empty())
+}
+
+async fn choose(store: &Store, wanted: Option<ClusterId>) -> Result<ClusterId, VaultError> {
+    if let Some(cluster) = wanted {
+        return Ok(cluster);
+    }
+    let mut there = Vec::new();
+    for cluster in clusters(store).await? {
+        if has_commits(store, cluster).await? {
+            there.push(cluster);
+        }
+    }
+    let address = store.address().to_owned();
+    match there[..] {
+        [only] => Ok(only),
+        [] => {
+            let detail = "the vault has no cluster; `holdfast vault init` makes one".to_owned();
+            Err(VaultError::Cluster { address, detail })
+        }
+        _ => {
+            let names: Vec<String> = there.iter().map(ToString::to_string).collect();
+            let detail = format!("several clusters, choose one: {}", names.join(", "));
+            Err(VaultError::Cluster { address, detail })
+        }
+    }
+}
+
+fn make_access(
+    store: Store,
+    root: &VaultIdentity,
+    cluster: ClusterId,
+    options: VaultOptions,
+) -> Result<Access, VaultError> {
+    let vault = VaultId::from_bytes(&root.vault_id).map_err(|_| ChainError::Damaged {
+        name: ROOT_NAME.to_owned(),
+        detail: "its vault id has not 16 bytes".to_owned(),
+    })?;
+    Ok(Access::new(AccessParts {
+        store,
+        vault,
+        cluster,
+        clock: options.clock,
+        entropy: options.entropy,
+        providers: options.providers,
+        unsealed: root.unsealed,
+    }))
+}
+
+/// Creates the root, or takes the one that is there.
+async fn make_root(store: &Store, identity: VaultIdentity) -> Result<VaultIdentity, VaultError> {
+    match store.put_if_absent(ROOT_NAME, encode_root(&identity).into()).await {
+        Ok(()) | Err(StoreError::AlreadyExists { .. } | StoreError::Unreachable { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    read_root(store).await
+}
+
+async fn read_root(store: &Store) -> Result<VaultIdentity, VaultError> {
+    let address = store.address().to_owned();
+    let bytes = match store.get(ROOT_NAME, ROOT_LIMIT).await {
+        Ok(bytes) => bytes,
+        Err(StoreError::NotFound { .. }) => return Err(VaultError::NoVault { address }),
+        Err(error) => return Err(error.into()),
+    };
+    let root = decode_root(&bytes).map_err(|source| VaultError::Root { address, source })?;
+    Ok(root.1)
+}
+
+fn check_fingerprint(
+    address: &str,
+    root: &VaultIdentity,
+    expected: Option<&str>,
+) -> Result<(), VaultError> {
+    let found = fingerprint(root);
+    match expected {
+        Some(expected) if expected.trim() != found => Err(VaultError::Fingerprint {
+            address: address.to_owned(),
+            found,
+            expected: expected.trim().to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+async fn first_commit(access: &Access, root: &VaultIdentity) -> Result<(), VaultError> {
+    let index = IndexSeed::random(&mut **access.entropy());
+    let seed = access.store_seed(index.seed()).await?;
+    access.add_seed(index.seed().clone());
+    let attempt = access.random_object_id();
+    let (tag_key, lineage, store) = {
+        let mut entropy = access.entropy();
+        let entropy = &mut **entropy;
+        (TagKey::random(entropy), LineageId::random(entropy), StoreId::random(entropy))
+    };
+    let init = Action { kind: Kind::Init.into(), snapshot: 0, reason: String::new() };
+    let commit = Commit {
+        number: 1,
+        identity: Some(root.clone()),
+        cluster_id: access.cluster().to_bytes(),
+        tag_key: tag_key.to_bytes(),
+        writer_id: access.writer().to_bytes(),
+        attempt_id: attempt.to_bytes(),
+        epoch: 1,
+        lineage: Some(Lineage {
+            lineage_id: lineage.to_bytes(),
+            since_number: 1,
+            ..Lineage::default()
+        }),
+        time_ms: access.clock().now_ms(),
+        floor: 1,
+        actions: vec![init],
+        seeds: vec![seed],
+        stores: vec![StoreRef {
+            store_id: store.to_bytes(),
+            name: "authority".to_owned(),
+            authority: true,
+        }],
+        ..Commit::default()
+    };
+    let bytes = access.seal_commit(&commit)?;
+    let name = access.names().commit(0, 1);
+    // The cluster's id is fresh and random: nobody else writes below it.
+    let mut tries = 1;
+    loop {
+        let answer = access.store().put_if_absent(&name, bytes.clone()).await;
+        match answer {
+            Ok(()) => return Ok(()),
+            Err(StoreError::AlreadyExists { .. } | StoreError::Unreachable { .. }) if tries < 8 => {
+                match access.store().get(&name, crate::format::MAX_COMMIT_BYTES).await {
+                    Ok(found) if found == bytes => return Ok(()),
+                    Ok(_) | Err(StoreError::NotFound { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        access.store().pause(tries).await;
+        tries += 1;
+    }
+}

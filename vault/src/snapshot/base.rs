@@ -1,0 +1,198 @@
+//! The base of a snapshot: the newest one, whose segments are the chain's live set.
+
+use super::walk::{BaseEntry, BaseIndex, BaseSegment, SourceRecord, WalkResult};
+use super::{SnapshotError, rev};
+use crate::access::Access;
+use crate::chain::Chain;
+use crate::chain::state::object_id;
+use crate::format::{
+    DigestKey, HEADER_BYTES, ObjectId, Record, SegmentIndex, encode_live, live_of,
+};
+use crate::proto::segment_ref::Class;
+use crate::proto::{Body, CatalogueEntry, ObjectKind, SegmentRef, SmallBucket};
+use roaring::RoaringBitmap;
+use std::collections::BTreeSet;
+
+/// The newest snapshot, opened; empty before the first.
+pub struct Base {
+    entry: Option<CatalogueEntry>,
+    body: Body,
+    live: Vec<RoaringBitmap>,
+    objects: BTreeSet<ObjectId>,
+}
+
+impl Base {
+    /// Of the chain's head.
+    pub async fn load(chain: &Chain) -> Result<Base, SnapshotError> {
+        let objects = live_set(chain);
+        let Some(entry) = chain.catalogue().latest().cloned() else {
+            return Ok(Base { entry: None, body: Body::default(), live: vec![], objects });
+        };
+        let body = super::read_body(chain, &entry).await?.body;
+        let mut named = BTreeSet::new();
+        for segment in &body.segments {
+            named.insert(id_of(segment)?);
+        }
+        for spill in body.buckets.iter().filter_map(|bucket| bucket.spill.as_ref()) {
+            named.insert(object_id(spill).map_err(|detail| SnapshotError::Base { detail })?);
+        }
+        if named != objects {
+            let detail = format!(
+                "snapshot {} names {} objects and the chain's live set has {}",
+                entry.number,
+                named.len(),
+                objects.len()
+            );
+            return Err(SnapshotError::Base { detail });
+        }
+        let live = body.segments.iter().map(bitmap).collect::<Result<_, _>>()?;
+        Ok(Base { entry: Some(entry), body, live, objects })
+    }
+
+    /// Its catalogue entry.
+    pub fn entry(&self) -> Option<&CatalogueEntry> {
+        self.entry.as_ref()
+    }
+
+    /// Its logical revision.
+    pub fn revision(&self) -> Option<i64> {
+        self.entry.as_ref().map(|entry| entry.revision)
+    }
+
+    /// The raft term of its source.
+    pub fn raft_term(&self) -> u64 {
+        self.body.facts.as_ref().map_or(0, |facts| facts.raft_term)
+    }
+
+    /// Whether the chain's live set is still the one this base stands for.
+    pub fn is_live_set_of(&self, chain: &Chain) -> bool {
+        live_set(chain) == self.objects
+    }
+
+    /// A bucket of the base with a spill.
+    pub fn spill(&self, name: &[u8]) -> Option<&SmallBucket> {
+        self.body.buckets.iter().find(|bucket| bucket.name == name && bucket.spill.is_some())
+    }
+
+    /// All spills of the base.
+    pub fn spills(&self) -> impl Iterator<Item = &SmallBucket> {
+        self.body.buckets.iter().filter(|bucket| bucket.spill.is_some())
+    }
+
+    /// The segments for a walk; those to give up are chosen for a target of `target_bytes`.
+    pub fn segments(&self, target_bytes: u64, new_lineage: bool) -> Vec<BaseSegment> {
+        let give_up = super::merge_choice::choose(&self.body.segments, target_bytes);
+        let segments = self.body.segments.iter().zip(&self.live).enumerate();
+        let made = segments.filter_map(|(place, (segment, live))| {
+            Some(BaseSegment {
+                id: id_of(segment).ok()?,
+                contested: segment.class() == Class::Contested,
+                range: (rev(segment.first.as_ref()), rev(segment.last.as_ref())),
+                live: live.clone(),
+                give_up: give_up.contains(&place) && !new_lineage,
+            })
+        });
+        made.collect()
+    }
+
+    /// Reads and opens the index of the segment at `place`.
+    pub async fn index(&self, access: &Access, place: usize) -> Result<OpenIndex, SnapshotError> {
+        let segment = self
+            .body
+            .segments
+            .get(place)
+            .ok_or_else(|| SnapshotError::Base { detail: format!("no segment {place}") })?;
+        Ok(OpenIndex::of(&read_index(access, segment).await?))
+    }
+
+    /// The list of segments after `walk`, and the ids of those that hold nothing alive any more.
+    pub fn after(
+        &self,
+        walk: &WalkResult,
+    ) -> Result<(Vec<SegmentRef>, Vec<ObjectId>), SnapshotError> {
+        let (mut kept, mut removed) = (Vec::new(), Vec::new());
+        for (segment, walked) in self.body.segments.iter().zip(&walk.segments) {
+            if walked.live.is_empty() {
+                removed.push(walked.id);
+                continue;
+            }
+            kept.push(SegmentRef {
+                live: encode_live(&walked.live),
+                live_count: walked.live.len(),
+                live_bytes: walked.live_bytes,
+                ..segment.clone()
+            });
+        }
+        Ok((kept, removed))
+    }
+}
+
+/// Segments and spills in the chain's live set.
+fn live_set(chain: &Chain) -> BTreeSet<ObjectId> {
+    let kinds = [ObjectKind::Segment, ObjectKind::Spill];
+    let live = chain.state().live();
+    live.filter(|(_, extant)| kinds.contains(&extant.object.kind())).map(|(id, _)| *id).collect()
+}
+
+fn id_of(segment: &SegmentRef) -> Result<ObjectId, SnapshotError> {
+    let object = segment.object.clone().unwrap_or_default();
+    object_id(&object).map_err(|detail| SnapshotError::Base { detail })
+}
+
+/// The bitmap of a segment.
+pub fn bitmap(segment: &SegmentRef) -> Result<RoaringBitmap, SnapshotError> {
+    live_of(segment).map_err(|error| SnapshotError::Base { detail: error.to_string() })
+}
+
+/// Reads header and index of a segment by range and opens them.
+pub async fn read_index(
+    access: &Access,
+    segment: &SegmentRef,
+) -> Result<SegmentIndex, SnapshotError> {
+    let object = segment.object.clone().unwrap_or_default();
+    let name = access.names().object(ObjectKind::Segment, id_of(segment)?);
+    access.ensure_index_seed(&object).await?;
+    let header = access.store().get_range(&name, 0..HEADER_BYTES as u64).await?;
+    let end = segment.index_offset.saturating_add(segment.index_length);
+    let sealed = access.store().get_range(&name, segment.index_offset..end).await?;
+    let owner = (access.vault(), access.cluster());
+    let opened = SegmentIndex::open_ranges(&header, &sealed, segment, owner, &access.keyring());
+    Ok(opened.map_err(crate::access::AccessError::from)?)
+}
+
+/// An opened index as the walk wants it: the entries in order of revision, without key tags.
+pub struct OpenIndex {
+    entries: Vec<BaseEntry>,
+    key: DigestKey,
+}
+
+impl OpenIndex {
+    fn of(index: &SegmentIndex) -> OpenIndex {
+        let entry = |record: crate::format::IndexRecord| BaseEntry {
+            ordinal: record.ordinal,
+            rev: record.revision(),
+            tombstone: record.tombstone,
+            length: u64::from(record.value_len),
+            digest: record.digest,
+        };
+        OpenIndex {
+            entries: index.ordered().map(entry).collect(),
+            key: index.object().digest_key(),
+        }
+    }
+}
+
+impl BaseIndex for OpenIndex {
+    fn len(&self) -> u32 {
+        u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
+    }
+
+    fn entry(&self, place: u32) -> BaseEntry {
+        self.entries[place as usize]
+    }
+
+    fn digest(&self, record: &SourceRecord<'_>) -> u32 {
+        let SourceRecord { main, sub, tombstone, value, .. } = *record;
+        Record { main, sub, tombstone, value }.digest(&self.key)
+    }
+}

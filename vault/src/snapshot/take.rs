@@ -1,0 +1,530 @@
+//! Taking a snapshot: walk, upload, verdict, body, commit.
+//!
+//! Holds: nothing is committed before the whole walk and the verdict; the base is always the head; a loser of
+//! the race drops its round if the winner covers it, keeps its work if the live set did not change, and else
+//! reads its source again; whatever was uploaded in vain is an orphan and hurts nobody.
+
+use super::build::{BuildSettings, Builders};
+use super::kinship::{self, BaseFacts, Kinship, SourceFacts};
+use super::source::Source;
+use super::uploads::{Uploaded, Uploads, recheck};
+use super::walk::{Finding, Mode, SourceRecord, Walk, WalkResult};
+use super::{SnapshotError, base, body};
+use crate::access::{Access, AccessError};
+use crate::chain::draft::Draft;
+use crate::chain::state::object_id;
+use crate::chain::{Chain, ChainError, CommitOutcome, Round};
+use crate::format::{LineageId, SegmentSettings, TagKey};
+use crate::proto::action::Kind;
+use crate::proto::segment_ref::Class;
+use crate::proto::{CatalogueEntry, Facts, HighWater, Lineage, ObjectKind, ObjectRef, SegmentRef};
+use crate::writer::WriterKeys;
+use std::sync::Arc;
+
+/// How a snapshot is taken.
+#[derive(Debug, Clone)]
+pub struct SnapshotOptions {
+    /// Frame size and compression of segments.
+    pub segment: SegmentSettings,
+    /// Sealed bytes of a segment; `None`: 64 MiB, less for small sources (never below 8 MiB).
+    pub target_bytes: Option<u64>,
+    /// The source was read after a linearizable read showed that its member is not behind.
+    pub linearizable: bool,
+    /// Begin a new lineage, for this reason: the answer to `Outcome::Diverged`.
+    pub new_lineage: Option<String>,
+    /// Run long computations on the caller's thread: for simulations with one thread.
+    pub inline: bool,
+    /// How often a lost race is run again.
+    pub repeats: u32,
+}
+
+impl Default for SnapshotOptions {
+    fn default() -> Self {
+        SnapshotOptions {
+            segment: SegmentSettings::default(),
+            target_bytes: None,
+            linearizable: false,
+            new_lineage: None,
+            inline: false,
+            repeats: 3,
+        }
+    }
+}
+
+/// How a round ended.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// A snapshot was committed.
+    Committed(Summary),
+    /// Another writer's snapshot was committed first and is as new: the round is a success.
+    Covered {
+        /// That snapshot.
+        number: u64,
+    },
+    /// The member is behind what the vault has: take another member, or wait.
+    Late {
+        /// Why.
+        reason: String,
+    },
+    /// Another history: make sure by a linearizable read, then take it as a new lineage.
+    Diverged {
+        /// The highest revision that is surely shared.
+        fork: i64,
+        /// Why.
+        reason: String,
+    },
+    /// Another cluster: refused.
+    Unrelated {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What a committed snapshot brought.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// Its number.
+    pub number: u64,
+    /// Its catalogue entry.
+    pub entry: CatalogueEntry,
+    /// Alarms: records that vanished, changed or appeared.
+    pub findings: Vec<Finding>,
+    /// Counts of the comparison.
+    pub counts: SourceFacts,
+    /// Bytes stored for it: segments, spills, body.
+    pub uploaded_bytes: u64,
+    /// Bytes of copied-forward segments among them.
+    pub copied_bytes: u64,
+    /// Objects that were stored for it.
+    pub uploaded: Vec<Uploaded>,
+    /// Segments that it consists of.
+    pub segments: usize,
+}
+
+/// One walk's fruit, valid beside the live set it was made from.
+struct Prepared {
+    segments: Vec<SegmentRef>,
+    added: Vec<ObjectRef>,
+    removed: Vec<crate::format::ObjectId>,
+    buckets: body::Buckets,
+    contested: Vec<crate::proto::Contested>,
+    facts: Facts,
+    walk: WalkResult,
+    uploaded: Vec<Uploaded>,
+    segment_bytes: u64,
+    copied_bytes: u64,
+}
+
+/// Takes a snapshot of `source` onto the head of `chain`.
+pub async fn take(
+    chain: &mut Chain,
+    keys: &WriterKeys,
+    mut source: Box<dyn Source>,
+    options: &SnapshotOptions,
+) -> Result<Outcome, SnapshotError> {
+    let access = chain.access().clone();
+    let round = Round::begin(access.clock().boot_ms());
+    chain.refresh().await?;
+    let started = chain.state().number();
+    for _ in 0..=options.repeats {
+        if let Some(outcome) = covered(chain, started, &source.facts(), options) {
+            return Ok(outcome);
+        }
+        let base = base::Base::load(chain).await?;
+        let lineage = new_lineage(chain, options);
+        let made = prepare(chain, &base, keys, source, options).await?;
+        source = made.1;
+        let mut prepared = match made.0 {
+            Ok(prepared) => prepared,
+            Err(outcome) => return Ok(outcome),
+        };
+        // Another's commit that leaves the live set alone (a prune, a pin) costs a new body only.
+        while base.is_live_set_of(chain) {
+            if let Some(outcome) = covered(chain, started, &prepared.facts, options) {
+                return Ok(outcome);
+            }
+            recheck(&access, &prepared.uploaded).await?;
+            keys.recheck(chain).await?;
+            if let Some(summary) = commit(chain, keys, &mut prepared, &lineage, round).await? {
+                return Ok(Outcome::Committed(summary));
+            }
+        }
+        source.rewind()?;
+    }
+    Err(SnapshotError::LostRaces { times: options.repeats + 1 })
+}
+
+/// Whether a snapshot that was committed after `started` is as new as the source, or newer; never for a new
+/// lineage.
+fn covered(
+    chain: &Chain,
+    started: u64,
+    facts: &Facts,
+    options: &SnapshotOptions,
+) -> Option<Outcome> {
+    let latest = chain.catalogue().latest().filter(|latest| latest.number > started)?;
+    let same = chain.head().lineage.as_ref().is_some_and(|now| now.lineage_id == latest.lineage_id);
+    let newer = latest.raft_index >= facts.raft_index && latest.revision >= facts.revision;
+    (options.new_lineage.is_none() && same && newer)
+        .then_some(Outcome::Covered { number: latest.number })
+}
+
+fn new_lineage(chain: &Chain, options: &SnapshotOptions) -> Option<Lineage> {
+    let reason = options.new_lineage.clone()?;
+    let access = chain.access();
+    let id = LineageId::random(&mut **access.entropy());
+    let parent = chain.head().lineage.as_ref().map(|lineage| lineage.lineage_id.clone());
+    Some(Lineage {
+        lineage_id: id.to_bytes(),
+        parent_id: parent.unwrap_or_default(),
+        fork_revision: 0,
+        since_number: 0,
+        reason,
+    })
+}
+
+type Made = (Result<Prepared, Outcome>, Box<dyn Source>);
+
+/// Walks, uploads, judges. Gives the source back.
+async fn prepare(
+    chain: &Chain,
+    base: &base::Base,
+    keys: &WriterKeys,
+    source: Box<dyn Source>,
+    options: &SnapshotOptions,
+) -> Result<Made, SnapshotError> {
+    let access = chain.access().clone();
+    let index = access.sealing_seed().ok_or(ChainError::ReadOnly)?;
+    let mut facts = source.facts();
+    let mode = match &options.new_lineage {
+        Some(_) => Mode::NewLineage,
+        None => Mode::Same {
+            compact_revision: facts.compact_revision,
+            base_revision: base.revision().unwrap_or(-1),
+        },
+    };
+    let target = options.target_bytes.unwrap_or_else(|| target_bytes(facts.source_bytes));
+    let tag_key = TagKey::from_bytes(&chain.head().tag_key).ok_or_else(|| SnapshotError::Base {
+        detail: "the chain's tag key has not 32 bytes".to_owned(),
+    })?;
+    let settings = BuildSettings { segment: options.segment, target_bytes: target, tag_key };
+    let builders = Builders::new(access.clone(), keys.data().clone(), index, settings);
+    let walk = Walk::new(base.segments(target, options.new_lineage.is_some()), mode);
+    let task = Task { walk: Some(walk), source, builders, pending: None };
+    let (mut task, uploaded) = run(&access, base, task, options).await?;
+    let Some(walk) = task.walk.take() else {
+        return Err(SnapshotError::Base { detail: "the walk is gone".to_owned() });
+    };
+    let result = walk.finish();
+    let mut source = task.source;
+    if let Some(outcome) = refused(base, &facts, &result, options) {
+        return Ok((Err(outcome), source));
+    }
+    fill(&mut facts, &result);
+    let mut buckets;
+    (buckets, source) = body::read_buckets(&access, keys, source, base, options).await?;
+    source.finish(&result, &mut facts)?;
+    let done = task.builders.done();
+    let mut prepared = assemble(base, done, result, facts)?;
+    prepared.uploaded = uploaded;
+    prepared.uploaded.append(&mut buckets.uploaded);
+    prepared.added.append(&mut buckets.added);
+    prepared.removed.append(&mut buckets.removed);
+    prepared.buckets = buckets;
+    Ok((Ok(prepared), source))
+}
+
+/// The verdict over the whole walk.
+fn refused(
+    base: &base::Base,
+    facts: &Facts,
+    result: &WalkResult,
+    options: &SnapshotOptions,
+) -> Option<Outcome> {
+    if options.new_lineage.is_some() {
+        return None;
+    }
+    let entry = base.entry()?;
+    let base_facts = BaseFacts {
+        revision: entry.revision,
+        raft_index: entry.raft_index,
+        raft_term: base.raft_term(),
+    };
+    let source = SourceFacts {
+        revision: facts.revision,
+        compact_revision: facts.compact_revision,
+        raft_index: facts.raft_index,
+        raft_term: facts.raft_term,
+        linearizable: options.linearizable,
+        ..result.counts
+    };
+    match kinship::judge(&base_facts, &source) {
+        Kinship::Same => None,
+        Kinship::Late { reason } => Some(Outcome::Late { reason }),
+        Kinship::Diverged { fork, reason } => Some(Outcome::Diverged { fork, reason }),
+        Kinship::Unrelated { reason } => Some(Outcome::Unrelated { reason }),
+    }
+}
+
+fn fill(facts: &mut Facts, result: &WalkResult) {
+    facts.record_count = result.record_count;
+    facts.tombstone_count = result.tombstone_count;
+    facts.live_bytes = result.live_bytes;
+    facts.live_sha256 =
+        result.live_sha256.map_or_else(Default::default, |hash| hash.to_vec().into());
+    facts.disappearance_rule = "judged by C only".to_owned();
+    for finding in result.findings.iter().take(20) {
+        facts.alarms.push(format!("{finding:?}"));
+    }
+}
+
+/// Sealed bytes of a segment for a source of this size: 64 MiB, and for small ones a 64th of it, at least
+/// 8 MiB, so that copying forward has something to choose from.
+fn target_bytes(source_bytes: u64) -> u64 {
+    (source_bytes / 64).clamp(8 << 20, 64 << 20)
+}
+
+/// The walk with everything it needs, moved between threads step by step.
+struct Task {
+    walk: Option<Walk>,
+    source: Box<dyn Source>,
+    builders: Builders,
+    pending: Option<Owned>,
+}
+
+/// A record that waits for an index.
+struct Owned {
+    main: i64,
+    sub: i64,
+    flags: [bool; 3],
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl Owned {
+    fn of(record: &SourceRecord<'_>) -> Owned {
+        Owned {
+            main: record.main,
+            sub: record.sub,
+            flags: [record.tombstone, record.superseded, record.sensitive],
+            key: record.key.to_vec(),
+            value: record.value.to_vec(),
+        }
+    }
+
+    fn record(&self) -> SourceRecord<'_> {
+        let [tombstone, superseded, sensitive] = self.flags;
+        let (main, sub) = (self.main, self.sub);
+        let (key, value) = (&self.key[..], &self.value[..]);
+        SourceRecord { main, sub, tombstone, key, value, superseded, sensitive }
+    }
+}
+
+enum Step {
+    /// The index of this base segment is wanted.
+    Want(usize),
+    /// Bytes wait to be uploaded.
+    Upload,
+    /// The source and the base are through.
+    End,
+}
+
+/// Bytes that may wait before the walk pauses.
+const BATCH_BYTES: usize = 512 << 10;
+
+impl Task {
+    fn step(&mut self) -> Result<Step, SnapshotError> {
+        let Some(walk) = &mut self.walk else { return Ok(Step::End) };
+        if let Some(owned) = self.pending.take() {
+            let record = owned.record();
+            if let Some(place) = walk.wants(Some(record.rev())) {
+                self.pending = Some(owned);
+                return Ok(Step::Want(place));
+            }
+            walk.take(&record, &mut self.builders)??;
+        }
+        while let Some(record) = self.source.next_record()? {
+            if let Some(place) = walk.wants(Some(record.rev())) {
+                self.pending = Some(Owned::of(&record));
+                return Ok(Step::Want(place));
+            }
+            walk.take(&record, &mut self.builders)??;
+            if self.builders.waiting() >= BATCH_BYTES {
+                return Ok(Step::Upload);
+            }
+        }
+        match walk.wants(None) {
+            Some(place) => Ok(Step::Want(place)),
+            None => {
+                self.builders.close()?;
+                Ok(Step::End)
+            }
+        }
+    }
+}
+
+async fn run(
+    access: &Arc<Access>,
+    base: &base::Base,
+    mut task: Task,
+    options: &SnapshotOptions,
+) -> Result<(Task, Vec<Uploaded>), SnapshotError> {
+    let mut uploads = Uploads::new(access.clone(), ObjectKind::Segment);
+    loop {
+        let step;
+        (task, step) = compute(options.inline, move || {
+            let step = task.step();
+            (task, step)
+        })
+        .await?;
+        let step = step?;
+        uploads.take(task.builders.events()).await?;
+        match step {
+            Step::Want(place) => {
+                let index = base.index(access, place).await?;
+                if let Some(walk) = &mut task.walk {
+                    walk.give(place, Box::new(index));
+                }
+            }
+            Step::Upload => {}
+            Step::End => return Ok((task, uploads.finish().await?)),
+        }
+    }
+}
+
+/// Runs `work` on a thread that may block, or here.
+pub(super) async fn compute<T: Send + 'static>(
+    inline: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, SnapshotError> {
+    if inline {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| SnapshotError::Base { detail: format!("the walk's thread: {error}") })
+}
+
+/// The new list of segments: the base's that still hold something, and the new ones.
+fn assemble(
+    base: &base::Base,
+    done: Vec<(super::walk::Target, SegmentRef)>,
+    walk: WalkResult,
+    facts: Facts,
+) -> Result<Prepared, SnapshotError> {
+    let (mut segments, mut removed) = base.after(&walk)?;
+    let mut added = Vec::new();
+    let (mut segment_bytes, mut copied_bytes) = (0, 0);
+    let mut contested_id = None;
+    for (_, segment) in done {
+        let object = segment.object.clone().unwrap_or_default();
+        segment_bytes += object.size_bytes;
+        match segment.class() {
+            Class::Copied => copied_bytes += object.size_bytes,
+            Class::Contested => contested_id = Some(object.object_id.clone()),
+            _ => {}
+        }
+        added.push(object);
+        segments.push(segment);
+    }
+    segments.sort_by_key(|segment| super::rev(segment.first.as_ref()));
+    removed.sort();
+    let contested = body::contested(&walk, contested_id);
+    let (buckets, uploaded) = (body::Buckets::default(), Vec::new());
+    Ok(Prepared {
+        segments,
+        added,
+        removed,
+        buckets,
+        contested,
+        facts,
+        walk,
+        uploaded,
+        segment_bytes,
+        copied_bytes,
+    })
+}
+
+/// Body and commit. `None`: lost to another's commit.
+async fn commit(
+    chain: &mut Chain,
+    keys: &WriterKeys,
+    prepared: &mut Prepared,
+    lineage: &Option<Lineage>,
+    round: Round,
+) -> Result<Option<Summary>, SnapshotError> {
+    let access = chain.access().clone();
+    let lineage = lineage.clone().or_else(|| chain.head().lineage.clone()).unwrap_or_default();
+    let message = crate::proto::Body {
+        vault_id: access.vault().to_bytes(),
+        cluster_id: access.cluster().to_bytes(),
+        lineage_id: lineage.lineage_id.clone(),
+        base_number: chain.state().number(),
+        base_sha256: chain.state().sha256().to_vec().into(),
+        segments: prepared.segments.clone(),
+        buckets: prepared.buckets.spilled.clone(),
+        facts: Some(prepared.facts.clone()),
+        contested: prepared.contested.clone(),
+    };
+    let body = body::store(&access, keys, message, &prepared.buckets.small).await?;
+    let body_id = object_id(&body).map_err(|detail| SnapshotError::Base { detail })?;
+    let name = access.names().object(ObjectKind::Body, body_id);
+    // The store's clock, as it stamped what we have just written.
+    let store_ms = access.store().head(&name).await?.modified_ms;
+    let spills = prepared.added.iter().filter(|object| object.kind() == ObjectKind::Spill);
+    let spilled: u64 = spills.map(|object| object.size_bytes).sum();
+    let uploaded_bytes = prepared.segment_bytes + spilled + body.size_bytes;
+    let facts = &prepared.facts;
+    let entry = CatalogueEntry {
+        body_id: body.object_id.clone(),
+        body_size_bytes: body.size_bytes,
+        body_sha256: body.sha256.clone(),
+        lineage_id: lineage.lineage_id.clone(),
+        revision: facts.revision,
+        compact_revision: facts.compact_revision,
+        taken_ms: facts.taken_ms,
+        record_count: facts.record_count,
+        live_bytes: facts.live_bytes,
+        uploaded_bytes,
+        raft_index: facts.raft_index,
+        contested: !prepared.contested.is_empty() || prepared.walk.live_sha256.is_none(),
+        source_version: facts.server_version.clone(),
+        ..CatalogueEntry::default()
+    };
+    let mut draft = Draft::of(Kind::Snapshot, 0, "");
+    draft.added = prepared.added.clone();
+    draft.added.push(body);
+    draft.removed = prepared.removed.clone();
+    draft.seeds = vec![keys.seed().clone()];
+    let revision = facts.revision;
+    let time_ms = access.clock().now_ms();
+    draft.high_water = Some(HighWater { revision, raft_index: facts.raft_index, time_ms });
+    draft.catalogue.insert = Some(entry);
+    if chain.head().lineage.as_ref() != Some(&lineage) {
+        let fork = prepared.walk.counts.highest_common;
+        draft.lineage = Some(Lineage { fork_revision: fork, ..lineage });
+    }
+    match chain.commit(&draft, round, store_ms).await? {
+        CommitOutcome::Won(number) => {
+            keys.committed();
+            let entry = chain.catalogue().get(number).cloned().unwrap_or_default();
+            Ok(Some(Summary {
+                number,
+                entry,
+                findings: prepared.walk.findings.clone(),
+                counts: prepared.walk.counts,
+                uploaded_bytes,
+                copied_bytes: prepared.copied_bytes,
+                uploaded: prepared.uploaded.clone(),
+                segments: prepared.segments.len(),
+            }))
+        }
+        CommitOutcome::Lost => Ok(None),
+    }
+}
+
+impl From<AccessError> for SnapshotError {
+    fn from(error: AccessError) -> Self {
+        SnapshotError::Chain(error.into())
+    }
+}
