@@ -148,7 +148,10 @@ impl Drop for Export {
 }
 
 fn digest_of(disk: &FileDisk, size: u64) -> Result<[u8; 32], DiskError> {
-    assert!(size % 512 == 0, "etcdutl knows the digest by the length: whole pages and 32 bytes");
+    assert!(
+        size.is_multiple_of(512),
+        "etcdutl knows the digest by the length: whole pages and 32 bytes"
+    );
     let mut digest = Sha256::new();
     let mut buffer = vec![0; READ_BYTES];
     let mut offset = 0;

@@ -426,7 +426,7 @@ fn founding(request: &RestoreRequest, around: &Surroundings) -> Result<Founding,
 }
 
 /// An upper bound for a defragmented file at 90 % fill, and the log.
-fn need_bytes(facts: &Facts) -> u64 {
+pub(crate) fn need_bytes(facts: &Facts) -> u64 {
     let records = facts.record_count.saturating_mul(RECORD_OVERHEAD_BYTES);
     let leases = facts.lease_count.saturating_mul(2 * RECORD_OVERHEAD_BYTES);
     let live = facts.live_bytes.saturating_add(records).saturating_add(leases);
@@ -558,7 +558,7 @@ impl fmt::Display for RestorePlan {
         writeln!(f, "  data dir     {}", self.place.data_dir.display())?;
         match &self.moved_aside {
             Some(aside) => {
-                writeln!(f, "               what is there moves to {}", aside.display())?
+                writeln!(f, "               what is there moves to {}", aside.display())?;
             }
             None => writeln!(f, "               nothing is there now")?,
         }

@@ -5,8 +5,8 @@
 //! memory is the bolt builder's buffers, the sample, and the keys whose lease is unknown.
 //!
 //! Holds: every record at or below the trim goes in exactly once and in order, byte for byte; every lease that a
-//! live key names exists afterwards; the bump record, if any, is the last one. With the digest asked
-//! for, an untrimmed rebuild returns the SHA-256 that the snapshot's facts name as `live_sha256`.
+//! live key names exists afterwards; the bump record, if any, is the last one. That the records are those that were
+//! backed up is the reader's proof (`VerifiedSnapshot`).
 
 use holdfast_bolt::{BuildError, BuildOptions, Builder, Disk, Summary};
 use holdfast_core::buckets::{self, Lease, SmallBuckets};
@@ -16,7 +16,6 @@ use holdfast_core::rebuilt::{self, Bump, Change, ChangeKind, RebuildPlan};
 use holdfast_core::record::{KeyValue, Record, RecordError};
 use holdfast_core::revision::{BucketKey, Revision};
 use holdfast_core::versions::EtcdVersion;
-use sha2::{Digest, Sha256};
 
 use crate::leases::LeaseWatch;
 use crate::sample::{Sampled, Sampler};
@@ -63,8 +62,6 @@ pub struct RebuildSpec {
     pub sample: usize,
     /// Seed of the sample.
     pub sample_seed: u64,
-    /// Whether to take the digest over the live records.
-    pub digest: bool,
     /// Switches authentication off, for a sandbox that nobody has credentials for.
     pub authentication_off: bool,
     /// Page size, fill, freelist.
@@ -72,7 +69,7 @@ pub struct RebuildSpec {
 }
 
 impl RebuildSpec {
-    /// A spec that carries everything over, takes the digest, and does not trim, bump or sample.
+    /// A spec that carries everything over and does not trim, bump or sample.
     pub fn new(founding: Founding, target: EtcdVersion) -> RebuildSpec {
         RebuildSpec {
             founding,
@@ -82,7 +79,6 @@ impl RebuildSpec {
             made_up_ttl_seconds: MADE_UP_TTL_SECONDS,
             sample: 0,
             sample_seed: 0,
-            digest: true,
             authentication_off: false,
             options: BuildOptions::default(),
         }
@@ -99,7 +95,6 @@ pub struct Rebuild<D: Disk> {
     counts: Counts,
     leases: LeaseWatch,
     sampler: Sampler,
-    digest: Option<Sha256>,
 }
 
 /// Counts of one rebuild or export.
@@ -136,9 +131,6 @@ pub struct Rebuilt {
     pub made_up_leases: Vec<Lease>,
     /// Everything in the small buckets that is not carried over byte for byte.
     pub changes: Vec<Change>,
-    /// SHA-256 over the records as the facts' `live_sha256` has it; of what was written, so equal to the
-    /// facts' only without a trim.
-    pub live_sha256: Option<[u8; 32]>,
     /// The remembered records.
     pub sample: Vec<Sampled>,
     /// What the database holds.
@@ -209,9 +201,8 @@ impl<D: Disk> Rebuild<D> {
         builder.begin_bucket(buckets::KEY)?;
         let leases = LeaseWatch::of(&source);
         let sampler = Sampler::new(spec.sample, spec.sample_seed, compacted);
-        let digest = spec.digest.then(Sha256::new);
         let counts = Counts::default();
-        Ok(Rebuild { builder, spec, source, marks, counts, leases, sampler, digest })
+        Ok(Rebuild { builder, spec, source, marks, counts, leases, sampler })
     }
 
     /// Writes the remaining buckets and makes the file durable; its name in the directory is the caller's.
@@ -256,7 +247,6 @@ impl<D: Disk> Rebuild<D> {
             served_revision,
             made_up_leases,
             changes: rebuilt.changes,
-            live_sha256: self.digest.map(|digest| digest.finalize().into()),
             sample: self.sampler.finish(),
             summary,
         };
@@ -281,9 +271,6 @@ impl<D: Disk> RecordSink for Rebuild<D> {
         self.counts.note(record, &content);
         self.leases.observe(record.tombstone, &content);
         self.sampler.observe(record, &content);
-        if let Some(digest) = &mut self.digest {
-            digest_record(digest, record);
-        }
         Ok(())
     }
 }
@@ -328,18 +315,6 @@ pub(crate) fn write_small<D: Disk>(
         builder.end_bucket()?;
     }
     Ok(())
-}
-
-/// Adds a record to the digest that facts name `live_sha256`: main u64 LE, sub u64 LE, flags u8, length
-/// u64 LE, value.
-pub fn digest_record(digest: &mut Sha256, record: &SourceRecord<'_>) {
-    let mut head = [0; 25];
-    head[..8].copy_from_slice(&record.main.to_le_bytes());
-    head[8..16].copy_from_slice(&record.sub.to_le_bytes());
-    head[16] = u8::from(record.tombstone);
-    head[17..].copy_from_slice(&(record.value.len() as u64).to_le_bytes());
-    digest.update(head);
-    digest.update(record.value);
 }
 
 fn switch_authentication_off(small: &mut SmallBuckets, changes: &mut Vec<Change>) {

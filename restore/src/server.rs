@@ -224,6 +224,11 @@ impl Server {
         &self.spec
     }
 
+    /// Its process id, which is also its group's.
+    pub fn id(&self) -> u32 {
+        self.group.as_raw_nonzero().get().unsigned_abs()
+    }
+
     /// When it was started.
     pub fn started(&self) -> Instant {
         self.started

@@ -103,7 +103,7 @@ impl GrowPlan {
         let absent = steps.iter().filter(|step| step.stage == Stage::Absent).count();
         let members_after = present.len() + absent;
         let mut notes = Vec::new();
-        if members_after % 2 == 0 {
+        if members_after.is_multiple_of(2) {
             notes.push(format!(
                 "{members_after} members stand no more failures than {}: add one more",
                 members_after - 1
