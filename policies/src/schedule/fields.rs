@@ -179,8 +179,9 @@ fn item(field: FieldName, part: &str) -> Result<Item, ScheduleError> {
         (first, if sunday_last && range.ends_with("sun") { 7 } else { last })
     } else {
         let single = value(field, range)?;
-        if step.is_some() {
-            let meant = format!("has a step behind a single value: write {single}-{highest}/step");
+        if let Some(step) = step {
+            let meant =
+                format!("has a step behind a single value: write {single}-{highest}/{step}");
             return Err(refuse(&meant));
         }
         (single, single)
