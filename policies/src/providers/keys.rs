@@ -45,10 +45,11 @@ pub fn keys_report(seeds: &[SeedFact], providers: &[Provider], consent: Consent)
         let identity = provider.kind == ProviderKind::Identity;
         let none = identity.then(String::new);
         for key_id in provider.key_ids.iter().cloned().chain(none) {
-            let (kind, name) = (provider.kind, provider.name.clone());
+            let kind = provider.kind;
+            let name = if identity { String::new() } else { provider.name.clone() };
             let line =
                 KeyLine { kind, name, key_id, configured: Some(place), seeds: 0, only_key_of: 0 };
-            if find(&keys, &line.kind, &line.name, &line.key_id).is_none() {
+            if find(&keys, line.kind, &line.name, &line.key_id).is_none() {
                 keys.push(line);
             }
         }
@@ -87,21 +88,21 @@ fn line_of(
     consent: Consent,
     keys: &mut Vec<KeyLine>,
 ) -> usize {
-    let key_id = match wrap.kind {
-        ProviderKind::Identity => String::new(),
-        _ => wrap.key_id.clone(),
+    let (name, key_id) = match wrap.kind {
+        ProviderKind::Identity => (String::new(), String::new()),
+        _ => (wrap.name.clone(), wrap.key_id.clone()),
     };
     let configured = opener(wrap, providers, consent).ok().map(|opening| opening.provider);
-    if let Some(place) = find(keys, &wrap.kind, &wrap.name, &key_id) {
+    if let Some(place) = find(keys, wrap.kind, &name, &key_id) {
         // An identity that is listed without consent opens nothing.
         keys[place].configured = configured;
         return place;
     }
-    let (kind, name) = (wrap.kind, wrap.name.clone());
+    let kind = wrap.kind;
     keys.push(KeyLine { kind, name, key_id, configured, seeds: 0, only_key_of: 0 });
     keys.len() - 1
 }
 
-fn find(keys: &[KeyLine], kind: &ProviderKind, name: &str, key_id: &str) -> Option<usize> {
-    keys.iter().position(|key| key.kind == *kind && key.name == name && key.key_id == key_id)
+fn find(keys: &[KeyLine], kind: ProviderKind, name: &str, key_id: &str) -> Option<usize> {
+    keys.iter().position(|key| key.kind == kind && key.name == name && key.key_id == key_id)
 }
