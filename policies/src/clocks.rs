@@ -1,7 +1,8 @@
 //! Two clocks: the machine's own, and the store's as its answers tell it.
 //!
-//! Holds: what deletes takes the earlier of both as `now`, so that one clock that runs ahead never shortens
-//! what the policy promises; clocks that are more than ten minutes apart stop forgetting and sweeping.
+//! Holds: what deletes takes the earlier of both as `now`, so that one clock that runs ahead never
+//! shortens what the policy promises; clocks that are more than ten minutes apart stop forgetting
+//! and sweeping.
 
 use std::fmt;
 

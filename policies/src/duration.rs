@@ -1,8 +1,9 @@
 //! Durations as operators write them: `90s`, `15m`, `36h`, `7d`, `2w`, `1h30m`.
 //!
-//! Holds: `parse(text(d)) == d` for whole milliseconds; a day is 24 hours and a week seven days, whatever the
-//! time zone does; nothing above 100 years, so that sums of times cannot overflow.
-//! For configuration: `#[serde(with = "holdfast_policies::duration")]`, and `duration::option` for optional ones.
+//! Holds: `parse(text(d)) == d` for whole milliseconds; a day is 24 hours and a week seven days,
+//! whatever the time zone does; nothing above 100 years, so that sums of times cannot overflow. For
+//! configuration: `#[serde(with = "holdfast_policies::duration")]`, and `duration::option` for
+//! optional ones.
 
 use serde::{Deserialize as _, Deserializer, Serializer};
 use std::time::Duration;

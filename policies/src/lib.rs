@@ -1,8 +1,9 @@
 //! What to keep, when to run, which provider seals: pure functions.
 //!
-//! Holds: no clock, no file, no network, no chance and no async runtime in here. Facts, policy and `now` come in;
-//! verdicts with reasons go out, which a plan prints and someone else executes. Time zones come from the data
-//! inside the binary, so that two machines with different zone files decide alike.
+//! Holds: no clock, no file, no network, no chance and no async runtime in here. Facts, policy and
+//! `now` come in; verdicts with reasons go out, which a plan prints and someone else executes. Time
+//! zones come from the data inside the binary, so that two machines with different zone files
+//! decide alike.
 
 pub mod clocks;
 pub mod duration;

@@ -1,12 +1,16 @@
 //! Copying forward: which segments' live records go up again in new segments.
 //!
 //! Holds:
-//! - A segment is worth copying when less than 60 % of its bytes are alive, or when at least eight neighbours below
-//!   half the target join; a segment without anything alive leaves without copying, outside of the budget.
-//! - At most max(128 MiB, 5 % of what is alive) is uploaded again in one round, best gain per byte first.
-//! - A member of a join is never larger than the others of its group together, so that a record that is joined again
-//!   and again at least doubles its segment each time: upload grows by the logarithm, not by the rounds.
-//! - Short-lived segments (superseded records that the next compaction takes) are dropped, never copied.
+//! - A segment is worth copying when less than 60 % of its bytes are alive, or when at least eight
+//!   neighbours below half the target join; a segment without anything alive leaves without
+//!   copying, outside of the budget.
+//! - At most max(128 MiB, 5 % of what is alive) is uploaded again in one round, best gain per byte
+//!   first.
+//! - A member of a join is never larger than the others of its group together, so that a record
+//!   that is joined again and again at least doubles its segment each time: upload grows by the
+//!   logarithm, not by the rounds.
+//! - Short-lived segments (superseded records that the next compaction takes) are dropped, never
+//!   copied.
 //! - Each segment is in at most one group.
 //!
 //! Decisions are by bytes alive, never by record counts.
@@ -32,7 +36,8 @@ pub const JOIN_NEIGHBOURS: usize = 8;
 pub const BUDGET_FLOOR_BYTES: u64 = 128 * MIB;
 /// The share of live bytes that a round may upload again, percent.
 pub const BUDGET_PERCENT: u64 = 5;
-/// What one object less is worth, bytes: the time of a request at 20 MiB/s is worth about this much.
+/// What one object less is worth, bytes: the time of a request at 20 MiB/s is worth about this
+/// much.
 pub const OBJECT_WORTH_BYTES: u64 = MIB;
 
 /// What is known of one segment of the newest snapshot.
@@ -93,8 +98,8 @@ pub enum CopyReason {
     },
 }
 
-/// The target size of new segments for a vault with this many live sealed bytes: 64 MiB; a sixteenth of a
-/// smaller vault, but at least 8 MiB; and never below 1/64 of a huge one.
+/// The target size of new segments for a vault with this many live sealed bytes: 64 MiB; a
+/// sixteenth of a smaller vault, but at least 8 MiB; and never below 1/64 of a huge one.
 pub fn target_bytes(live_sealed_bytes: u64) -> u64 {
     let usual = (live_sealed_bytes / 16).clamp(TARGET_FLOOR_BYTES, TARGET_BYTES);
     usual.max(live_sealed_bytes / 64)
@@ -105,7 +110,8 @@ pub fn budget_bytes(live_sealed_bytes: u64) -> u64 {
     BUDGET_FLOOR_BYTES.max(share(live_sealed_bytes, BUDGET_PERCENT, 100))
 }
 
-/// Decides a round. `segments` stand in the order of their revisions: neighbours are next to each other.
+/// Decides a round. `segments` stand in the order of their revisions: neighbours are next to each
+/// other.
 pub fn plan(segments: &[SegmentFact]) -> MergePlan {
     let live: u64 =
         segments.iter().map(SegmentFact::live_sealed_bytes).fold(0, u64::saturating_add);

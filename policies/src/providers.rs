@@ -2,12 +2,13 @@
 //!
 //! Holds:
 //! - The first configured provider seals; all are known on read.
-//! - A wrap names provider kind, provider name and key id, and only the provider that it names is tried on it. So a store
-//!   cannot downgrade a vault, and nothing is ever "tried in order".
-//! - `identity` never opens unless the vault was created with it and the local configuration says `sealing: none`.
+//! - A wrap names provider kind, provider name and key id, and only the provider that it names is
+//!   tried on it. So a store cannot downgrade a vault, and nothing is ever "tried in order".
+//! - `identity` never opens unless the vault was created with it and the local configuration says
+//!   `sealing: none`.
 //! - Opening by any but the first provider is a warning that names the key id.
-//! - A rewrap adds wraps under the first provider; old ones may be condemned only when the new one was read back and
-//!   opened, and never the wraps of a seed that nothing opens now.
+//! - A rewrap adds wraps under the first provider; old ones may be condemned only when the new one
+//!   was read back and opened, and never the wraps of a seed that nothing opens now.
 
 mod keys;
 mod rewrap;
@@ -36,16 +37,17 @@ pub enum ProviderKind {
     Identity,
 }
 
-/// One configured provider key, in the order of the configuration. A provider with several local keys
-/// gives one entry for each, in their order.
+/// One configured provider key, in the order of the configuration. A provider with several local
+/// keys gives one entry for each, in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provider {
     /// Its kind.
     pub kind: ProviderKind,
     /// The local key's name, or the plugin's; empty for `identity`.
     pub name: String,
-    /// The ids of its keys, the sealing one first. Local keys have one (name and key check value); a plugin
-    /// has the one that it answered last, or none while it does not answer; `identity` has none.
+    /// The ids of its keys, the sealing one first. Local keys have one (name and key check value);
+    /// a plugin has the one that it answered last, or none while it does not answer; `identity` has
+    /// none.
     pub key_ids: Vec<String>,
 }
 
@@ -228,8 +230,8 @@ pub fn opener(
     }
 }
 
-/// The ways to open a seed, in the order of the providers, so that a plugin that is away can be passed by.
-/// Without any way, one error for each wrap.
+/// The ways to open a seed, in the order of the providers, so that a plugin that is away can be
+/// passed by. Without any way, one error for each wrap.
 pub fn openings(
     wraps: &[WrapFact],
     providers: &[Provider],

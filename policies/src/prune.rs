@@ -1,17 +1,21 @@
 //! What may be deleted: pure decisions over the intervals of objects.
 //!
 //! Holds:
-//! - An object added with commit a and removed with commit r is needed by a kept snapshot k exactly when a ≤ k < r. An object
-//!   without an end is in the live set and never condemned; one that was removed never comes back.
-//! - First forgotten, then condemned, then swept: the grace begins with the condemning commit, and the need is asked again
-//!   when it ends. Nothing that was not condemned is ever swept.
-//! - The grace is the configured one (72 h), or twice the longest restore ever measured, whichever is longer.
-//! - Order: log, segments, spills, bodies, chain objects, reports, seeds, commits. A crash between leaves garbage, never a
-//!   reference to nothing.
-//! - A seed goes only when no extant object and no extant commit names it, no writer uses it, and it is a week old.
-//! - Commits go from the bottom only, below the floor that the head already carries; the floor never passes the newest 256,
-//!   any younger than 7 days, or the newest ledger.
-//! - `now` is the earlier clock; clocks more than ten minutes apart condemn and sweep nothing and leave the floor.
+//! - An object added with commit a and removed with commit r is needed by a kept snapshot k exactly
+//!   when a ≤ k < r. An object without an end is in the live set and never condemned; one that was
+//!   removed never comes back.
+//! - First forgotten, then condemned, then swept: the grace begins with the condemning commit, and
+//!   the need is asked again when it ends. Nothing that was not condemned is ever swept.
+//! - The grace is the configured one (72 h), or twice the longest restore ever measured, whichever
+//!   is longer.
+//! - Order: log, segments, spills, bodies, chain objects, reports, seeds, commits. A crash between
+//!   leaves garbage, never a reference to nothing.
+//! - A seed goes only when no extant object and no extant commit names it, no writer uses it, and
+//!   it is a week old.
+//! - Commits go from the bottom only, below the floor that the head already carries; the floor
+//!   never passes the newest 256, any younger than 7 days, or the newest ledger.
+//! - `now` is the earlier clock; clocks more than ten minutes apart condemn and sweep nothing and
+//!   leave the floor.
 
 mod floor;
 mod pinned;

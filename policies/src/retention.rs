@@ -1,12 +1,17 @@
 //! What to keep: verdicts for each snapshot, with every reason.
 //!
 //! Holds:
-//! - Order is by number, never by time. Each rule keeps the newest snapshot, by number, of each of its newest buckets.
-//! - Never forgotten: the newest, the newest restorable, the newest of those with the highest proven level, what is pinned.
-//! - A snapshot that is not restorable fills no place of a rule; while none is restorable, nothing is forgotten.
-//! - A snapshot from the future (later than both clocks allow) is kept and fills no place until its time comes.
+//! - Order is by number, never by time. Each rule keeps the newest snapshot, by number, of each of
+//!   its newest buckets.
+//! - Never forgotten: the newest, the newest restorable, the newest of those with the highest
+//!   proven level, what is pinned.
+//! - A snapshot that is not restorable fills no place of a rule; while none is restorable, nothing
+//!   is forgotten.
+//! - A snapshot from the future (later than both clocks allow) is kept and fills no place until its
+//!   time comes.
 //! - `now` is the earlier clock; clocks more than ten minutes apart forget nothing.
-//! - Judging what was kept again keeps all of it; a newer snapshot never brings a forgotten one back.
+//! - Judging what was kept again keeps all of it; a newer snapshot never brings a forgotten one
+//!   back.
 //! - At most the sum of the counts is kept by the counted rules.
 
 mod policy;
@@ -47,7 +52,8 @@ pub struct Pin {
     pub expires_ms: Option<i64>,
 }
 
-/// Judges all snapshots. The verdicts are in ascending order of numbers, whatever the order of `snapshots`.
+/// Judges all snapshots. The verdicts are in ascending order of numbers, whatever the order of
+/// `snapshots`.
 pub fn judge(
     snapshots: &[SnapshotFact],
     policy: &RetentionPolicy,

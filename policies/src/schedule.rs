@@ -1,17 +1,19 @@
 //! When to run: five-field crontab lines as an operator writes them, a time zone, a fixed jitter.
 //!
 //! Holds:
-//! - Fields: minute 0-59, hour 0-23, day of month 1-31, month 1-12 or jan-dec, day of week 0-7 or sun-sat (0 and 7 are
-//!   Sunday); `*`, lists, ranges, steps behind `*` or a range. Also @hourly @daily @midnight @weekly @monthly @yearly
-//!   @annually.
-//! - When day of month and day of week are both restricted, either one suffices; when one of them begins with `*`
-//!   (`*/15` too, as in Vixie's cron), both must match.
-//! - A tick whose wall time a daylight-saving gap skips runs once, at the first moment after the gap; several such ticks
-//!   are one run. A repeated hour runs in its first pass only, also for `@hourly` and `*/5`: who wants even
-//!   spacing through the night in October uses UTC, which is the default.
+//! - Fields: minute 0-59, hour 0-23, day of month 1-31, month 1-12 or jan-dec, day of week 0-7 or
+//!   sun-sat (0 and 7 are Sunday); `*`, lists, ranges, steps behind `*` or a range. Also @hourly
+//!   @daily @midnight @weekly @monthly @yearly @annually.
+//! - When day of month and day of week are both restricted, either one suffices; when one of them
+//!   begins with `*` (`*/15` too, as in Vixie's cron), both must match.
+//! - A tick whose wall time a daylight-saving gap skips runs once, at the first moment after the
+//!   gap; several such ticks are one run. A repeated hour runs in its first pass only, also for
+//!   `@hourly` and `*/5`: who wants even spacing through the night in October uses UTC, which is
+//!   the default.
 //! - A date that never comes (31 February) is an error when the line is read.
-//! - The jitter shifts every tick by the same whole seconds, derived from a seed; it never changes for the same seed,
-//!   line and zone, so that a fleet spreads out and each cluster keeps its rhythm.
+//! - The jitter shifts every tick by the same whole seconds, derived from a seed; it never changes
+//!   for the same seed, line and zone, so that a fleet spreads out and each cluster keeps its
+//!   rhythm.
 //! - A missed tick runs once at start, however many were missed.
 
 mod calendar;
@@ -85,7 +87,8 @@ impl Schedule {
         Ok(Schedule { line, calendar, zone: zone.clone(), jitter: SignedDuration::ZERO })
     }
 
-    /// Shifts every tick by a fixed number of seconds in `[0, longest)`, derived from `seed` (a cluster's id).
+    /// Shifts every tick by a fixed number of seconds in `[0, longest)`, derived from `seed` (a
+    /// cluster's id).
     pub fn with_jitter(mut self, seed: &[u8], longest: Duration) -> Result<Self, ScheduleError> {
         if longest > LONGEST_JITTER {
             return Err(ScheduleError::JitterTooLong { read: duration::text(longest) });
@@ -113,8 +116,8 @@ impl Schedule {
 
     /// Whether to run, given when the last run began (`None`: none is known).
     ///
-    /// A last run that lies ahead of `now` (a clock was set back) counts as a run at `now`, so that the next tick
-    /// is not waited for longer than the schedule says.
+    /// A last run that lies ahead of `now` (a clock was set back) counts as a run at `now`, so that
+    /// the next tick is not waited for longer than the schedule says.
     pub fn due(&self, last_run: Option<Timestamp>, now: Timestamp) -> Decision {
         let Some(last_run) = last_run else {
             return Decision::RunNow { reason: RunReason::NeverRan };

@@ -1,7 +1,8 @@
 //! Which small neighbours join.
 //!
-//! Holds: a group has neighbours only (dead and short-lived segments between them do not count), all below half the target;
-//! it comes from a run of at least eight; no member is larger than the rest of its group together.
+//! Holds: a group has neighbours only (dead and short-lived segments between them do not count),
+//! all below half the target; it comes from a run of at least eight; no member is larger than the
+//! rest of its group together.
 
 use super::{JOIN_NEIGHBOURS, SegmentFact};
 

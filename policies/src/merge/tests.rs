@@ -1,4 +1,5 @@
-//! Copying forward: rules by example, invariants over generated segments, and clusters of hours simulated.
+//! Copying forward: rules by example, invariants over generated segments, and clusters of hours
+//! simulated.
 
 use super::*;
 use proptest::prelude::*;
@@ -98,7 +99,8 @@ proptest! {
     #[test]
     fn a_plan_holds_its_promises(segments in segments()) {
         let plan = plan(&segments);
-        let by_id: BTreeMap<Id, &SegmentFact> = segments.iter().map(|fact| (fact.id, fact)).collect();
+        let by_id: BTreeMap<Id, &SegmentFact> =
+            segments.iter().map(|fact| (fact.id, fact)).collect();
         let live: u64 = segments.iter().map(SegmentFact::live_sealed_bytes).sum();
         let cost: u64 = plan.copy.iter().map(|group| group.cost_bytes).sum();
         prop_assert!(cost <= BUDGET_FLOOR_BYTES.max(live / 20));
@@ -125,15 +127,20 @@ proptest! {
                     prop_assert!(*largest <= group.cost_bytes - largest);
                     // Neighbours: nothing alive, lasting and unjoined lies between.
                     let place = |id: &Id| segments.iter().position(|fact| fact.id == *id).unwrap();
-                    let (first, last) = (place(&group.segments[0]), place(group.segments.last().unwrap()));
-                    let between = segments[first..=last].iter().filter(|fact| fact.live_bytes > 0 && !fact.short_lived);
+                    let (first, last) =
+                        (place(&group.segments[0]), place(group.segments.last().unwrap()));
+                    let between = segments[first..=last]
+                        .iter()
+                        .filter(|fact| fact.live_bytes > 0 && !fact.short_lived);
                     prop_assert_eq!(between.count(), neighbours);
                 }
             }
         }
         // Every sparse one is chosen, joined or postponed.
         for fact in &segments {
-            let sparse = fact.live_bytes * 100 < fact.record_bytes * 60 && fact.live_bytes > 0 && !fact.short_lived;
+            let sparse = fact.live_bytes * 100 < fact.record_bytes * 60
+                && fact.live_bytes > 0
+                && !fact.short_lived;
             prop_assert!(!sparse || seen.contains(&fact.id));
             let is_dead = fact.live_bytes == 0;
             prop_assert_eq!(is_dead, plan.dead.contains(&fact.id));
@@ -141,22 +148,34 @@ proptest! {
         }
         // What was passed over did not fit behind what is better.
         for passed in &plan.postponed {
-            let better = plan.copy.iter().filter(|group| group.gain_per_mib() >= passed.gain_per_mib());
+            let better =
+                plan.copy.iter().filter(|group| group.gain_per_mib() >= passed.gain_per_mib());
             let spent: u64 = better.map(|group| group.cost_bytes).sum();
             prop_assert!(spent + passed.cost_bytes > plan.budget_bytes);
         }
     }
 
     #[test]
-    fn no_numbers_overflow(numbers in proptest::collection::vec(any::<(u64, u64, u64, bool)>(), 0..20)) {
-        let facts: Vec<_> = numbers.into_iter().enumerate().map(|(number, (sealed_bytes, record_bytes, live_bytes, short_lived))| {
-            SegmentFact { id: id(number), sealed_bytes, record_bytes, live_bytes, short_lived }
-        }).collect();
+    fn no_numbers_overflow(
+        numbers in proptest::collection::vec(any::<(u64, u64, u64, bool)>(), 0..20),
+    ) {
+        let facts: Vec<_> = numbers
+            .into_iter()
+            .enumerate()
+            .map(|(number, (sealed_bytes, record_bytes, live_bytes, short_lived))| SegmentFact {
+                id: id(number),
+                sealed_bytes,
+                record_bytes,
+                live_bytes,
+                short_lived,
+            })
+            .collect();
         let _ = plan(&facts);
     }
 }
 
-/// A cluster that adds `added` bytes an hour, of which `dying` percent of what is left die each hour.
+/// A cluster that adds `added` bytes an hour, of which `dying` percent of what is left die each
+/// hour.
 struct Cluster {
     segments: Vec<SegmentFact>,
     next: usize,

@@ -1,6 +1,7 @@
 //! What `holdfast vault keys` prints: what each key still opens, and which keys are missing.
 //!
-//! Holds: each key id that a wrap names has one line; so has each configured key, also one that opens nothing.
+//! Holds: each key id that a wrap names has one line; so has each configured key, also one that
+//! opens nothing.
 
 use super::{Consent, Id, Provider, ProviderKind, SeedFact, WrapFact, opener, openings};
 
@@ -22,12 +23,13 @@ pub struct KeyLine {
     pub name: String,
     /// Its id; empty for `identity`.
     pub key_id: String,
-    /// Its provider's place in the configuration, 0 seals; `None`: nothing configured opens with it.
+    /// Its provider's place in the configuration, 0 seals; `None`: nothing configured opens with
+    /// it.
     pub configured: Option<usize>,
     /// The seeds that have a wrap under it.
     pub seeds: usize,
-    /// Those of them that no other configured key opens: what is lost when this key goes (for a missing key: what
-    /// it would bring back).
+    /// Those of them that no other configured key opens: what is lost when this key goes (for a
+    /// missing key: what it would bring back).
     pub only_key_of: usize,
 }
 

@@ -1,7 +1,8 @@
 //! What a rewrap must do: the wraps to add, and those that may go afterwards.
 //!
-//! Holds: a step is done in its order: add under the first provider, read back, open, on every store, and only
-//! then condemn. A crash anywhere leaves a seed that opens. A rewrap does not revoke: see [`REVOKES_NOTHING`].
+//! Holds: a step is done in its order: add under the first provider, read back, open, on every
+//! store, and only then condemn. A crash anywhere leaves a seed that opens. A rewrap does not
+//! revoke: see [`REVOKES_NOTHING`].
 
 use super::{Consent, Id, OpenError, Provider, SealError, SeedFact, WrapFact, openings, sealer};
 
@@ -25,9 +26,11 @@ pub struct RewrapPlan {
 pub struct RewrapStep {
     /// The seed.
     pub seed: Id,
-    /// A wrap under the first provider is missing; false where an earlier rewrap was cut off after adding it.
+    /// A wrap under the first provider is missing; false where an earlier rewrap was cut off after
+    /// adding it.
     pub add: bool,
-    /// The wraps that may be condemned once the seed's wrap under the first provider was read back and opened.
+    /// The wraps that may be condemned once the seed's wrap under the first provider was read back
+    /// and opened.
     pub condemn_after: Vec<Id>,
 }
 

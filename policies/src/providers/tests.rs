@@ -1,5 +1,5 @@
-//! Provider order: the rules by example and over generated lists; the key report against the experiment of
-//! taking each key away.
+//! Provider order: the rules by example and over generated lists; the key report against the
+//! experiment of taking each key away.
 
 use super::*;
 use ProviderKind::{AesCbc, AesGcm, Identity, Kms, Secretbox};
@@ -184,7 +184,10 @@ proptest! {
     #[test]
     fn only_the_named_provider_opens(
         wrap in prop_oneof![4 => provider(), 1 => Just(identity())],
-        mut all in providers(), with_identity in any::<bool>(), consent in consent(), turn in 0usize..8,
+        mut all in providers(),
+        with_identity in any::<bool>(),
+        consent in consent(),
+        turn in 0usize..8,
     ) {
         if with_identity {
             all.push(identity());
@@ -214,7 +217,11 @@ proptest! {
     }
 
     #[test]
-    fn a_seed_opens_exactly_when_one_of_its_wraps_does(seeds in seeds(), all in providers(), consent in consent()) {
+    fn a_seed_opens_exactly_when_one_of_its_wraps_does(
+        seeds in seeds(),
+        all in providers(),
+        consent in consent(),
+    ) {
         for seed in &seeds {
             let single = |wrap: &WrapFact| opener(wrap, &all, consent).ok();
             let expected = seed.wraps.iter().filter_map(single).count();
@@ -223,7 +230,10 @@ proptest! {
                     prop_assert_eq!(ways.len(), expected);
                     prop_assert!(ways.is_sorted_by_key(|way| way.provider));
                     for way in ways {
-                        prop_assert_eq!(single(&seed.wraps[way.wrap]).map(|one| one.provider), Some(way.provider));
+                        prop_assert_eq!(
+                            single(&seed.wraps[way.wrap]).map(|one| one.provider),
+                            Some(way.provider)
+                        );
                     }
                 }
                 Err(errors) => {
@@ -234,24 +244,37 @@ proptest! {
         }
     }
 
-    /// A rewrap that is cut off after any number of its single acts leaves every seed opening; a whole one leaves the
-    /// first provider sufficient, and nothing to do.
+    /// A rewrap that is cut off after any number of its single acts leaves every seed opening; a
+    /// whole one leaves the first provider sufficient, and nothing to do.
     #[test]
-    fn a_rewrap_cut_off_anywhere_leaves_all_seeds_open(mut seeds in seeds(), all in providers(), acts in 0usize..40) {
+    fn a_rewrap_cut_off_anywhere_leaves_all_seeds_open(
+        mut seeds in seeds(),
+        all in providers(),
+        acts in 0usize..40,
+    ) {
         let before: Vec<bool> = seeds.iter().map(|seed| opens(seed, &all)).collect();
         let plan = plan_rewrap(&seeds, &all, SEALED).unwrap();
         prop_assert_eq!(plan.blocked.len(), before.iter().filter(|opened| !**opened).count());
-        let whole: usize = plan.steps.iter().map(|step| usize::from(step.add) + step.condemn_after.len()).sum();
+        let whole: usize =
+            plan.steps.iter().map(|step| usize::from(step.add) + step.condemn_after.len()).sum();
         let mut left = acts;
-        let mut act = || { let may = left > 0; left = left.saturating_sub(1); may };
+        let mut act = || {
+            let may = left > 0;
+            left = left.saturating_sub(1);
+            may
+        };
         for step in &plan.steps {
             let seed = seeds.iter_mut().find(|seed| seed.id == step.seed).unwrap();
             if step.add {
-                if !act() { break }
+                if !act() {
+                    break;
+                }
                 seed.wraps.push(wrap_by(&all[0], 200));
             }
             for gone in &step.condemn_after {
-                if !act() { break }
+                if !act() {
+                    break;
+                }
                 seed.wraps.retain(|wrap| wrap.id != *gone);
             }
         }
@@ -272,7 +295,8 @@ proptest! {
     #[test]
     fn what_a_key_alone_opens_is_what_goes_with_it(seeds in seeds(), all in providers()) {
         let report = keys_report(&seeds, &all, SEALED);
-        let lost = |providers: &[Provider]| seeds.iter().filter(|seed| !opens(seed, providers)).count();
+        let lost =
+            |providers: &[Provider]| seeds.iter().filter(|seed| !opens(seed, providers)).count();
         prop_assert_eq!(report.lost.len(), lost(&all));
         for (place, gone) in all.iter().enumerate() {
             let rest: Vec<Provider> = all.iter().filter(|one| *one != gone).cloned().collect();
@@ -280,14 +304,22 @@ proptest! {
             prop_assert_eq!(line.only_key_of, lost(&rest) - lost(&all));
         }
         for key in report.missing().filter(|key| key.kind != Identity) {
-            let back = Provider { kind: key.kind, name: key.name.clone(), key_ids: vec![key.key_id.clone()] };
+            let back = Provider {
+                kind: key.kind,
+                name: key.name.clone(),
+                key_ids: vec![key.key_id.clone()],
+            };
             let more: Vec<Provider> = all.iter().cloned().chain([back]).collect();
             prop_assert_eq!(key.only_key_of, lost(&all) - lost(&more));
         }
-        let named: usize = seeds.iter().map(|seed| {
-            let keys: BTreeSet<_> = seed.wraps.iter().map(|w| (w.kind, &w.name, &w.key_id)).collect();
-            keys.len()
-        }).sum();
+        let named: usize = seeds
+            .iter()
+            .map(|seed| {
+                let keys: BTreeSet<_> =
+                    seed.wraps.iter().map(|w| (w.kind, &w.name, &w.key_id)).collect();
+                keys.len()
+            })
+            .sum();
         prop_assert_eq!(report.keys.iter().map(|key| key.seeds).sum::<usize>(), named);
     }
 }

@@ -1,8 +1,8 @@
 //! The floor: the lowest commit number that exists.
 //!
-//! Holds: it never goes down; it never passes the newest 256 commits, any commit younger than seven days, or the newest
-//! ledger; without a ledger it stays. So a reader finds the head by probing, and the state by one ledger and the
-//! commits after it.
+//! Holds: it never goes down; it never passes the newest 256 commits, any commit younger than seven
+//! days, or the newest ledger; without a ledger it stays. So a reader finds the head by probing,
+//! and the state by one ledger and the commits after it.
 
 /// The newest commits that are never deleted.
 pub const KEPT_COMMITS: u64 = 256;

@@ -1,4 +1,5 @@
-//! Pruning: a small vault simulated over any sequence of rounds, with the invariants checked at each deletion.
+//! Pruning: a small vault simulated over any sequence of rounds, with the invariants checked at
+//! each deletion.
 
 use super::*;
 use proptest::prelude::*;
@@ -170,12 +171,14 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let index = any::<prop::sample::Index>;
     prop_oneof![
-        4 => (proptest::collection::vec(index(), 0..4), 1u8..5).prop_map(|(end, add)| Op::Snapshot { end, add }),
+        4 => (proptest::collection::vec(index(), 0..4), 1u8..5)
+            .prop_map(|(end, add)| Op::Snapshot { end, add }),
         2 => index().prop_map(Op::Forget),
         1 => (index(), 1i64..300).prop_map(|(snapshot, hours)| Op::Hold { snapshot, hours }),
         3 => (1i64..80).prop_map(|hours| Op::Wait { hours }),
         1 => (1u16..200).prop_map(|commits| Op::Idle { commits }),
-        4 => prop_oneof![4 => Just(0i64), 1 => -15i64..15].prop_map(|own_ahead_minutes| Op::Prune { own_ahead_minutes }),
+        4 => prop_oneof![4 => Just(0i64), 1 => -15i64..15]
+            .prop_map(|own_ahead_minutes| Op::Prune { own_ahead_minutes }),
     ]
 }
 
@@ -335,7 +338,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn no_sequence_of_rounds_deletes_what_someone_needs(ops in proptest::collection::vec(op(), 1..60)) {
+    fn no_sequence_of_rounds_deletes_what_someone_needs(
+        ops in proptest::collection::vec(op(), 1..60),
+    ) {
         let mut vault = Vault::new();
         for op in &ops {
             vault.apply(op)?;
@@ -351,10 +356,15 @@ proptest! {
             vault.prune(0)?;
         }
         for object in &vault.objects {
-            let needs = |number: &&u64| object.added <= **number && object.removed.is_none_or(|end| **number < end);
-            prop_assert!(object.removed.is_none() || vault.kept.iter().any(|number| needs(&number)));
+            let needs = |number: &&u64| {
+                object.added <= **number && object.removed.is_none_or(|end| **number < end)
+            };
+            prop_assert!(
+                object.removed.is_none() || vault.kept.iter().any(|number| needs(&number))
+            );
         }
-        let named = |seed: &SeedAge| vault.objects.iter().any(|object| object.seeds.contains(&seed.id));
+        let named =
+            |seed: &SeedAge| vault.objects.iter().any(|object| object.seeds.contains(&seed.id));
         prop_assert!(vault.seeds.iter().all(named));
         prop_assert!(vault.commits.len() < 256 + 256 + 16);
     }
@@ -362,19 +372,37 @@ proptest! {
     #[test]
     fn pinned_bytes_equal_their_definition(
         kept in proptest::collection::btree_set(0u64..30, 0..12),
-        spans in proptest::collection::vec((0u64..30, proptest::option::of(0u64..10), 0u64..1_000), 0..40),
+        spans in proptest::collection::vec(
+            (0u64..30, proptest::option::of(0u64..10), 0u64..1_000),
+            0..40
+        ),
     ) {
         let kept: Vec<u64> = kept.into_iter().collect();
-        let objects: Vec<ObjectFact> = spans.iter().zip(0..).map(|((added, length, size), number)| {
-            ObjectFact { sealed_bytes: *size, ..object(number, *added, length.map(|length| added + length)) }
-        }).collect();
-        let needs = |number: u64, object: &ObjectFact| object.added <= number && object.removed.is_none_or(|end| number < end);
+        let objects: Vec<ObjectFact> = spans
+            .iter()
+            .zip(0..)
+            .map(|((added, length, size), number)| ObjectFact {
+                sealed_bytes: *size,
+                ..object(number, *added, length.map(|length| added + length))
+            })
+            .collect();
+        let needs = |number: u64, object: &ObjectFact| {
+            object.added <= number && object.removed.is_none_or(|end| number < end)
+        };
         for pinned in pinned_bytes(&kept, &objects) {
             let needed = || objects.iter().filter(|object| needs(pinned.number, object));
-            prop_assert_eq!(pinned.needed_bytes, needed().map(|object| object.sealed_bytes).sum::<u64>());
-            let alone = |object: &&ObjectFact| object.removed.is_some()
-                && kept.iter().filter(|number| needs(**number, object)).count() == 1;
-            prop_assert_eq!(pinned.only_bytes, needed().filter(alone).map(|object| object.sealed_bytes).sum::<u64>());
+            prop_assert_eq!(
+                pinned.needed_bytes,
+                needed().map(|object| object.sealed_bytes).sum::<u64>()
+            );
+            let alone = |object: &&ObjectFact| {
+                object.removed.is_some()
+                    && kept.iter().filter(|number| needs(**number, object)).count() == 1
+            };
+            prop_assert_eq!(
+                pinned.only_bytes,
+                needed().filter(alone).map(|object| object.sealed_bytes).sum::<u64>()
+            );
         }
         prop_assert_eq!(pinned_bytes(&kept, &objects).len(), kept.len());
     }

@@ -1,7 +1,8 @@
 //! The retention policy as it stands in a configuration file.
 //!
-//! Holds: a policy that is written says all: what it leaves out is zero. Without any, [`RetentionPolicy::default`]
-//! applies. One that would keep nothing but what is always kept is refused.
+//! Holds: a policy that is written says all: what it leaves out is zero. Without any,
+//! [`RetentionPolicy::default`] applies. One that would keep nothing but what is always kept is
+//! refused.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

@@ -83,7 +83,8 @@ fn zone() -> impl Strategy<Value = Zone> {
     .prop_map(|name| name.parse().unwrap())
 }
 
-/// The date, hour and so on of a time, computed from jiff's strftime rather than by the labels under test.
+/// The date, hour and so on of a time, computed from jiff's strftime rather than by the labels
+/// under test.
 fn stamp(rule: Rule, time_ms: i64, zone: &Zone) -> String {
     let format = match rule {
         Rule::Hourly => "%F %H %z",
@@ -100,7 +101,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
-    fn what_is_never_forgotten(history in history(), policy in policy(), zone in zone()) {
+    fn what_is_never_forgotten(
+        history in history(),
+        policy in policy(),
+        zone in zone(),
+    ) {
         let verdicts = judge(&history, &policy, Clocks::single(NOON_MS), &zone);
         let kept = kept(&verdicts);
         prop_assert_eq!(verdicts.len(), history.len());
@@ -116,7 +121,8 @@ proptest! {
             prop_assert!(kept.contains(&proven.number));
         }
         for fact in &history {
-            let pinned = fact.pin.as_ref().is_some_and(|pin| pin.expires_ms.is_none_or(|at| at > NOON_MS));
+            let pinned =
+                fact.pin.as_ref().is_some_and(|pin| pin.expires_ms.is_none_or(|at| at > NOON_MS));
             if pinned || fact.time_ms > NOON_MS {
                 prop_assert!(kept.contains(&fact.number));
             }
@@ -129,19 +135,30 @@ proptest! {
     }
 
     #[test]
-    fn each_rule_keeps_what_its_definition_says(history in history(), policy in policy(), zone in zone()) {
+    fn each_rule_keeps_what_its_definition_says(
+        history in history(),
+        policy in policy(),
+        zone in zone(),
+    ) {
         let verdicts = judge(&history, &policy, Clocks::single(NOON_MS), &zone);
         let counted: Vec<&SnapshotFact> =
             history.iter().filter(|fact| fact.restorable && fact.time_ms <= NOON_MS).collect();
         for (fact, verdict) in history.iter().zip(&verdicts) {
-            let keep = match &verdict.fate { Fate::Keep(reasons) => reasons.as_slice(), Fate::Forget(_) => &[] };
+            let keep = match &verdict.fate {
+                Fate::Keep(reasons) => reasons.as_slice(),
+                Fate::Forget(_) => &[],
+            };
             let counts = counted.iter().any(|other| other.number == fact.number);
             let newer = || counted.iter().filter(|other| other.number > fact.number);
             for rule in Rule::ALL {
                 let own = stamp(rule, fact.time_ms, &zone);
-                let others: BTreeSet<String> = newer().map(|other| stamp(rule, other.time_ms, &zone)).collect();
-                let expected = counts && !others.contains(&own) && others.len() < rule.count(&policy) as usize;
-                let got = keep.iter().any(|reason| matches!(reason, KeepReason::Bucket { rule: by, .. } if *by == rule));
+                let others: BTreeSet<String> =
+                    newer().map(|other| stamp(rule, other.time_ms, &zone)).collect();
+                let expected =
+                    counts && !others.contains(&own) && others.len() < rule.count(&policy) as usize;
+                let got = keep.iter().any(
+                    |reason| matches!(reason, KeepReason::Bucket { rule: by, .. } if *by == rule),
+                );
                 prop_assert_eq!(got, expected, "{} {} {:?}", rule, fact.number, keep);
             }
             let last = keep.iter().any(|reason| matches!(reason, KeepReason::Last { .. }));
@@ -154,16 +171,23 @@ proptest! {
     }
 
     #[test]
-    fn judging_what_was_kept_keeps_it(history in history(), policy in policy(), zone in zone()) {
+    fn judging_what_was_kept_keeps_it(
+        history in history(),
+        policy in policy(),
+        zone in zone(),
+    ) {
         let clocks = Clocks::single(NOON_MS);
         let first = kept(&judge(&history, &policy, clocks, &zone));
-        let rest: Vec<_> = history.into_iter().filter(|fact| first.contains(&fact.number)).collect();
+        let rest: Vec<_> =
+            history.into_iter().filter(|fact| first.contains(&fact.number)).collect();
         prop_assert_eq!(kept(&judge(&rest, &policy, clocks, &zone)), first);
     }
 
     #[test]
     fn a_newer_snapshot_brings_nothing_back_and_lowers_no_count(
-        history in history(), policy in policy(), level in proptest::option::of(0u8..8),
+        history in history(),
+        policy in policy(),
+        level in proptest::option::of(0u8..8),
     ) {
         let before = at_noon(&history, &policy);
         let number = history.last().map_or(1, |fact| fact.number + 1);
@@ -174,10 +198,14 @@ proptest! {
             prop_assert!(!kept(&after).contains(&verdict.number));
         }
         let counted = |verdicts: &[Verdict], is: fn(&KeepReason) -> bool| {
-            verdicts.iter().filter(|verdict| matches!(&verdict.fate, Fate::Keep(keep) if keep.iter().any(is))).count()
+            verdicts
+                .iter()
+                .filter(|verdict| matches!(&verdict.fate, Fate::Keep(keep) if keep.iter().any(is)))
+                .count()
         };
         let last = |reason: &KeepReason| matches!(reason, KeepReason::Last { .. });
-        let bucket = |reason: &KeepReason| matches!(reason, KeepReason::Bucket { rule: Rule::Daily, .. });
+        let bucket =
+            |reason: &KeepReason| matches!(reason, KeepReason::Bucket { rule: Rule::Daily, .. });
         prop_assert!(counted(&after, last) >= counted(&before, last));
         prop_assert!(counted(&after, bucket) >= counted(&before, bucket));
     }
@@ -187,7 +215,9 @@ proptest! {
         let policy = RetentionPolicy { within: None, ..policy };
         let verdicts = at_noon(&history, &policy);
         let rules = verdicts.iter().filter(|verdict| match &verdict.fate {
-            Fate::Keep(keep) => keep.iter().any(|r| matches!(r, KeepReason::Last { .. } | KeepReason::Bucket { .. })),
+            Fate::Keep(keep) => keep
+                .iter()
+                .any(|r| matches!(r, KeepReason::Last { .. } | KeepReason::Bucket { .. })),
             Fate::Forget(_) => false,
         });
         let sum: u32 = Rule::ALL.iter().map(|rule| rule.count(&policy)).sum();
@@ -195,7 +225,11 @@ proptest! {
     }
 
     #[test]
-    fn a_wider_policy_keeps_no_less(history in history(), policy in policy(), extra in policy()) {
+    fn a_wider_policy_keeps_no_less(
+        history in history(),
+        policy in policy(),
+        extra in policy(),
+    ) {
         let wider = RetentionPolicy {
             last: policy.last + extra.last,
             within: policy.within.max(extra.within),
@@ -210,7 +244,11 @@ proptest! {
     }
 
     #[test]
-    fn clocks_far_apart_forget_nothing(history in history(), policy in policy(), ahead in any::<bool>()) {
+    fn clocks_far_apart_forget_nothing(
+        history in history(),
+        policy in policy(),
+        ahead in any::<bool>(),
+    ) {
         let skew = if ahead { STOP_MS + 1 } else { -STOP_MS - 1 };
         let clocks = Clocks { own_ms: NOON_MS + skew, store_ms: Some(NOON_MS) };
         let verdicts = judge(&history, &policy, clocks, &Zone::utc());
@@ -218,9 +256,14 @@ proptest! {
     }
 
     #[test]
-    fn any_times_and_any_order_are_judged(times in proptest::collection::vec(any::<i64>(), 1..20), own in any::<i64>()) {
-        let backwards: Vec<_> = times.iter().rev().zip(0u64..).map(|(at, n)| fact(100 - n, *at)).collect();
-        let verdicts = judge(&backwards, &RetentionPolicy::default(), Clocks::single(own), &Zone::utc());
+    fn any_times_and_any_order_are_judged(
+        times in proptest::collection::vec(any::<i64>(), 1..20),
+        own in any::<i64>(),
+    ) {
+        let backwards: Vec<_> =
+            times.iter().rev().zip(0u64..).map(|(at, n)| fact(100 - n, *at)).collect();
+        let verdicts =
+            judge(&backwards, &RetentionPolicy::default(), Clocks::single(own), &Zone::utc());
         prop_assert!(verdicts.is_sorted_by_key(|verdict| verdict.number));
     }
 }
@@ -314,7 +357,8 @@ fn a_year_of_hours_under_the_default_policy() {
     // 24 hours, 7 days, 5 weeks, 12 months share some snapshots.
     let kept = kept(&verdicts);
     assert!((40..=48).contains(&kept.len()), "{}", kept.len());
-    // Applied hour by hour as an agent does, the same remain, but for months whose newest had to be kept on the way.
+    // Applied hour by hour as an agent does, the same remain, but for months whose newest had to be
+    // kept on the way.
     let mut rolling: Vec<SnapshotFact> = Vec::new();
     for snapshot in &snapshots {
         rolling.push(snapshot.clone());

@@ -1,8 +1,9 @@
 //! Which wall times match, and when they happen.
 //!
-//! Holds: ticks are found on the calendar first and placed in time afterwards. Placing never goes back: a wall time in a
-//! gap happens at the first moment after it, one that is repeated happens in its first pass. So the first tick
-//! after a moment is the first later wall time whose place is later than that moment.
+//! Holds: ticks are found on the calendar first and placed in time afterwards. Placing never goes
+//! back: a wall time in a gap happens at the first moment after it, one that is repeated happens in
+//! its first pass. So the first tick after a moment is the first later wall time whose place is
+//! later than that moment.
 
 use super::fields::{Fields, ScheduleError};
 use crate::zone::Zone;
@@ -43,7 +44,8 @@ impl Calendar {
     /// The first tick strictly after `t`.
     pub(super) fn next_after(&self, t: Timestamp, zone: &Zone) -> Option<Timestamp> {
         let mut wall = zone.wall(t);
-        // A second pass of a repeated hour is left behind minute by minute; no zone repeats more than a day.
+        // A second pass of a repeated hour is left behind minute by minute; no zone repeats more
+        // than a day.
         for _ in 0..=24 * 60 {
             wall = self.next_wall(wall)?;
             let placed = place(wall, zone)?;
@@ -100,14 +102,16 @@ impl Calendar {
     }
 }
 
-/// When a wall time happens: the only time, the first of two, or the first moment after the gap that skips it.
+/// When a wall time happens: the only time, the first of two, or the first moment after the gap
+/// that skips it.
 fn place(wall: DateTime, zone: &Zone) -> Option<Timestamp> {
     let rules = zone.rules();
     match rules.to_ambiguous_timestamp(wall).offset() {
         AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(wall).ok(),
         AmbiguousOffset::Fold { before, .. } => before.to_timestamp(wall).ok(),
         AmbiguousOffset::Gap { before, .. } => {
-            // With the offset before the gap this wall time lies behind the change; the change is the last one there.
+            // With the offset before the gap this wall time lies behind the change; the change is
+            // the last one there.
             let behind = before.to_timestamp(wall).ok()?;
             let after_it = behind.checked_add(1.nanosecond()).ok()?;
             rules.preceding(after_it).next().map(|change| change.timestamp())

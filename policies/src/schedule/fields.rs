@@ -1,9 +1,11 @@
-//! The text of a schedule: five fields, checked one by one, then put into the `cron` crate's conventions.
+//! The text of a schedule: five fields, checked one by one, then put into the `cron` crate's
+//! conventions.
 //!
-//! The crate parses seven fields (seconds first, years last), counts days of the week from 1 = Sunday, wants
-//! both day fields to match, and reads `5/15` as "from 5 on". So each field is checked here, with errors that
-//! name it; names become numbers; days of the week become an explicit list in the crate's numbers; the crate then
-//! expands lists, ranges and steps. Which of the day fields begins with `*` is kept beside.
+//! The crate parses seven fields (seconds first, years last), counts days of the week from 1 =
+//! Sunday, wants both day fields to match, and reads `5/15` as "from 5 on". So each field is
+//! checked here, with errors that name it; names become numbers; days of the week become an
+//! explicit list in the crate's numbers; the crate then expands lists, ranges and steps. Which of
+//! the day fields begins with `*` is kept beside.
 
 use std::str::FromStr as _;
 

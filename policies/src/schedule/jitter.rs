@@ -1,7 +1,8 @@
 //! The jitter of a schedule: a stable hash, so that a new release keeps every cluster's rhythm.
 //!
-//! Holds: FNV-1a (64 bit) over seed, line and zone, each closed by a zero byte, then one finishing mix so that seeds
-//! that differ in their last byte only spread too. Pinned by a test: changing it moves every fleet's load at once.
+//! Holds: FNV-1a (64 bit) over seed, line and zone, each closed by a zero byte, then one finishing
+//! mix so that seeds that differ in their last byte only spread too. Pinned by a test: changing it
+//! moves every fleet's load at once.
 
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;

@@ -1,8 +1,8 @@
 //! Schedules against a model that walks every minute and reads the fields by their definition.
 //!
-//! The model shares nothing with the code but the zone data: fields are generated as data and rendered as text;
-//! time is walked minute by minute; a wall minute counts when it is new (repeated ones are not), and those that
-//! a gap skips count at the first minute after it.
+//! The model shares nothing with the code but the zone data: fields are generated as data and
+//! rendered as text; time is walked minute by minute; a wall minute counts when it is new (repeated
+//! ones are not), and those that a gap skips count at the first minute after it.
 
 use super::*;
 use jiff::ToSpan as _;
@@ -208,7 +208,8 @@ proptest! {
                 let mut date = jiff::civil::date(2024, 1, 1);
                 while date.year() < 2033 {
                     for hour in 0..24 {
-                        let first = (0..60).find(|minute| model.holds(date.at(hour, *minute, 0, 0)));
+                        let first =
+                            (0..60).find(|minute| model.holds(date.at(hour, *minute, 0, 0)));
                         prop_assert_eq!(first, None, "{} {}", line, date);
                     }
                     date = date.tomorrow().unwrap();
@@ -227,9 +228,15 @@ proptest! {
 
     #[test]
     fn rare_dates_equal_those_of_the_model(
-        day in field(1, 31), month in field(1, 12), weekday in field(0, 7), start in 0i64..3_000,
+        day in field(1, 31),
+        month in field(1, 12),
+        weekday in field(0, 7),
+        start in 0i64..3_000,
     ) {
-        let at = |value| ModelField { lowest: 0, items: vec![ModelItem { span: Span::Single(value), step: 1 }] };
+        let at = |value| ModelField {
+            lowest: 0,
+            items: vec![ModelItem { span: Span::Single(value), step: 1 }],
+        };
         let model = Model { minute: at(30), hour: at(12), day, month, weekday };
         let Ok(schedule) = Schedule::parse(&model.line(false), &Zone::utc()) else { return Ok(()) };
         let mut date = jiff::civil::date(2024, 1, 1) + start.days();
@@ -241,12 +248,21 @@ proptest! {
             }
         }
         let next = schedule.next_after(from.to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp());
-        prop_assert_eq!(Zone::utc().wall(next.unwrap()), date.at(12, 30, 0, 0), "{}", model.line(false));
+        prop_assert_eq!(
+            Zone::utc().wall(next.unwrap()),
+            date.at(12, 30, 0, 0),
+            "{}",
+            model.line(false)
+        );
     }
 
     #[test]
     fn jitter_shifts_all_ticks_alike(
-        model in model(), seed in any::<[u8; 16]>(), longest in 0u64..7_200, zone in 0..ZONES.len(), pick in 0i64..100_000,
+        model in model(),
+        seed in any::<[u8; 16]>(),
+        longest in 0u64..7_200,
+        zone in 0..ZONES.len(),
+        pick in 0i64..100_000,
     ) {
         let zone: Zone = ZONES[zone].parse().unwrap();
         let Ok(plain) = Schedule::parse(&model.line(false), &zone) else { return Ok(()) };
@@ -259,10 +275,13 @@ proptest! {
         prop_assert!(ticks_of(&shifted, from + shift, to + shift) == expected);
     }
 
-    /// Whoever asks now and then runs once for each stretch in which ticks passed, and never otherwise.
+    /// Whoever asks now and then runs once for each stretch in which ticks passed, and never
+    /// otherwise.
     #[test]
     fn each_tick_is_followed_by_one_run(
-        model in model(), naps in proptest::collection::vec(1i64..20_000, 1..80), pick in 0i64..100_000,
+        model in model(),
+        naps in proptest::collection::vec(1i64..20_000, 1..80),
+        pick in 0i64..100_000,
     ) {
         let zone: Zone = "Europe/Berlin".parse().unwrap();
         let Ok(schedule) = Schedule::parse(&model.line(false), &zone) else { return Ok(()) };
