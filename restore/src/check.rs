@@ -9,6 +9,7 @@ use holdfast_bolt::{Db, MapError, MappedFile, PageSource, ReadError};
 use holdfast_core::database::{DatabaseError, DatabaseRecords};
 use holdfast_core::hashkv::{self, HashScope};
 use holdfast_core::schema::{Findings, Severity, check_schema};
+use holdfast_vault::snapshot::{ReadOptions, SnapshotReader};
 
 /// A database that cannot be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,25 @@ pub enum OpenError {
     /// Its content cannot be read.
     #[error(transparent)]
     Content(#[from] DatabaseError),
+}
+
+/// A snapshot whose structure could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The snapshot, or the file that is built of it.
+    #[error(transparent)]
+    Fetch(#[from] crate::fetch::FetchError),
+    /// The file that was built.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The folder.
+    #[error("{}: {source}; name another with --directory", folder.display())]
+    Sandbox {
+        /// Where.
+        folder: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 /// Opens a file that nobody writes.
@@ -70,6 +90,26 @@ pub fn faults_line(findings: &Findings) -> Option<String> {
         shown.push(format!("and {more} more"));
     }
     Some(shown.join("; "))
+}
+
+/// Builds a snapshot's database as a private file below `folder`, looks at all of it, and removes it again.
+/// `None`: it is sound; else its faults in one line.
+///
+/// # Errors
+/// The snapshot cannot be read, or the file cannot be written.
+pub async fn check_snapshot(
+    reader: &SnapshotReader,
+    folder: &Path,
+) -> Result<Option<String>, CheckError> {
+    let sandbox = tempfile::Builder::new().prefix("holdfast-check-").tempdir_in(folder);
+    let sandbox =
+        sandbox.map_err(|source| CheckError::Sandbox { folder: folder.into(), source })?;
+    let file = sandbox.path().join("snapshot.db");
+    crate::fetch::export(reader, &file, None, ReadOptions::default()).await?;
+    let looked = move || Ok::<_, CheckError>(faults_line(&check_database(&open_database(&file)?)));
+    let faults = crate::fetch::blocking(looked).await?;
+    sandbox.close().map_err(|source| CheckError::Sandbox { folder: folder.into(), source })?;
+    Ok(faults)
 }
 
 /// HashKV of a file, as a member with it would answer for this scope.

@@ -148,19 +148,18 @@ mod tests {
         let killed = Sandbox::create(parent.path()).unwrap();
         fs::create_dir_all(killed.data_dir().join("member")).unwrap();
         let left = killed.path.clone();
-        // As after SIGKILL: the lock goes with the process, the directory stays.
-        drop(std::mem::ManuallyDrop::new(killed)._lock.try_clone().map(|_| ()));
-        fs::write(left.join("lock.other"), b"").unwrap();
+        // As after SIGKILL: the directory stays, and nobody holds its lock.
+        std::mem::forget(killed);
         fs::remove_file(left.join("lock")).unwrap();
-        fs::rename(left.join("lock.other"), left.join("lock")).unwrap();
+        fs::write(left.join("lock"), b"").unwrap();
         fs::create_dir(parent.path().join("holdfast-drill-of-somebody")).unwrap();
         fs::write(parent.path().join("holdfast-drill-file"), b"").unwrap();
         let next = Sandbox::create(parent.path()).unwrap();
         assert!(!left.exists() && living.path.exists() && next.path.exists());
         assert!(parent.path().join("holdfast-drill-of-somebody").exists(), "too young to judge");
-        let (living, path) = (living.path.clone(), living);
-        drop(path);
-        assert!(!living.exists());
+        let path = living.path.clone();
+        drop(living);
+        assert!(!path.exists());
         next.remove().unwrap();
     }
 
