@@ -9,7 +9,7 @@ use crate::format::{
     ObjectName, OpenedCommit, OpenedObject, SeedId, VaultId, WriterId, decode_wrap, open_commit,
     open_message, seal_commit, seal_message,
 };
-use crate::keys::{IndexSeed, Keyring, NewWrap, Providers, Seed, WrapError, WrapOwner};
+use crate::keys::{IndexSeed, Keyring, NewWrap, Providers, Seed, ServiceError, WrapError, WrapOwner};
 use crate::proto::{
     CatalogueEntry, CataloguePage, Commit, Ledger, LedgerRef, ObjectKind, ObjectRef, PageRef, Wrap,
     WrapRef,
@@ -50,6 +50,12 @@ pub enum AccessError {
     /// The first provider does not wrap, or a wrap that was just stored is not what was stored.
     #[error(transparent)]
     Wrap(#[from] WrapError),
+    /// The key service does not say under which key it wraps.
+    #[error("the first provider's key service: {source}")]
+    Service {
+        /// What it said.
+        source: ServiceError,
+    },
     /// No configured provider opens the seed.
     #[error("seed {seed} cannot be opened: {}", list(errors))]
     Locked {
@@ -341,6 +347,12 @@ impl Access {
     /// The configured providers.
     pub fn providers(&self) -> &Providers {
         &self.providers
+    }
+
+    /// Whether the first provider would make this wrap now.
+    pub async fn is_current(&self, wrap: &WrapRef) -> Result<bool, AccessError> {
+        let answer = self.providers.is_current(wrap).await;
+        answer.map_err(|source| AccessError::Service { source })
     }
 
     /// Whether the vault was created without sealing.

@@ -8,10 +8,13 @@ pub mod proto {
 
 pub mod access;
 pub mod chain;
+pub mod check;
 pub mod clock;
 pub mod format;
 pub mod init;
 pub mod keys;
+pub mod prune;
+pub mod rewrap;
 pub mod snapshot;
 pub mod store;
 pub mod vault;

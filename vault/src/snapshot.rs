@@ -8,7 +8,6 @@ mod body;
 mod build;
 pub mod kinship;
 pub mod merge;
-mod merge_choice;
 pub mod read;
 mod source;
 mod take;
@@ -51,6 +50,9 @@ pub enum SnapshotError {
         /// How often.
         times: u32,
     },
+    /// The run's data seed was retired by a prune while it was used.
+    #[error("the data seed of this run was retired meanwhile; run the round again, with a new one")]
+    SeedRetired,
     /// There is no such snapshot.
     #[error("snapshot {number} does not exist{}", if *.was_there { ": it was forgotten while it was read; choose another" } else { "; `holdfast snapshots` lists those that do" })]
     NoSnapshot {

@@ -36,10 +36,6 @@ impl Vault {
         &self.chain
     }
 
-    pub(crate) fn chain_mut(&mut self) -> &mut Chain {
-        &mut self.chain
-    }
-
     /// Store, names and keys.
     pub fn access(&self) -> &Arc<Access> {
         self.chain.access()
@@ -150,15 +146,16 @@ impl Vault {
     }
 
     /// Ends a hold.
-    pub async fn release(&mut self, hold: HoldId) -> Result<u64, ChainError> {
+    pub async fn release(&mut self, hold: HoldId) -> Result<(), ChainError> {
         self.small_commit(move |chain| {
             let mut draft = Draft::of(Kind::Hold, 0, "released");
             let mut holds = chain.head().holds.clone();
             holds.retain(|old| old.hold_id != hold.as_bytes()[..]);
             draft.holds = Some(holds);
-            Ok(draft)
+            Ok(Some(draft))
         })
-        .await
+        .await?;
+        Ok(())
     }
 
     /// Stores a drill's report, and raises the snapshot's proven level if it passed. `level` counts as in the
@@ -187,40 +184,40 @@ impl Vault {
         reason: &str,
         change: impl Fn(&mut Draft, &Commit),
     ) -> Result<u64, SnapshotError> {
-        let mut missing = false;
         let outcome = self
             .small_commit(|chain| {
-                missing = chain.catalogue().get(snapshot).is_none();
-                if missing {
-                    return Err(ChainError::Empty { folder: String::new() });
+                if chain.catalogue().get(snapshot).is_none() {
+                    return Ok(None);
                 }
                 let mut draft = Draft::of(kind, snapshot, reason);
                 change(&mut draft, chain.head());
                 retire_reports(&mut draft, chain);
-                Ok(draft)
+                Ok(Some(draft))
             })
-            .await;
-        if missing {
-            return Err(SnapshotError::NoSnapshot { number: snapshot, was_there: false });
-        }
-        Ok(outcome?)
+            .await?;
+        outcome.ok_or(SnapshotError::NoSnapshot { number: snapshot, was_there: false })
     }
 
-    /// Commits what `draft` makes of the head, again and again until it wins.
+    /// Commits what `draft` makes of the head, again and again until it wins; `None`: there was nothing to say.
     pub(crate) async fn small_commit(
         &mut self,
-        mut draft: impl FnMut(&Chain) -> Result<Draft, ChainError>,
-    ) -> Result<u64, ChainError> {
+        mut draft: impl FnMut(&Chain) -> Result<Option<Draft>, ChainError>,
+    ) -> Result<Option<u64>, ChainError> {
         let round = Round::begin(self.access().clock().boot_ms());
         self.chain.refresh().await?;
         self.prepare_to_write().await?;
         for _ in 0..REPEATS {
-            let draft = draft(&self.chain)?;
+            let Some(draft) = draft(&self.chain)? else { return Ok(None) };
             if let CommitOutcome::Won(number) = self.chain.commit(&draft, round, 0).await? {
-                return Ok(number);
+                return Ok(Some(number));
             }
         }
         Err(ChainError::RoundTooOld)
+    }
+
+    /// The next snapshot makes its data seed anew.
+    pub(crate) fn forget_writer(&mut self) {
+        self.keys = None;
     }
 
     /// The first write of a process: does the store refuse a taken name?
@@ -262,4 +259,20 @@ pub(crate) fn fingerprint(root: &VaultIdentity) -> String {
     let hex = crate::chain::witness::hex(&sha256(&text));
     let groups: Vec<&str> = (0..8).map(|group| &hex[group * 8..group * 8 + 8]).collect();
     groups.join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_send<T: Send>(_: &T) {}
+
+    /// Whoever embeds the vault may spawn its work.
+    #[expect(dead_code, reason = "it is enough that it compiles")]
+    fn futures_can_be_spawned(vault: &mut Vault, source: Box<dyn Source>, options: &SnapshotOptions) {
+        is_send(&vault.refresh());
+        is_send(&vault.reader(1));
+        is_send(&vault.rewrap());
+        is_send(&vault.snapshot(source, options));
+    }
 }

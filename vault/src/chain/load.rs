@@ -1,7 +1,7 @@
 //! Finding the head: cold (LIST, then probe) and warm (probe upward from a commit that still exists).
 
 use super::{Catalogue, Chain, ChainError, Digest, State, StoredCommit};
-use crate::access::Access;
+use crate::access::{Access, AccessError};
 use crate::format::MAX_COMMIT_BYTES;
 use crate::proto::Commit;
 use crate::store::StoreError;
@@ -84,7 +84,12 @@ async fn newest_listed(access: &Access) -> Result<(u64, u64), ChainError> {
 async fn read(access: &Access, era: u64, number: u64) -> Result<StoredCommit, ChainError> {
     let name = access.names().commit(era, number);
     let bytes = access.store().get(&name, MAX_COMMIT_BYTES).await?;
-    let opened = access.open_commit((era, number), &bytes).await?;
+    let opened = access.open_commit((era, number), &bytes).await.map_err(|error| match error {
+        AccessError::Format(error) if error.is_damage() => {
+            ChainError::Damaged { name, detail: error.to_string() }
+        }
+        other => other.into(),
+    })?;
     Ok(StoredCommit { commit: opened.commit, sha256: opened.sha256 })
 }
 

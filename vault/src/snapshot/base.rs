@@ -10,6 +10,7 @@ use crate::format::{
 };
 use crate::proto::segment_ref::Class;
 use crate::proto::{Body, CatalogueEntry, ObjectKind, SegmentRef, SmallBucket};
+use holdfast_policies::merge::{self, MergePlan, SegmentFact};
 use roaring::RoaringBitmap;
 use std::collections::BTreeSet;
 
@@ -79,17 +80,44 @@ impl Base {
         self.body.buckets.iter().filter(|bucket| bucket.spill.is_some())
     }
 
-    /// The segments for a walk; those to give up are chosen for a target of `target_bytes`.
-    pub fn segments(&self, target_bytes: u64, new_lineage: bool) -> Vec<BaseSegment> {
-        let give_up = super::merge_choice::choose(&self.body.segments, target_bytes);
-        let segments = self.body.segments.iter().zip(&self.live).enumerate();
-        let made = segments.filter_map(|(place, (segment, live))| {
+    /// What to copy forward, and the size of new segments. Before the first snapshot the source's size
+    /// stands in for what is alive.
+    pub fn merge_plan(&self, source_bytes: u64) -> MergePlan {
+        let facts: Vec<SegmentFact> = self
+            .body
+            .segments
+            .iter()
+            .filter(|segment| segment.class() != Class::Contested)
+            .filter_map(|segment| {
+                Some(SegmentFact {
+                    id: *id_of(segment).ok()?.as_bytes(),
+                    sealed_bytes: segment.object.as_ref()?.size_bytes,
+                    record_bytes: segment.record_bytes,
+                    live_bytes: segment.live_bytes,
+                    short_lived: segment.class() == Class::Superseded,
+                })
+            })
+            .collect();
+        let mut plan = merge::plan(&facts);
+        if facts.is_empty() {
+            plan.target_bytes = merge::target_bytes(source_bytes / 2);
+        }
+        plan
+    }
+
+    /// The segments for a walk.
+    pub fn segments(&self, merge: &MergePlan, new_lineage: bool) -> Vec<BaseSegment> {
+        let chosen: BTreeSet<[u8; 16]> =
+            merge.copy.iter().flat_map(|group| group.segments.iter().copied()).collect();
+        let segments = self.body.segments.iter().zip(&self.live);
+        let made = segments.filter_map(|(segment, live)| {
+            let id = id_of(segment).ok()?;
             Some(BaseSegment {
-                id: id_of(segment).ok()?,
+                id,
                 contested: segment.class() == Class::Contested,
                 range: (rev(segment.first.as_ref()), rev(segment.last.as_ref())),
                 live: live.clone(),
-                give_up: give_up.contains(&place) && !new_lineage,
+                give_up: chosen.contains(id.as_bytes()) && !new_lineage,
             })
         });
         made.collect()

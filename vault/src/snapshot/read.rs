@@ -11,10 +11,10 @@ use crate::access::{Access, AccessError};
 use crate::chain::Chain;
 use crate::format::{
     Bound, BucketEntry, FrameBuffer, FrameOpener, LiveHash, ObjectId, OpenedBody, Record,
-    open_spill,
+    SegmentIndex, open_spill,
 };
 use crate::proto::segment_ref::Class;
-use crate::proto::{Body, CatalogueEntry, Facts, ObjectKind, SmallBucket};
+use crate::proto::{Body, CatalogueEntry, Facts, ObjectKind, SegmentRef, SmallBucket};
 use crate::store::StoreError;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -114,24 +114,19 @@ impl SnapshotReader {
         let opened = read_body(chain, &entry).await?;
         let reference = super::body_reference(chain, &entry).unwrap_or_default();
         let body = &opened.body;
-        let restored = body
-            .segments
-            .iter()
-            .filter(|segment| segment.class() != Class::Contested && segment.live_count > 0);
-        for segment in restored.clone() {
-            access.ensure_seeds(&segment.object.clone().unwrap_or_default()).await?;
+        let mut restored = Vec::new();
+        for segment in &body.segments {
+            if segment.class() != Class::Contested && segment.live_count > 0 {
+                access.ensure_seeds(&segment.object.clone().unwrap_or_default()).await?;
+                restored.push((access.clone(), segment.clone()));
+            }
         }
         access.ensure_seeds(&reference).await?;
-        let mut indexes = futures::stream::iter(restored)
-            .map(|segment| {
-                let access = access.clone();
-                async move { Ok::<_, SnapshotError>((segment, read_index(&access, segment).await?)) }
-            })
-            .buffered(INDEXES);
+        let mut indexes = futures::stream::iter(restored).map(index_of).buffered(INDEXES);
         let (mut segments, mut frames) = (Vec::new(), Vec::new());
         let keyring = access.keyring();
         while let Some((segment, index)) = indexes.try_next().await? {
-            let live = Arc::new(bitmap(segment)?);
+            let live = Arc::new(bitmap(&segment)?);
             let place = segments.len();
             frames.extend(
                 index.frames().iter().filter_map(|frame| merge::planned(place, frame, &live)),
@@ -243,6 +238,13 @@ impl SnapshotReader {
             DecodeError::Other(error) => error,
         }
     }
+}
+
+async fn index_of(
+    (access, segment): (Arc<Access>, SegmentRef),
+) -> Result<(SegmentRef, SegmentIndex), SnapshotError> {
+    let index = read_index(&access, &segment).await?;
+    Ok((segment, index))
 }
 
 /// The segment's file, when the store is a directory.

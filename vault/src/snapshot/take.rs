@@ -26,7 +26,7 @@ use std::sync::Arc;
 pub struct SnapshotOptions {
     /// Frame size and compression of segments.
     pub segment: SegmentSettings,
-    /// Sealed bytes of a segment; `None`: 64 MiB, less for small sources (never below 8 MiB).
+    /// Sealed bytes of a segment; `None`: as `holdfast_policies::merge` says, 8 to 64 MiB.
     pub target_bytes: Option<u64>,
     /// The source was read after a linearizable read showed that its member is not behind.
     pub linearizable: bool,
@@ -143,6 +143,9 @@ pub async fn take(
             if let Some(outcome) = covered(chain, started, &prepared.facts, options) {
                 return Ok(outcome);
             }
+            if !keys.usable(chain) {
+                return Err(SnapshotError::SeedRetired);
+            }
             recheck(&access, &prepared.uploaded).await?;
             keys.recheck(chain).await?;
             if let Some(summary) = commit(chain, keys, &mut prepared, &lineage, round).await? {
@@ -203,13 +206,14 @@ async fn prepare(
             base_revision: base.revision().unwrap_or(-1),
         },
     };
-    let target = options.target_bytes.unwrap_or_else(|| target_bytes(facts.source_bytes));
+    let merge = base.merge_plan(facts.source_bytes);
+    let target = options.target_bytes.unwrap_or(merge.target_bytes);
     let tag_key = TagKey::from_bytes(&chain.head().tag_key).ok_or_else(|| SnapshotError::Base {
         detail: "the chain's tag key has not 32 bytes".to_owned(),
     })?;
     let settings = BuildSettings { segment: options.segment, target_bytes: target, tag_key };
     let builders = Builders::new(access.clone(), keys.data().clone(), index, settings);
-    let walk = Walk::new(base.segments(target, options.new_lineage.is_some()), mode);
+    let walk = Walk::new(base.segments(&merge, options.new_lineage.is_some()), mode);
     let task = Task { walk: Some(walk), source, builders, pending: None };
     let (mut task, uploaded) = run(&access, base, task, options).await?;
     let Some(walk) = task.walk.take() else {
@@ -276,12 +280,6 @@ fn fill(facts: &mut Facts, result: &WalkResult) {
     for finding in result.findings.iter().take(20) {
         facts.alarms.push(format!("{finding:?}"));
     }
-}
-
-/// Sealed bytes of a segment for a source of this size: 64 MiB, and for small ones a 64th of it, at least
-/// 8 MiB, so that copying forward has something to choose from.
-fn target_bytes(source_bytes: u64) -> u64 {
-    (source_bytes / 64).clamp(8 << 20, 64 << 20)
 }
 
 /// The walk with everything it needs, moved between threads step by step.

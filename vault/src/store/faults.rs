@@ -4,9 +4,11 @@
 //! doubles requests and answers by a seed, in the time of the runtime (paused in simulations). Both wrap any
 //! other store, so that what is tested is the code that runs in production.
 
+mod clocked;
 mod faulty;
 mod weather;
 
+pub use clocked::Clocked;
 pub use faulty::{Fault, Faulty};
 pub use weather::{Weather, WeatherOptions};
 

@@ -1,0 +1,327 @@
+//! Checking a vault: L0 everything is there, L1 its bytes are those written, L2 everything opens and is what
+//! the indexes say. L3 and higher are shown by restoring.
+//!
+//! Holds: every object that the chain refers to is looked at, the root, wraps and commits included; a finding
+//! names the object, the part, and the snapshots that need it; a check writes nothing.
+
+use crate::access::{AccessError, MESSAGE_LIMIT, WRAP_LIMIT, sha256};
+use crate::chain::ChainError;
+use crate::format::{
+    Bound, FormatError, FrameBuffer, MAX_COMMIT_BYTES, ObjectId, ROOT_NAME, SegmentIndex,
+    decode_root, open_body, open_object, open_spill,
+};
+use crate::proto::{Body, ObjectKind, ObjectRef, SegmentRef, SmallBucket};
+use crate::store::StoreError;
+use crate::vault::Vault;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How deep to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Objects exist with the recorded size.
+    L0,
+    /// Their SHA-256 is the recorded one.
+    L1,
+    /// They open and decompress, and records are what indexes and bodies say.
+    L2,
+}
+
+/// How to check.
+#[derive(Debug, Clone)]
+pub struct CheckOptions {
+    /// How deep.
+    pub level: Level,
+    /// These snapshots only, with what they need; empty: everything extant.
+    pub snapshots: BTreeSet<u64>,
+}
+
+/// Something that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckFinding {
+    /// The object's name in the store.
+    pub object: String,
+    /// What is wrong, with the part.
+    pub detail: String,
+    /// Snapshots that cannot be restored because of it; all of them if it belongs to the chain.
+    pub snapshots: Vec<u64>,
+}
+
+/// What a check saw.
+#[derive(Debug, Clone, Default)]
+pub struct CheckReport {
+    /// What is wrong.
+    pub findings: Vec<CheckFinding>,
+    /// Objects looked at.
+    pub objects: usize,
+    /// Bytes read.
+    pub read_bytes: u64,
+    /// Snapshots that everything was found sound for.
+    pub sound: Vec<u64>,
+}
+
+impl Vault {
+    /// Checks the vault as its head stands. What cannot be opened because a key is missing is an error, not a
+    /// finding.
+    pub async fn check(&mut self, options: &CheckOptions) -> Result<CheckReport, ChainError> {
+        self.refresh().await?;
+        let mut checker = Checker {
+            vault: self,
+            level: options.level,
+            report: CheckReport::default(),
+            bodies: BTreeMap::new(),
+        };
+        let kept = checker.vault.chain().catalogue().numbers();
+        let wanted =
+            |number: &u64| options.snapshots.is_empty() || options.snapshots.contains(number);
+        let chosen: BTreeSet<u64> = kept.iter().copied().filter(wanted).collect();
+        if options.snapshots.is_empty() {
+            checker.root().await?;
+            checker.wraps().await?;
+            checker.commits().await?;
+        }
+        checker.objects(&chosen, options.snapshots.is_empty()).await?;
+        let mut report = checker.report;
+        let broken: BTreeSet<u64> =
+            report.findings.iter().flat_map(|finding| finding.snapshots.iter().copied()).collect();
+        report.sound = chosen.difference(&broken).copied().collect();
+        Ok(report)
+    }
+}
+
+struct Checker<'a> {
+    vault: &'a Vault,
+    level: Level,
+    report: CheckReport,
+    /// Segments and spilled buckets as bodies describe them, by object id.
+    bodies: BTreeMap<ObjectId, Described>,
+}
+
+enum Described {
+    Segment(Box<SegmentRef>),
+    Spill(Box<SmallBucket>),
+}
+
+impl Checker<'_> {
+    fn find(&mut self, object: &str, detail: String, snapshots: Vec<u64>) {
+        self.report.findings.push(CheckFinding { object: object.to_owned(), detail, snapshots });
+    }
+
+    fn all(&self) -> Vec<u64> {
+        self.vault.chain().catalogue().numbers().into_iter().collect()
+    }
+
+    /// Reads an object whole; what is wrong with getting it is a finding.
+    async fn read(
+        &mut self,
+        name: &str,
+        limit: u64,
+        snapshots: &[u64],
+    ) -> Result<Option<bytes::Bytes>, ChainError> {
+        self.report.objects += 1;
+        match self.vault.store().get(name, limit).await {
+            Ok(bytes) => {
+                self.report.read_bytes += bytes.len() as u64;
+                Ok(Some(bytes))
+            }
+            Err(StoreError::NotFound { .. }) => {
+                self.find(name, "it is missing".to_owned(), snapshots.to_vec());
+                Ok(None)
+            }
+            Err(error @ StoreError::Size { .. }) => {
+                self.find(name, error.to_string(), snapshots.to_vec());
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn root(&mut self) -> Result<(), ChainError> {
+        let all = self.all();
+        let Some(bytes) = self.read(ROOT_NAME, 1 << 16, &all).await? else { return Ok(()) };
+        match decode_root(&bytes) {
+            Err(error) => self.find(ROOT_NAME, error.to_string(), all),
+            Ok((_, identity)) if Some(&identity) != self.vault.head().identity.as_ref() => {
+                self.find(ROOT_NAME, "it is not what the sealed chain repeats".to_owned(), all);
+            }
+            Ok(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Wraps are few and losing them is losing all: their bytes are read at every level.
+    async fn wraps(&mut self) -> Result<(), ChainError> {
+        let all = self.all();
+        for seed in self.vault.head().seeds.clone() {
+            for wrap in &seed.wraps {
+                let name = self.vault.access().wrap_name(&seed, wrap);
+                let Some(bytes) = self.read(&name, WRAP_LIMIT, &all).await? else { continue };
+                if sha256(&bytes)[..] != wrap.sha256[..] {
+                    self.find(&name, "its SHA-256 is not the recorded one".to_owned(), all.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every commit from the floor on, each against the digest that its successor recorded.
+    async fn commits(&mut self) -> Result<(), ChainError> {
+        let access = self.vault.access().clone();
+        let head = self.vault.head().clone();
+        let all = self.all();
+        let mut expected = Some(*self.vault.chain().state().sha256());
+        for number in (head.floor..=head.number).rev() {
+            let name = access.names().commit(head.era, number);
+            let known = expected.take();
+            let Some(bytes) = self.read(&name, MAX_COMMIT_BYTES, &all).await? else { continue };
+            match access.open_commit((head.era, number), &bytes).await {
+                Err(AccessError::Format(error)) if error.is_damage() => {
+                    self.find(&name, error.to_string(), all.clone());
+                }
+                Err(error) => return Err(error.into()),
+                Ok(opened) => {
+                    if known.is_some_and(|known| known != opened.sha256) {
+                        let detail = "its successor recorded another digest".to_owned();
+                        self.find(&name, detail, all.clone());
+                    }
+                    expected = opened.commit.previous_sha256[..].try_into().ok();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn objects(&mut self, chosen: &BTreeSet<u64>, all: bool) -> Result<(), ChainError> {
+        let extant: Vec<_> = self
+            .vault
+            .chain()
+            .state()
+            .objects()
+            .iter()
+            .filter(|(_, extant)| extant.condemned.is_none())
+            .map(|(id, extant)| (*id, extant.clone()))
+            .collect();
+        let needed = |extant: &crate::chain::state::Extant| -> Vec<u64> {
+            let end = extant.removed.unwrap_or(u64::MAX);
+            match extant.object.kind() {
+                ObjectKind::Page | ObjectKind::Ledger => chosen.iter().copied().collect(),
+                ObjectKind::Report => Vec::new(),
+                _ => chosen.range(extant.added..end).copied().collect(),
+            }
+        };
+        // Bodies first: they tell how segments and spills are opened.
+        for bodies in [true, false] {
+            for (id, extant) in &extant {
+                let snapshots = needed(extant);
+                let body = extant.object.kind() == ObjectKind::Body;
+                if body == bodies && (all || !snapshots.is_empty()) {
+                    self.object(*id, &extant.object, &snapshots).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn object(
+        &mut self,
+        id: ObjectId,
+        object: &ObjectRef,
+        snapshots: &[u64],
+    ) -> Result<(), ChainError> {
+        let access = self.vault.access().clone();
+        let name = access.names().object(object.kind(), id);
+        let deep = self.level == Level::L2 || object.kind() == ObjectKind::Body;
+        if self.level == Level::L0 && !deep {
+            self.report.objects += 1;
+            match access.store().head(&name).await {
+                Ok(info) if info.size_bytes == object.size_bytes => {}
+                Ok(info) => {
+                    let detail =
+                        format!("{} bytes instead of {}", info.size_bytes, object.size_bytes);
+                    self.find(&name, detail, snapshots.to_vec());
+                }
+                Err(StoreError::NotFound { .. }) => {
+                    self.find(&name, "it is missing".to_owned(), snapshots.to_vec());
+                }
+                Err(error) => return Err(error.into()),
+            }
+            return Ok(());
+        }
+        let limit = object.size_bytes.min(MESSAGE_LIMIT);
+        let Some(bytes) = self.read(&name, limit, snapshots).await? else { return Ok(()) };
+        access.ensure_index_seed(object).await?;
+        if self.level == Level::L2 {
+            access.ensure_seeds(object).await?;
+        }
+        match self.open(id, object, &bytes) {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_damage() => {
+                self.find(&name, error.to_string(), snapshots.to_vec());
+                Ok(())
+            }
+            Err(error) => Err(AccessError::from(error).into()),
+        }
+    }
+
+    /// L1 for every kind: size and digest, and on a difference the part. L2: everything in it.
+    fn open(&mut self, id: ObjectId, object: &ObjectRef, bytes: &[u8]) -> Result<(), FormatError> {
+        let access = self.vault.access();
+        let keyring = access.keyring();
+        let expected = access.expected(object.kind(), Some(object));
+        if object.kind() == ObjectKind::Body {
+            let opened = open_body(bytes, &expected, &keyring)?;
+            self.describe(&opened.body);
+            if self.level == Level::L2 {
+                for bucket in opened.body.buckets.iter().filter(|bucket| bucket.spill.is_none()) {
+                    opened.bucket(bytes, bucket, &keyring)?;
+                }
+            }
+            return Ok(());
+        }
+        let opened = open_object(bytes, &expected, &keyring)?;
+        if self.level < Level::L2 {
+            return Ok(());
+        }
+        let owner = (access.vault(), access.cluster());
+        match self.bodies.get(&id) {
+            Some(Described::Segment(segment)) => {
+                let index = SegmentIndex::open(bytes, segment, owner, &keyring)?;
+                let opener = index.frames_opener(&keyring)?;
+                let mut buffer = FrameBuffer::new();
+                for frame in index.frames() {
+                    let sealed = frame.entry.slice(bytes).unwrap_or_default();
+                    let plain = opener.open(sealed, &frame.entry, Bound::ByObject, &mut buffer)?;
+                    index.check_frame(frame, plain)?;
+                }
+            }
+            Some(Described::Spill(bucket)) => {
+                open_spill(bytes, &expected, bucket, &keyring)?;
+            }
+            // Only a condemned or forgotten snapshot's body described it: its frames are opened blindly.
+            None if !opened.frames.is_empty() => {
+                let opener = opened.frames_opener(&keyring)?;
+                let mut buffer = FrameBuffer::new();
+                for frame in &opened.frames {
+                    let sealed = frame.slice(bytes).unwrap_or_default();
+                    opener.open(sealed, frame, Bound::ByObject, &mut buffer)?;
+                }
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn describe(&mut self, body: &Body) {
+        for segment in &body.segments {
+            let id = segment.object.as_ref().map(|object| ObjectId::from_bytes(&object.object_id));
+            if let Some(Ok(id)) = id {
+                self.bodies.insert(id, Described::Segment(Box::new(segment.clone())));
+            }
+        }
+        for bucket in &body.buckets {
+            let id = bucket.spill.as_ref().map(|object| ObjectId::from_bytes(&object.object_id));
+            if let Some(Ok(id)) = id {
+                self.bodies.insert(id, Described::Spill(Box::new(bucket.clone())));
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Keys: which key opens how much, new wraps under the first provider, new seeds.
+//!
+//! Holds: a rewrap touches no data; new wraps are stored, read back and opened before one commit names them and
+//! condemns the old ones, which stay for the grace: at any crash either opens. A rewrap does not revoke: old
+//! wraps live on in versions, locks and copies; after a stolen key, new seeds and a full copy forward are needed.
+
+use crate::access::AccessError;
+use crate::chain::ChainError;
+use crate::chain::draft::Draft;
+use crate::format::SeedId;
+use crate::keys::IndexSeed;
+use crate::proto::action::Kind;
+use crate::proto::{Seed, SeedKind};
+use crate::vault::Vault;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// One key, and what it opens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyUse {
+    /// `aesgcm`, `kms` and so on.
+    pub provider_kind: String,
+    /// Its name.
+    pub provider_name: String,
+    /// Its key id.
+    pub key_id: String,
+    /// Seeds that it opens.
+    pub seeds: usize,
+    /// Seeds that only it opens.
+    pub only_seeds: usize,
+    /// Objects sealed under those seeds.
+    pub objects: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Wraps of it that are condemned and not gone yet.
+    pub condemned_wraps: usize,
+    /// The first provider would wrap under it now.
+    pub current: bool,
+}
+
+/// What a rewrap did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RewrapReport {
+    /// Seeds with a new wrap.
+    pub rewrapped: usize,
+    /// Seeds whose wraps were current.
+    pub current: usize,
+    /// The commit; `None`: nothing to do.
+    pub number: Option<u64>,
+}
+
+impl Vault {
+    /// Which key id still opens how much. Call `refresh` first.
+    pub async fn key_uses(&self) -> Result<Vec<KeyUse>, ChainError> {
+        let mut sealed: BTreeMap<&Bytes, (usize, u64)> = BTreeMap::new();
+        for extant in self.chain().state().objects().values() {
+            for seed in [&extant.object.data_seed_id, &extant.object.index_seed_id] {
+                let entry = sealed.entry(seed).or_default();
+                entry.0 += 1;
+                entry.1 += extant.object.size_bytes;
+            }
+        }
+        let mut uses: BTreeMap<(String, String, String), KeyUse> = BTreeMap::new();
+        for seed in &self.head().seeds {
+            let (objects, bytes) = sealed.get(&seed.seed_id).copied().unwrap_or_default();
+            for (wrap, condemned) in seed
+                .wraps
+                .iter()
+                .map(|wrap| (wrap, false))
+                .chain(seed.condemned_wraps.iter().map(|wrap| (wrap, true)))
+            {
+                let (kind, name, id) = (&wrap.provider_kind, &wrap.provider_name, &wrap.key_id);
+                let key = (kind.clone(), name.clone(), id.clone());
+                let current =
+                    !condemned && self.access().providers().is_current(wrap).await.unwrap_or(false);
+                let line = uses.entry(key).or_insert_with(|| KeyUse {
+                    provider_kind: kind.clone(),
+                    provider_name: name.clone(),
+                    key_id: id.clone(),
+                    seeds: 0,
+                    only_seeds: 0,
+                    objects: 0,
+                    bytes: 0,
+                    condemned_wraps: 0,
+                    current: false,
+                });
+                line.current |= current;
+                if condemned {
+                    line.condemned_wraps += 1;
+                    continue;
+                }
+                line.seeds += 1;
+                line.only_seeds += usize::from(seed.wraps.len() == 1);
+                line.objects += objects;
+                line.bytes += bytes;
+            }
+        }
+        Ok(uses.into_values().collect())
+    }
+
+    /// Wraps every seed under the first provider where that is not so yet.
+    pub async fn rewrap(&mut self) -> Result<RewrapReport, ChainError> {
+        self.refresh().await?;
+        self.prepare_to_write().await?;
+        let access = self.access().clone();
+        let mut report = RewrapReport::default();
+        let mut fresh: BTreeMap<Bytes, Seed> = BTreeMap::new();
+        for seed in &self.head().seeds {
+            if seed.wraps.is_empty() {
+                continue;
+            }
+            let mut current = false;
+            for wrap in &seed.wraps {
+                current |= access.is_current(wrap).await?;
+            }
+            if current {
+                report.current += 1;
+                continue;
+            }
+            let id = SeedId::from_bytes(&seed.seed_id).map_err(|error| ChainError::Damaged {
+                name: access.names().keys(),
+                detail: error.to_string(),
+            })?;
+            access.ensure_seed(id).await?;
+            let keyring = access.keyring();
+            let open = match seed.kind() {
+                SeedKind::Data => keyring.data(&id).map(|seed| seed.seed().clone()),
+                _ => keyring.index(&id).map(|seed| seed.seed().clone()),
+            };
+            let open = open.ok_or(AccessError::NoWrap { seed: id })?;
+            let wrap = access.store_wrap(&open).await?;
+            fresh.insert(seed.seed_id.clone(), Seed { wraps: vec![wrap], ..seed.clone() });
+            report.rewrapped += 1;
+        }
+        if fresh.is_empty() {
+            return Ok(report);
+        }
+        let now_ms = access.clock().now_ms();
+        report.number = self
+            .small_commit(|chain| {
+                let mut draft = Draft::of(Kind::Seed, 0, "rewrap");
+                for seed in &chain.head().seeds {
+                    // A seed that was retired meanwhile stays so.
+                    let Some(new) = fresh.get(&seed.seed_id).filter(|_| !seed.wraps.is_empty())
+                    else {
+                        continue;
+                    };
+                    let mut changed = Seed { wraps: new.wraps.clone(), ..seed.clone() };
+                    for mut wrap in seed.wraps.clone() {
+                        wrap.condemned_ms = now_ms;
+                        changed.condemned_wraps.push(wrap);
+                    }
+                    draft.seeds.push(changed);
+                }
+                Ok(Some(draft))
+            })
+            .await?;
+        Ok(report)
+    }
+
+    /// Makes a new index seed; commits, bodies and indexes are sealed under it from here on. Objects sealed
+    /// under the old one stay readable by it.
+    pub async fn rotate_index_seed(&mut self) -> Result<u64, ChainError> {
+        self.refresh().await?;
+        self.prepare_to_write().await?;
+        let access = self.access().clone();
+        let index = IndexSeed::random(&mut **access.entropy());
+        let seed = access.store_seed(index.seed()).await?;
+        // The commit that names it is sealed under it already: its header says so in clear.
+        access.add_seed(index.seed().clone());
+        let number = self
+            .small_commit(|_| {
+                let mut draft = Draft::of(Kind::Seed, 0, "a new index seed");
+                draft.seeds.push(seed.clone());
+                Ok(Some(draft))
+            })
+            .await?;
+        self.forget_writer();
+        number.ok_or(ChainError::ReadOnly)
+    }
+}
