@@ -156,6 +156,7 @@ mod tests {
         ] {
             assert_eq!(parse(read), Ok(Duration::from_secs(seconds)), "{read}");
         }
+        assert_eq!(parse("36525d"), Ok(LONGEST));
         assert_eq!(parse("250ms"), Ok(Duration::from_millis(250)));
     }
 

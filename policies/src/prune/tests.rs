@@ -86,6 +86,15 @@ fn reasons_are_told() {
 }
 
 #[test]
+fn what_is_alive_is_never_swept_even_if_condemned() {
+    let mut objects = [object(1, 5, None)];
+    objects[0].condemned_ms = Some(0);
+    let plan = plan(chain(&[1], &objects), Grace::default(), Clocks::single(START_MS));
+    assert!(plan.sweep.is_empty());
+    assert_eq!(plan.waiting[0].reason, WaitReason::InLiveSet);
+}
+
+#[test]
 fn clocks_far_apart_stop_everything() {
     let mut objects = [object(1, 1, Some(2)), object(2, 1, Some(2))];
     objects[0].condemned_ms = Some(0);
