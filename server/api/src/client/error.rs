@@ -77,10 +77,13 @@ impl ClientError {
 
     /// Trying again later, or another endpoint, can help.
     pub fn is_temporary(&self) -> bool {
-        matches!(
-            self.code(),
-            Some(Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted)
-        )
+        let ClientError::Call { status, .. } = self else { return false };
+        let by_code = matches!(
+            status.code(),
+            Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted
+        );
+        // A status with a cause is the transport's: a stream that broke half way has the code Unknown.
+        by_code || status.source().is_some()
     }
 }
 
