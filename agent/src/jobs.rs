@@ -1,0 +1,218 @@
+//! Does what `cycle.rs` decides: rounds, prunes and drills, with their traces in metrics, logs and state.
+//!
+//! What must hold: the vault stays open between jobs (one data seed per run, no LIST in steady state) and is
+//! opened anew after a failure to open it; the witness only ever moves forward; a failed job is told with its
+//! kind, never only logged.
+
+mod drill;
+mod prune;
+
+use crate::config::Config;
+use crate::cycle::{Ending, Job};
+use crate::drill::Drill;
+use crate::health::Health;
+use crate::metrics::{JobLabel, Metrics, gauge, seconds};
+use crate::round::{Round, RoundError, RoundReport};
+use crate::state::{AgentState, SnapshotMark};
+use crate::vaults::{self, ConnectKms};
+use holdfast_vault::clock::{Clock, SystemClock};
+use holdfast_vault::vault::Vault;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What jobs, the loop and the pages share.
+#[derive(Debug, Default)]
+pub struct Shared(Mutex<Traces>);
+
+/// What the jobs leave behind.
+#[derive(Debug, Default)]
+pub struct Traces {
+    /// For the state file.
+    pub state: AgentState,
+    /// The state as it stands on the disk; `None`: not written yet.
+    pub saved: Option<AgentState>,
+    /// For `/healthz`.
+    pub health: Health,
+}
+
+impl Shared {
+    /// With a state that was read from the disk.
+    pub fn new(state: AgentState, started: jiff::Timestamp) -> Shared {
+        let health = Health {
+            started,
+            last_round: state.memory().last_round,
+            failures: state.failures,
+            last_error: state.last_error.clone(),
+            alarms: state.alarms.clone(),
+            drill_failure: None,
+        };
+        let saved = None;
+        Shared(Mutex::new(Traces { state, saved, health }))
+    }
+
+    /// Locks.
+    pub fn lock(&self) -> MutexGuard<'_, Traces> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What all jobs need. Cheap to clone.
+#[derive(Clone)]
+pub struct Tools {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Makes clients of KMS plugins.
+    pub connect: ConnectKms,
+    /// Proves snapshots.
+    pub drill: Arc<dyn Drill>,
+    /// The metrics.
+    pub metrics: Metrics,
+    /// Traces.
+    pub shared: Arc<Shared>,
+}
+
+/// Does jobs, one after the other.
+pub struct Worker {
+    tools: Tools,
+    vault: Option<Vault>,
+}
+
+/// How a job ended.
+#[derive(Debug)]
+pub struct Done {
+    /// Which.
+    pub job: Job,
+    /// How.
+    pub ending: Ending,
+    /// Of a round that was completed.
+    pub report: Option<RoundReport>,
+    /// Of a job that failed.
+    pub error: Option<String>,
+}
+
+impl Worker {
+    /// Nothing is opened yet.
+    pub fn new(tools: Tools) -> Worker {
+        Worker { tools, vault: None }
+    }
+
+    /// Does a job.
+    pub async fn run(&mut self, job: Job) -> Done {
+        let label = JobLabel { job: word(job) };
+        self.tools.metrics.running.get_or_create(&label).set(1);
+        let done = match job {
+            Job::Round => self.round().await,
+            Job::Prune => self.prune().await,
+            Job::Drill => self.drill().await,
+        };
+        self.tools.metrics.running.get_or_create(&label).set(0);
+        if let Some(vault) = &self.vault {
+            let witness = vault.witness();
+            let mut traces = self.tools.shared.lock();
+            let known = traces.state.witness.as_ref();
+            if known.is_none_or(|known| (known.era, known.number) <= (witness.era, witness.number)) {
+                traces.state.witness = Some(witness);
+            }
+        }
+        done
+    }
+
+    async fn opened(&mut self) -> Result<&mut Vault, RoundError> {
+        if self.vault.is_none() {
+            let state = self.tools.shared.lock().state.clone();
+            let opened = vaults::open(&self.tools.config.vault, &self.tools.connect, &state).await?;
+            if opened.is_unsealed() {
+                tracing::warn!("this vault is not sealed: whoever reads the store reads the cluster");
+            }
+            self.vault = Some(opened);
+        }
+        Ok(self.vault.as_mut().expect("it was opened above"))
+    }
+
+    async fn round(&mut self) -> Done {
+        let tools = self.tools.clone();
+        let now_ms = SystemClock.now_ms();
+        let report = match self.opened().await {
+            Ok(vault) => {
+                let (config, metrics) = (&*tools.config, &tools.metrics);
+                Round { config, metrics, now_ms }.run(vault).await
+            }
+            Err(error) => Err(error),
+        };
+        match report {
+            Ok(report) => self.round_done(report, now_ms),
+            Err(error) => self.round_failed(&error),
+        }
+    }
+
+    fn round_done(&mut self, report: RoundReport, now_ms: i64) -> Done {
+        let metrics = &self.tools.metrics;
+        let entry = &report.entry;
+        metrics.done("round");
+        metrics.last_success.set(seconds(now_ms));
+        metrics.recovery_point.set(seconds(entry.taken_ms));
+        metrics.snapshot.set(gauge(entry.number));
+        metrics.revision.set(entry.revision);
+        metrics.records.set(gauge(entry.record_count));
+        metrics.live_bytes.set(gauge(entry.live_bytes));
+        metrics.stream_bytes.set(gauge(report.stream_bytes));
+        metrics.failures_in_a_row.set(0);
+        metrics.alarms.set(gauge(report.alarms.len() as u64));
+        if let Some(vault) = &self.vault {
+            metrics.snapshots.set(gauge(vault.chain().catalogue().entries().count() as u64));
+        }
+        if report.stored {
+            metrics.uploaded_bytes.set(gauge(entry.uploaded_bytes));
+            metrics.uploaded_bytes_total.inc_by(entry.uploaded_bytes);
+        }
+        tracing::info!(
+            snapshot = entry.number,
+            revision = entry.revision,
+            records = entry.record_count,
+            uploaded_bytes = if report.stored { entry.uploaded_bytes } else { 0 },
+            hash_equal = ?report.hash_equal,
+            alarms = report.alarms.len(),
+            "the round is complete"
+        );
+        let mut traces = self.tools.shared.lock();
+        traces.state.snapshot = Some(SnapshotMark {
+            number: entry.number,
+            revision: entry.revision,
+            taken_ms: entry.taken_ms,
+        });
+        traces.state.last_error.clear();
+        traces.state.alarms.clone_from(&report.alarms);
+        traces.health.alarms.clone_from(&report.alarms);
+        traces.health.last_error.clear();
+        drop(traces);
+        Done { job: Job::Round, ending: Ending::Done, report: Some(report), error: None }
+    }
+
+    fn round_failed(&mut self, error: &RoundError) -> Done {
+        let metrics = &self.tools.metrics;
+        let text = error.to_string();
+        metrics.failed("round", error.kind());
+        metrics.failures_in_a_row.inc();
+        if error.is_store() {
+            metrics.store_reachable.set(0);
+        }
+        tracing::error!(kind = error.kind(), error = text, "the round failed");
+        let mut traces = self.tools.shared.lock();
+        traces.state.last_error.clone_from(&text);
+        traces.health.last_error.clone_from(&text);
+        if error.is_alarm() {
+            traces.state.alarms = vec![text.clone()];
+            traces.health.alarms = vec![text.clone()];
+        }
+        metrics.alarms.set(gauge(traces.state.alarms.len() as u64));
+        drop(traces);
+        Done { job: Job::Round, ending: Ending::Failed, report: None, error: Some(text) }
+    }
+}
+
+fn word(job: Job) -> &'static str {
+    match job {
+        Job::Round => "round",
+        Job::Prune => "prune",
+        Job::Drill => "drill",
+    }
+}

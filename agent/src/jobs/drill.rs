@@ -1,0 +1,81 @@
+//! A drill of the newest snapshot, and what it leaves in metrics, logs and health.
+
+use super::{Done, Worker};
+use crate::config::DrillConfig;
+use crate::cycle::{Ending, Job};
+use crate::drill::Drill;
+use crate::metrics::{StepLabel, seconds};
+use holdfast_restore::drill::DrillReport;
+use holdfast_vault::clock::{Clock, SystemClock};
+use holdfast_vault::vault::Vault;
+
+impl Worker {
+    pub(super) async fn drill(&mut self) -> Done {
+        let tools = self.tools.clone();
+        let report = match (&tools.config.drill, self.opened().await) {
+            (Some(config), Ok(vault)) => newest(vault, &*tools.drill, config).await,
+            (None, _) => Err("no drill is configured".to_owned()),
+            (_, Err(error)) => Err(error.to_string()),
+        };
+        tools.metrics.drill_time.set(seconds(SystemClock.now_ms()));
+        let failure = match &report {
+            Ok(report) => {
+                self.drill_told(report);
+                report.failure.as_ref().map(|failure| {
+                    format!("snapshot {} at {:?}: {}", report.snapshot, failure.level, failure.reason)
+                })
+            }
+            Err(error) => Some(format!("it could not be done: {error}")),
+        };
+        tools.metrics.drill_passed.set(i64::from(failure.is_none()));
+        let mut traces = tools.shared.lock();
+        traces.health.drill_failure.clone_from(&failure);
+        drop(traces);
+        match failure {
+            None => {
+                tools.metrics.done("drill");
+                Done { job: Job::Drill, ending: Ending::Done, report: None, error: None }
+            }
+            Some(error) => {
+                let kind = if report.is_ok() { "level" } else { "undone" };
+                tools.metrics.failed("drill", kind);
+                tracing::error!(error, "the drill FAILED");
+                Done { job: Job::Drill, ending: Ending::Failed, report: None, error: Some(error) }
+            }
+        }
+    }
+
+    fn drill_told(&self, report: &DrillReport) {
+        let metrics = &self.tools.metrics;
+        for step in &report.steps {
+            let label = StepLabel { step: step.name.clone() };
+            let took = seconds(i64::try_from(step.milliseconds).unwrap_or(i64::MAX));
+            metrics.drill_step_seconds.get_or_create(&label).set(took);
+        }
+        let recovery_ms = report.recovery_ms.and_then(|ms| i64::try_from(ms).ok());
+        if let Some(recovery_ms) = recovery_ms {
+            metrics.drill_recovery.set(seconds(recovery_ms));
+            let mut traces = self.tools.shared.lock();
+            // The grace of a prune is at least twice the longest restore.
+            let longest = traces.state.longest_restore_ms.max(recovery_ms);
+            traces.state.longest_restore_ms = longest;
+        }
+        if let (true, Some(level)) = (report.passed(), report.level) {
+            metrics.proven_level.set(i64::from(level.number()));
+            metrics.proven_time.set(seconds(report.finished_ms));
+            tracing::info!(snapshot = report.snapshot, ?level, ?recovery_ms, "the drill passed");
+        }
+    }
+}
+
+/// A drill of the newest snapshot.
+async fn newest(
+    vault: &mut Vault,
+    drill: &dyn Drill,
+    config: &DrillConfig,
+) -> Result<DrillReport, String> {
+    vault.refresh().await.map_err(|error| error.to_string())?;
+    let latest = vault.chain().catalogue().latest().map(|latest| latest.number);
+    let number = latest.ok_or("the vault holds no snapshot yet")?;
+    drill.prove(vault, number, config).await
+}

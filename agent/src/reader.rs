@@ -1,0 +1,374 @@
+//! From a spooled database to what the vault stores: the live records in order, then the small buckets.
+//!
+//! Two passes over the bucket `key`: [`Scan`] learns which records are alive; [`SpoolReader`] gives them, computes
+//! HashKV beside it, and notes which keys encrypted values need. The second pass runs on a thread of its own,
+//! which opens pages while the vault compresses.
+//!
+//! What must hold: the records given are canonical, exactly those that a compaction at C leaves; memory is two
+//! bits per record and a few batches of [`BATCH_BYTES`]; a database that is damaged, or that changes between
+//! the passes, gives an error and never a shorter snapshot.
+
+use crate::encryption_keys::{self, EncryptionKeys};
+use crate::stop::Stop;
+use holdfast_bolt::{Db, PageSource, ReadError};
+use holdfast_core::buckets::{KEY, SmallBuckets};
+use holdfast_core::compaction::{Liveness, LivenessBuilder, ScanError, TombstoneRule, Verdict};
+use holdfast_core::database::{DatabaseError, DatabaseFacts, KeyFacts, read_small};
+use holdfast_core::hashkv::{HashScope, KvHasher};
+use holdfast_core::meta::CompactionMarks;
+use holdfast_core::record::Record;
+use holdfast_vault::proto::{Facts, HashKv};
+use holdfast_vault::snapshot::walk::{SourceRecord, WalkResult};
+use holdfast_vault::snapshot::{Source, SourceBucket, SourceError};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, OnceLock};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+/// Bytes of records that travel between the threads at once; a larger record travels alone.
+pub const BATCH_BYTES: usize = 256 << 10;
+/// Batches that may wait.
+const BATCHES: usize = 3;
+/// Records between two looks at the stop flag.
+const STOP_EVERY: u64 = 4_096;
+
+/// Why a database cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReaderError {
+    /// The file, its records or its buckets.
+    #[error("the snapshot's database: {0}")]
+    Database(#[from] DatabaseError),
+    /// The round was left.
+    #[error("the round was left")]
+    Stopped,
+}
+
+impl From<ReadError> for ReaderError {
+    fn from(error: ReadError) -> Self {
+        ReaderError::Database(error.into())
+    }
+}
+
+impl From<ScanError> for ReaderError {
+    fn from(error: ScanError) -> Self {
+        ReaderError::Database(error.into())
+    }
+}
+
+/// What the first pass learned.
+#[derive(Debug)]
+pub struct Scan {
+    /// Which records are alive.
+    pub liveness: Liveness,
+    /// What the database says about itself.
+    pub facts: DatabaseFacts,
+    /// Every bucket but `key`.
+    pub small: SmallBuckets,
+    /// Their sequence numbers.
+    pub sequences: BTreeMap<Vec<u8>, u64>,
+}
+
+impl Scan {
+    /// Reads the small buckets and makes the first pass.
+    ///
+    /// # Errors
+    /// See [`ReaderError`].
+    pub fn read<S: PageSource>(db: &Db<S>, stop: &Stop) -> Result<Scan, ReaderError> {
+        let small = read_small(db)?;
+        let mut sequences = BTreeMap::new();
+        for named in db.buckets() {
+            let (name, bucket) = named?;
+            sequences.insert(name, bucket.sequence());
+        }
+        let marks = CompactionMarks::read(&small).map_err(DatabaseError::from)?;
+        let mut builder =
+            LivenessBuilder::new(marks.effective(), TombstoneRule::KeepAtCompaction);
+        let mut key = KeyFacts::default();
+        each_record(db, stop, |record| {
+            key.add(record);
+            Ok(builder.observe(record)?)
+        })?;
+        let facts = DatabaseFacts::of(&small, key)?;
+        Ok(Scan { liveness: builder.finish(), facts, small, sequences })
+    }
+
+    /// C: the compaction revision that the live set holds for; -1: none.
+    pub fn compact_revision(&self) -> i64 {
+        self.liveness.compacted()
+    }
+}
+
+/// Gives every record of the bucket `key` to `visit`, in order.
+fn each_record<S: PageSource>(
+    db: &Db<S>,
+    stop: &Stop,
+    mut visit: impl FnMut(&Record<'_>) -> Result<(), ReaderError>,
+) -> Result<(), ReaderError> {
+    let bucket = db.bucket(KEY)?.ok_or(DatabaseError::NoKeyBucket)?;
+    let mut cursor = bucket.cursor();
+    let mut seen = 0u64;
+    while let Some(entry) = cursor.next()? {
+        if entry.is_bucket {
+            return Err(DatabaseError::Nested { bucket: "key".to_owned() }.into());
+        }
+        if seen % STOP_EVERY == 0 && stop.is_set() {
+            return Err(ReaderError::Stopped);
+        }
+        seen += 1;
+        visit(&Record::parse(entry.key, entry.value).map_err(ScanError::from)?)?;
+    }
+    Ok(())
+}
+
+/// What does not change from pass to pass.
+#[derive(Debug)]
+pub struct Spooled<S: PageSource> {
+    /// The database.
+    pub db: Db<S>,
+    /// The first pass.
+    pub scan: Scan,
+    /// What is known before the records are given.
+    pub facts: Facts,
+    /// The scope in which HashKV is computed, and what the source answered there.
+    pub asked: Option<HashKv>,
+    /// Records under these are sensitive.
+    pub sensitive_prefixes: Vec<Vec<u8>>,
+    /// Ends the passes.
+    pub stop: Stop,
+    /// HashKV as the last complete second pass computed it; empty before, and when nothing was asked.
+    pub computed: OnceLock<u32>,
+}
+
+/// The vault's source over a spool.
+#[derive(Debug)]
+pub struct SpoolReader<S: PageSource> {
+    spooled: Arc<Spooled<S>>,
+    feed: Option<Feed>,
+    batch: Batch,
+    next: usize,
+    told: Option<Told>,
+    bucket: Option<Vec<u8>>,
+    entry: Option<Vec<u8>>,
+}
+
+/// What the second pass found.
+#[derive(Debug)]
+struct Told {
+    hash: Option<u32>,
+    keys: EncryptionKeys,
+}
+
+/// The thread of the second pass.
+#[derive(Debug)]
+struct Feed {
+    batches: Receiver<Batch>,
+    thread: JoinHandle<Result<Told, ReaderError>>,
+}
+
+/// Records on their way between the threads.
+#[derive(Debug, Default)]
+struct Batch {
+    records: Vec<Sent>,
+    bytes: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    main: i64,
+    sub: i64,
+    tombstone: bool,
+    superseded: bool,
+    sensitive: bool,
+    /// In the batch's bytes: the key, and behind it the value.
+    key: (usize, usize),
+    end: usize,
+}
+
+impl<S: PageSource + Send + Sync + 'static> SpoolReader<S> {
+    /// Begins before the first record; the thread starts when that is asked for.
+    pub fn new(spooled: Arc<Spooled<S>>) -> SpoolReader<S> {
+        let batch = Batch::default();
+        SpoolReader { spooled, feed: None, batch, next: 0, told: None, bucket: None, entry: None }
+    }
+
+    /// Makes sure that a record stands at `next`; false at the end.
+    fn fill(&mut self) -> Result<bool, SourceError> {
+        if self.next < self.batch.records.len() {
+            return Ok(true);
+        }
+        if self.told.is_some() {
+            return Ok(false);
+        }
+        if self.feed.is_none() {
+            self.feed = Some(Feed::start(self.spooled.clone()).map_err(told)?);
+        }
+        let Some(feed) = &self.feed else { return Ok(false) };
+        if let Ok(batch) = feed.batches.recv() {
+            assert!(!batch.records.is_empty(), "a batch holds a record");
+            (self.batch, self.next) = (batch, 0);
+            return Ok(true);
+        }
+        // The thread has ended: well only if it says so.
+        let Some(feed) = self.feed.take() else { return Ok(false) };
+        let ended = feed.thread.join().map_err(|_| told("the reading thread panicked"))?;
+        self.told = Some(ended.map_err(told)?);
+        (self.batch, self.next) = (Batch::default(), 0);
+        Ok(false)
+    }
+}
+
+impl Feed {
+    fn start<S: PageSource + Send + Sync + 'static>(
+        spooled: Arc<Spooled<S>>,
+    ) -> std::io::Result<Feed> {
+        let (sender, batches) = sync_channel(BATCHES);
+        let thread = std::thread::Builder::new()
+            .name("spool-reader".to_owned())
+            .spawn(move || second_pass(&spooled, &sender))?;
+        Ok(Feed { batches, thread })
+    }
+}
+
+fn second_pass<S: PageSource>(
+    spooled: &Spooled<S>,
+    sender: &SyncSender<Batch>,
+) -> Result<Told, ReaderError> {
+    let liveness = &spooled.scan.liveness;
+    let mut judge = liveness.judge();
+    let scope = spooled.asked.as_ref().map(|asked| HashScope {
+        revision: asked.revision,
+        compact_revision: asked.compact_revision,
+    });
+    let mut hasher = scope.map(|scope| KvHasher::new(scope, liveness)).transpose()?;
+    let mut keys = EncryptionKeys::default();
+    let mut batch = Batch::default();
+    each_record(&spooled.db, &spooled.stop, |record| {
+        let verdict = judge.next(record)?;
+        if let Some(hasher) = &mut hasher {
+            hasher.add(record, verdict);
+        }
+        let Verdict::Live { superseded } = verdict else { return Ok(()) };
+        let kv = record.key_value().map_err(ScanError::from)?;
+        keys.observe(kv.value);
+        let sensitive = kv.value.starts_with(encryption_keys::MARK)
+            || spooled.sensitive_prefixes.iter().any(|prefix| kv.key.starts_with(prefix));
+        if batch.bytes.len() + kv.key.len() + record.raw_value.len() > BATCH_BYTES {
+            batch.send(sender)?;
+        }
+        batch.push(record, kv.key, superseded, sensitive);
+        Ok(())
+    })?;
+    judge.finish()?;
+    batch.send(sender)?;
+    Ok(Told { hash: hasher.map(KvHasher::finish), keys })
+}
+
+impl Batch {
+    fn push(&mut self, record: &Record<'_>, key: &[u8], superseded: bool, sensitive: bool) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(key);
+        let value = self.bytes.len();
+        self.bytes.extend_from_slice(record.raw_value);
+        let revision = record.at.revision;
+        self.records.push(Sent {
+            main: revision.main,
+            sub: revision.sub,
+            tombstone: record.at.tombstone,
+            superseded,
+            sensitive,
+            key: (start, value),
+            end: self.bytes.len(),
+        });
+    }
+
+    /// Sends what is there and starts anew. Nobody at the other end: the round was left.
+    fn send(&mut self, sender: &SyncSender<Batch>) -> Result<(), ReaderError> {
+        if self.records.is_empty() {
+            return Ok(());
+        }
+        sender.send(std::mem::take(self)).map_err(|_| ReaderError::Stopped)
+    }
+
+    fn record(&self, place: usize) -> SourceRecord<'_> {
+        let sent = &self.records[place];
+        SourceRecord {
+            main: sent.main,
+            sub: sent.sub,
+            tombstone: sent.tombstone,
+            key: &self.bytes[sent.key.0..sent.key.1],
+            value: &self.bytes[sent.key.1..sent.end],
+            superseded: sent.superseded,
+            sensitive: sent.sensitive,
+        }
+    }
+}
+
+impl<S: PageSource + Send + Sync + 'static> Source for SpoolReader<S> {
+    fn rewind(&mut self) -> Result<(), SourceError> {
+        *self = SpoolReader::new(self.spooled.clone());
+        Ok(())
+    }
+
+    fn facts(&self) -> Facts {
+        self.spooled.facts.clone()
+    }
+
+    fn next_record(&mut self) -> Result<Option<SourceRecord<'_>>, SourceError> {
+        if !self.fill()? {
+            return Ok(None);
+        }
+        self.next += 1;
+        Ok(Some(self.batch.record(self.next - 1)))
+    }
+
+    fn next_bucket(&mut self) -> Result<Option<SourceBucket>, SourceError> {
+        let last = self.bucket.take();
+        let mut buckets = self.spooled.scan.small.iter().map(|(name, _)| name);
+        let next = match &last {
+            None => buckets.next(),
+            Some(last) => buckets.find(|name| *name > last.as_slice()),
+        };
+        let Some(name) = next.map(<[u8]>::to_vec) else {
+            self.bucket = last;
+            return Ok(None);
+        };
+        let sequence = self.spooled.scan.sequences.get(&name).copied().unwrap_or(0);
+        (self.bucket, self.entry) = (Some(name.clone()), None);
+        Ok(Some(SourceBucket { name, sequence }))
+    }
+
+    fn next_entry(&mut self) -> Result<Option<(&[u8], &[u8])>, SourceError> {
+        let Some(bucket) = &self.bucket else { return Ok(None) };
+        let entries = self.spooled.scan.small.iter().find(|(name, _)| name == bucket);
+        let Some((_, entries)) = entries else { return Ok(None) };
+        let start = self.entry.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let next = entries.range::<[u8], _>((start, Bound::Unbounded)).next();
+        let Some((key, value)) = next else { return Ok(None) };
+        self.entry = Some(key.clone());
+        Ok(Some((key, value)))
+    }
+
+    fn finish(&mut self, _: &WalkResult, facts: &mut Facts) -> Result<(), SourceError> {
+        let Some(found) = &self.told else {
+            return Err(told("the vault stopped before the last record"));
+        };
+        facts.encryption_key_ids = found.keys.ids();
+        facts.kubernetes = found.keys.kubernetes();
+        if let (Some(asked), Some(hash)) = (&self.spooled.asked, found.hash) {
+            // Repeated passes over the same bytes give the same hash.
+            self.spooled.computed.get_or_init(|| hash);
+            let computed = HashKv { hash, ..*asked };
+            facts.hash_kv = Some(*asked);
+            facts.restored_hash_kv = (computed != *asked).then_some(computed);
+        }
+        Ok(())
+    }
+}
+
+fn told(error: impl ToString) -> SourceError {
+    SourceError(error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+//! One round: from a member's stream to a verified snapshot in the vault.
+//!
+//! ```text
+//! reach the store → pick a member → stream into the spool → first pass (what is alive) → ask HashKV(R) of
+//! the same member → second pass into the vault, HashKV computed beside it → commit → read back
+//! ```
+//!
+//! What must hold: etcd is not bothered while the store cannot be reached; nothing is committed from a stream
+//! that is not whole; a hash that differs, a record that vanished or changed, and another history are alarms,
+//! recorded in the snapshot's facts and told, and the snapshot is kept all the same: it may be the last one;
+//! dropping the future at any moment leaves no snapshot behind but one that is whole.
+
+mod error;
+mod facts;
+
+pub use error::{RoundError, chain_kind};
+
+use crate::config::Config;
+use crate::hash::{self, Answered};
+use crate::member::{self, Choice, Survey};
+use crate::metrics::Metrics;
+use crate::reader::{Scan, SpoolReader, Spooled};
+use crate::source::{self, Deadlines, Received};
+use crate::spool::{Spool, SpoolWriter};
+use crate::stop::{Stop, StopOnDrop};
+use crate::{survey, verify};
+use facts::Stream;
+use holdfast_api::client::Client;
+use holdfast_api::etcdserverpb::SnapshotRequest;
+use holdfast_bolt::Db;
+use holdfast_vault::format::SegmentSettings;
+use holdfast_vault::proto::{CatalogueEntry, HashKv};
+use holdfast_vault::snapshot::{Outcome, SnapshotOptions, Summary};
+use holdfast_vault::vault::Vault;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+/// What a round works with.
+#[derive(Debug, Clone, Copy)]
+pub struct Round<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// Told of each step.
+    pub metrics: &'a Metrics,
+    /// Milliseconds since 1970 at its start.
+    pub now_ms: i64,
+}
+
+/// How a round ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoundReport {
+    /// The catalogue's entry of the snapshot that protects the cluster now.
+    pub entry: CatalogueEntry,
+    /// True: ours. False: another writer's, which is as new as ours would have been.
+    pub stored: bool,
+    /// Bytes of the member's stream.
+    pub stream_bytes: u64,
+    /// Which member gave it.
+    pub endpoint: String,
+    /// Whether HashKV was compared and equal; `None`: nobody gave a usable hash.
+    pub hash_equal: Option<bool>,
+    /// What somebody must look at.
+    pub alarms: Vec<String>,
+}
+
+/// What arrived, ready to be stored.
+struct Taken {
+    spooled: Arc<Spooled<Spool>>,
+    choice: Choice,
+    linearizable: bool,
+    stream_bytes: u64,
+}
+
+impl Round<'_> {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// See [`RoundError`].
+    pub async fn run(&self, vault: &mut Vault) -> Result<RoundReport, RoundError> {
+        let stop = Stop::default();
+        let _guard = StopOnDrop(stop.clone());
+        self.timed("store", vault.refresh()).await?;
+        self.metrics.store_reachable.set(1);
+        let client = survey::connect(&self.config.etcd)?;
+        let taken = self.take(&client, &stop).await?;
+        let mut alarms = Vec::new();
+        let outcome = self.timed("write", self.store(vault, &taken, &mut alarms)).await?;
+        let (entry, summary) = judge(vault, &taken.choice, outcome)?;
+        let hash_equal = match &summary {
+            Some(summary) => self.look_at(&client, vault, &taken, summary, &mut alarms).await,
+            None => None,
+        };
+        let stream_bytes = taken.stream_bytes;
+        // The spool is not needed any more: give its disk and cache back before the reading back.
+        let (endpoint, stored) = (taken.choice.endpoint.clone(), summary.is_some());
+        drop(taken);
+        if let Some(summary) = &summary {
+            let read = self.timed("verify", verify::verify(vault, summary, &stop)).await?;
+            tracing::info!(snapshot = summary.number, read_bytes = read, "read back and equal");
+        }
+        Ok(RoundReport { entry, stored, stream_bytes, endpoint, hash_equal, alarms })
+    }
+
+    /// Everything that is asked of etcd before the vault has its turn.
+    async fn take(&self, client: &Client, stop: &Stop) -> Result<Taken, RoundError> {
+        let survey = self.timed("member", survey::survey(client)).await;
+        let choice = member::choose(&survey)?;
+        tell(&survey, &choice);
+        let received = self.timed("stream", self.stream(client, &choice)).await?;
+        let stream = Stream::of(&received, self.now_ms);
+        let (db, scan) = self.timed("scan", scan(received.spool, stop.clone())).await?;
+        let revision = scan.facts.revision;
+        let asked = self.timed("hash", ask_hash(client, &choice, &scan)).await;
+        let facts = facts::facts(&choice, &scan, &stream);
+        tracing::info!(revision, stream_bytes = stream.bytes, records = scan.liveness.records(), "the stream is whole");
+        let prefixes = self.config.vault.sensitive_prefixes.iter();
+        let spooled = Spooled {
+            db,
+            scan,
+            facts,
+            asked,
+            sensitive_prefixes: prefixes.map(|prefix| prefix.clone().into_bytes()).collect(),
+            stop: stop.clone(),
+            computed: OnceLock::new(),
+        };
+        Ok(Taken {
+            spooled: Arc::new(spooled),
+            choice,
+            linearizable: survey.quorum_revision.is_some(),
+            stream_bytes: stream.bytes,
+        })
+    }
+
+    async fn stream(&self, client: &Client, choice: &Choice) -> Result<Received, RoundError> {
+        let directory = self.config.spool_directory();
+        let spool = SpoolWriter::create(directory, self.config.spool.size_limit.bytes());
+        let spool = spool.map_err(source::SourceError::from)?;
+        let member = client.member(&choice.endpoint)?;
+        let answer = member.maintenance().snapshot(SnapshotRequest {}).await;
+        let stream = member.check("Snapshot", answer)?;
+        let etcd = &self.config.etcd;
+        let deadlines = Deadlines { stall: etcd.stall_timeout, whole: etcd.snapshot_timeout };
+        Ok(source::receive(stream, spool, deadlines).await?)
+    }
+
+    /// Gives it to the vault; another history becomes a new lineage, if the quorum vouches for it.
+    async fn store(
+        &self,
+        vault: &mut Vault,
+        taken: &Taken,
+        alarms: &mut Vec<String>,
+    ) -> Result<Outcome, RoundError> {
+        let source = || Box::new(SpoolReader::new(taken.spooled.clone()));
+        let mut options = SnapshotOptions {
+            segment: SegmentSettings {
+                zstd_level: self.config.vault.compression_level,
+                ..SegmentSettings::default()
+            },
+            linearizable: taken.linearizable,
+            ..SnapshotOptions::default()
+        };
+        let outcome = vault.snapshot(source(), &options).await?;
+        let Outcome::Diverged { fork, reason } = &outcome else { return Ok(outcome) };
+        if !taken.linearizable {
+            let reason = format!("{reason}; the quorum cannot be read, so this is not believed yet");
+            return Ok(Outcome::Late { reason });
+        }
+        tracing::error!(fork, reason, "another history: a new lineage begins");
+        alarms.push(format!("another history since revision {fork}: {reason}"));
+        options.new_lineage = Some(reason.clone());
+        Ok(vault.snapshot(source(), &options).await?)
+    }
+
+    /// What the walk and the hash found. Gives whether the hash was equal.
+    async fn look_at(
+        &self,
+        client: &Client,
+        vault: &mut Vault,
+        taken: &Taken,
+        summary: &Summary,
+        alarms: &mut Vec<String>,
+    ) -> Option<bool> {
+        let told = summary.findings.iter().take(MOST_FINDINGS);
+        alarms.extend(told.map(|finding| format!("snapshot {}: {finding:?}", summary.number)));
+        if let Some(more) = summary.findings.len().checked_sub(MOST_FINDINGS + 1) {
+            alarms.push(format!("snapshot {}: {} more findings", summary.number, more + 1));
+        }
+        let asked = taken.spooled.asked?;
+        let computed = *taken.spooled.computed.get()?;
+        let equal = computed == asked.hash;
+        if !equal {
+            let endpoint = &taken.choice.endpoint;
+            let others = hash::second_opinions(client, endpoint, &asked).await.join("; ");
+            let (revision, said) = (asked.revision, asked.hash);
+            alarms.push(format!(
+                "snapshot {}: HashKV at revision {revision} is {computed:08x} in what {endpoint} sent, but \
+                 it answers {said:08x}; {others}; run `etcdctl endpoint hashkv --cluster --rev {revision}`",
+                summary.number
+            ));
+        }
+        for alarm in alarms.iter() {
+            tracing::error!(alarm, lineage = ?vault.head().lineage.as_ref().map(|one| one.since_number));
+        }
+        Some(equal)
+    }
+
+    async fn timed<T>(&self, step: &'static str, work: impl Future<Output = T>) -> T {
+        let started = Instant::now();
+        let done = work.await;
+        let took = started.elapsed();
+        self.metrics.step(step, took);
+        tracing::debug!(step, milliseconds = took.as_millis(), "done");
+        done
+    }
+}
+
+/// Findings that are told one by one.
+const MOST_FINDINGS: usize = 10;
+
+/// The snapshot that protects the cluster now, and what we stored if it is ours.
+fn judge(
+    vault: &Vault,
+    choice: &Choice,
+    outcome: Outcome,
+) -> Result<(CatalogueEntry, Option<Summary>), RoundError> {
+    match outcome {
+        Outcome::Committed(summary) => Ok((summary.entry.clone(), Some(summary))),
+        Outcome::Covered { number } => {
+            tracing::info!(snapshot = number, "another agent's snapshot is as new: nothing to add");
+            Ok((vault.chain().catalogue().get(number).cloned().unwrap_or_default(), None))
+        }
+        Outcome::Late { reason } => {
+            Err(RoundError::Late { endpoint: choice.endpoint.clone(), reason })
+        }
+        Outcome::Unrelated { reason } => Err(RoundError::Unrelated { reason }),
+        Outcome::Diverged { fork, reason } => Err(RoundError::Unrelated {
+            reason: format!("{reason} (shared up to {fork}), also as a new lineage"),
+        }),
+    }
+}
+
+fn tell(survey: &Survey, choice: &Choice) {
+    for other in &choice.others {
+        tracing::debug!(endpoint = other.endpoint, reason = other.reason, "not asked");
+    }
+    let (endpoint, reason) = (&choice.endpoint, &choice.reason);
+    if survey.quorum_revision.is_none() {
+        tracing::warn!(endpoint, reason, "the quorum cannot be read: taking what this member has");
+    } else {
+        tracing::info!(endpoint, reason, "asking this member");
+    }
+}
+
+/// Opens the database and makes the first pass, on a thread that may block.
+async fn scan(spool: Spool, stop: Stop) -> Result<(Db<Spool>, Scan), RoundError> {
+    let work = move || {
+        let db = Db::open(spool)?;
+        let scan = Scan::read(&db, &stop)?;
+        Ok((db, scan))
+    };
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| RoundError::Thread(error.to_string()))?.map_err(RoundError::Database)
+}
+
+/// The hash of the member that gave the stream; of another only if that one has no usable answer.
+async fn ask_hash(client: &Client, choice: &Choice, scan: &Scan) -> Option<HashKv> {
+    let mut endpoints = vec![choice.endpoint.clone()];
+    endpoints.extend(choice.others.iter().filter(|one| one.usable).map(|one| one.endpoint.clone()));
+    match hash::ask(client, &endpoints, scan.facts.revision, scan.compact_revision()).await {
+        Answered::Hash { hash, endpoint } => {
+            tracing::debug!(endpoint, revision = hash.revision, "HashKV answered");
+            Some(hash)
+        }
+        Answered::Nobody(reason) => {
+            tracing::warn!(reason, "HashKV cannot be compared this time");
+            None
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Reads back what a round stored, before anybody counts on it.
+//!
+//! What must hold: the new snapshot's body and all indexes open from the store's own bytes (L2), bound to the
+//! commit by their digests; every segment that the round uploaded has the length and the SHA-256 that the body
+//! says (L1). Memory: one piece of [`PIECE_BYTES`].
+
+use crate::stop::Stop;
+use holdfast_vault::StoreError;
+use holdfast_vault::format::ObjectId;
+use holdfast_vault::proto::ObjectRef;
+use holdfast_vault::snapshot::{SnapshotError, Summary};
+use holdfast_vault::vault::Vault;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+
+/// Bytes that are read at once.
+pub const PIECE_BYTES: u64 = 4 << 20;
+
+/// What was stored is not what was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The body or an index.
+    #[error("snapshot {number} cannot be read back: {source}")]
+    Snapshot {
+        /// Its number.
+        number: u64,
+        /// Why.
+        source: SnapshotError,
+    },
+    /// The store does not give an object back.
+    #[error("snapshot {number}: {source}")]
+    Store {
+        /// Its number.
+        number: u64,
+        /// Why.
+        source: StoreError,
+    },
+    /// An object has other bytes.
+    #[error(
+        "snapshot {number}: {name} has other bytes in the store than were sent; run `holdfast vault check`, \
+         and look at the store's disks"
+    )]
+    Changed {
+        /// Its number.
+        number: u64,
+        /// The object.
+        name: String,
+    },
+    /// The round was left.
+    #[error("the round was left")]
+    Stopped,
+}
+
+/// Verifies; gives the bytes that were read.
+///
+/// # Errors
+/// See [`VerifyError`].
+pub async fn verify(
+    vault: &mut Vault,
+    summary: &Summary,
+    stop: &Stop,
+) -> Result<u64, VerifyError> {
+    let number = summary.number;
+    let reader = vault.reader(number).await;
+    let reader = reader.map_err(|source| VerifyError::Snapshot { number, source })?;
+    let uploaded: BTreeSet<&str> = summary.uploaded.iter().map(|one| one.name.as_str()).collect();
+    let mut read_bytes = 0;
+    for segment in &reader.body().segments {
+        let Some(object) = &segment.object else { continue };
+        let Ok(id) = ObjectId::from_bytes(&object.object_id) else { continue };
+        let name = vault.access().names().object(object.kind(), id);
+        if uploaded.contains(name.as_str()) {
+            read_bytes += object_digest(vault, number, &name, object, stop).await?;
+        }
+    }
+    Ok(read_bytes)
+}
+
+async fn object_digest(
+    vault: &Vault,
+    number: u64,
+    name: &str,
+    object: &ObjectRef,
+    stop: &Stop,
+) -> Result<u64, VerifyError> {
+    let store = vault.store();
+    let failed = |source| VerifyError::Store { number, source };
+    let changed = || VerifyError::Changed { number, name: name.to_owned() };
+    if store.head(name).await.map_err(failed)?.size_bytes != object.size_bytes {
+        return Err(changed());
+    }
+    let mut hash = Sha256::new();
+    let mut at = 0;
+    while at < object.size_bytes {
+        if stop.is_set() {
+            return Err(VerifyError::Stopped);
+        }
+        let end = (at + PIECE_BYTES).min(object.size_bytes);
+        hash.update(&store.get_range(name, at..end).await.map_err(failed)?);
+        at = end;
+    }
+    if hash.finalize()[..] == object.sha256[..] { Ok(at) } else { Err(changed()) }
+}
