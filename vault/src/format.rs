@@ -34,7 +34,9 @@ pub use commit::{
     seal_commit,
 };
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
-pub use envelope::{Compression, FinishedObject, NewObject, ObjectContext, ObjectWriter, seal_message};
+pub use envelope::{
+    Compression, FinishedObject, NewObject, ObjectContext, ObjectWriter, seal_message,
+};
 pub use error::{FormatError, ObjectName, Part};
 pub use frame::{Bound, Codec, FrameBuffer, FrameClass, FrameEntry, FrameOpener, MAX_FRAME_BYTES};
 pub use header::{FORMAT, HEADER_BYTES, Header};
@@ -43,11 +45,16 @@ pub use ids::{
     WriterId,
 };
 pub use names::{
-    ROOT_NAME, cluster_prefix, commit_name, commit_prefix, hint_name, object_name, parse_commit_name,
-    wrap_name,
+    ROOT_NAME, cluster_prefix, commit_name, commit_prefix, hint_name, object_name,
+    parse_commit_name, wrap_name,
 };
-pub use open::{Expected, IndexSlice, OpenedObject, TRAILER_BYTES, Trailer, open_message, open_object};
+pub use open::{
+    Expected, IndexSlice, OpenedObject, TRAILER_BYTES, Trailer, open_message, open_object,
+};
 pub use padding::padme;
 pub use record::{FrameRecords, LiveHash, Record, RecordError, TagKey};
 pub use seal::DigestKey;
 pub use segment::{IndexRecord, SegmentFrame, SegmentIndex, SegmentSettings, SegmentWriter};
+
+#[cfg(test)]
+mod tests;

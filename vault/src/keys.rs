@@ -23,3 +23,6 @@ pub use provider::{KeyName, ProviderKind, Providers, Sealing};
 pub use seed::{DataSeed, IndexSeed, Seed};
 pub use service::{Encrypted, KeyService, ServiceError, ServiceStatus};
 pub use wrap::{NewWrap, OpenedSeed, SealedWrap, WrapError, WrapName};
+
+#[cfg(test)]
+mod tests;

@@ -170,7 +170,9 @@ fn check_buckets(buckets: &[SmallBucket], frames: usize) -> Result<(), String> {
         }
         match &bucket.spill {
             Some(spill) => check_reference(spill, ObjectKind::Spill)?,
-            None => next_frames.push((u64::from(bucket.first_frame), u64::from(bucket.frame_count))),
+            None => {
+                next_frames.push((u64::from(bucket.first_frame), u64::from(bucket.frame_count)))
+            }
         }
     }
     next_frames.sort_unstable();

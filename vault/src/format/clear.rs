@@ -30,7 +30,9 @@ pub enum ClearError {
         reason: String,
     },
     /// Written by a newer Holdfast.
-    #[error("the {what} asks for a reader of format {needed}, this one reads {FORMAT}; use a newer holdfast")]
+    #[error(
+        "the {what} asks for a reader of format {needed}, this one reads {FORMAT}; use a newer holdfast"
+    )]
     TooNew {
         /// Root or wrap.
         what: &'static str,
@@ -129,7 +131,11 @@ mod tests {
 
     fn identity() -> VaultIdentity {
         let vault = VaultId::random(&mut SeededEntropy::new(7));
-        VaultIdentity { vault_id: vault.to_bytes(), unsealed: true, root_key_fingerprint: "".into() }
+        VaultIdentity {
+            vault_id: vault.to_bytes(),
+            unsealed: true,
+            root_key_fingerprint: "".into(),
+        }
     }
 
     #[test]

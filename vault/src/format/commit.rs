@@ -164,11 +164,7 @@ fn check_catalogue(commit: &Commit) -> Result<(), String> {
 }
 
 /// Catalogue entries ascend, above `after` and up to `newest`, and name their bodies whole.
-pub fn check_entries(
-    entries: &[CatalogueEntry],
-    after: u64,
-    newest: u64,
-) -> Result<(), String> {
+pub fn check_entries(entries: &[CatalogueEntry], after: u64, newest: u64) -> Result<(), String> {
     let mut before = after;
     for entry in entries {
         let number = entry.number;

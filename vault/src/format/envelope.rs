@@ -11,8 +11,8 @@ use super::frame::put_table;
 use super::open::TRAILER_MAGIC;
 use super::seal::{KeyClass, ObjectKey, Place, TAG_BYTES, sha256};
 use super::{
-    ClusterId, Codec, DigestKey, Entropy, FormatError, FrameClass, FrameEntry, HEADER_BYTES, Header,
-    MAX_FRAME_BYTES, ObjectId, ObjectName, TRAILER_BYTES, VaultId, padme,
+    ClusterId, Codec, DigestKey, Entropy, FormatError, FrameClass, FrameEntry, HEADER_BYTES,
+    Header, MAX_FRAME_BYTES, ObjectId, ObjectName, TRAILER_BYTES, VaultId, padme,
 };
 use crate::keys::{DataSeed, IndexSeed};
 use crate::proto::{ObjectKind, ObjectRef};
@@ -216,7 +216,10 @@ impl<W: Write> ObjectWriter<W> {
 
     /// Seals the index section, writes the trailer and gives the sink back. Nothing is flushed or synced.
     pub fn finish(mut self, payload: &[u8]) -> Result<(FinishedObject, W), FormatError> {
-        assert!(self.frames.last().is_none_or(|frame| frame.last), "the last frame has the last bit");
+        assert!(
+            self.frames.last().is_none_or(|frame| frame.last),
+            "the last frame has the last bit"
+        );
         if self.data.is_some() && self.frames.is_empty() {
             return Err(self.refused("it names a data seed, but has no data frames".into()));
         }
@@ -245,7 +248,10 @@ impl<W: Write> ObjectWriter<W> {
             index_seed_id: self.header.index_seed.to_bytes(),
         };
         let frames = self.frames;
-        Ok((FinishedObject { reference, index_offset, index_length, index_sha256, frames }, self.sink))
+        Ok((
+            FinishedObject { reference, index_offset, index_length, index_sha256, frames },
+            self.sink,
+        ))
     }
 
     /// True length, frame table, payload and as many zeroes as make the whole object a Padmé length.
@@ -258,7 +264,8 @@ impl<W: Write> ObjectWriter<W> {
         plain[..8].copy_from_slice(&true_len.to_le_bytes());
         let fixed = self.offset + (TAG_BYTES + TRAILER_BYTES) as u64;
         let bare = fixed + plain.len() as u64;
-        let padding = usize::try_from(padme(bare) - bare).expect("at most an eighth of what is in memory");
+        let padding =
+            usize::try_from(padme(bare) - bare).expect("at most an eighth of what is in memory");
         plain.resize(plain.len() + padding, 0);
         plain
     }
@@ -276,7 +283,8 @@ impl<W: Write> ObjectWriter<W> {
             return Ok(Codec::None);
         }
         if self.zstd.as_ref().is_none_or(|(at, _)| *at != level) {
-            let fresh = zstd::bulk::Compressor::new(level).map_err(|source| self.sink_error(source))?;
+            let fresh =
+                zstd::bulk::Compressor::new(level).map_err(|source| self.sink_error(source))?;
             self.zstd = Some((level, fresh));
         }
         let Some((_, compressor)) = &mut self.zstd else { return Ok(Codec::None) };
@@ -313,7 +321,8 @@ pub fn seal_message<M: prost::Message>(
     message: &M,
 ) -> Result<(FinishedObject, Vec<u8>), FormatError> {
     let context = ObjectContext { data: None, ..*context };
-    let bytes = Vec::with_capacity(HEADER_BYTES + TRAILER_BYTES + message.encoded_len() * 9 / 8 + 64);
+    let bytes =
+        Vec::with_capacity(HEADER_BYTES + TRAILER_BYTES + message.encoded_len() * 9 / 8 + 64);
     let writer = ObjectWriter::new(kind, &context, new, bytes)?;
     writer.finish(&message.encode_to_vec())
 }

@@ -154,7 +154,9 @@ impl FrameOpener {
         let place = frame.place(self.header_sha256);
         let (unsealed, target) = match frame.codec {
             Codec::None => (self.key.open(&place, sealed, &mut buffer.plain), None),
-            Codec::Zstd => (self.key.open(&place, sealed, &mut buffer.encoded), Some(&buffer.encoded)),
+            Codec::Zstd => {
+                (self.key.open(&place, sealed, &mut buffer.encoded), Some(&buffer.encoded))
+            }
         };
         if !unsealed {
             return Err(self.damaged(frame, "it does not open"));

@@ -179,7 +179,10 @@ fn check_versions(bytes: &[u8; HEADER_BYTES], object: ObjectName) -> Result<(), 
     if required != 0 {
         let bit = required.trailing_zeros() as usize;
         let name = REQUIRED_NAMES.get(bit).map_or(String::new(), |name| format!(" ({name})"));
-        return Err(too_new(object, format!("it requires feature bit {bit}{name}, which is unknown")));
+        return Err(too_new(
+            object,
+            format!("it requires feature bit {bit}{name}, which is unknown"),
+        ));
     }
     Ok(())
 }

@@ -163,7 +163,8 @@ mod tests {
     fn what_is_no_id_is_refused() {
         assert_eq!(VaultId::from_bytes(&[0; 16]), Err(NotAnId));
         assert_eq!(VaultId::from_bytes(&[1; 15]), Err(NotAnId));
-        for text in ["", "00", &"0".repeat(32), &"g".repeat(32), &"A".repeat(32), &"é".repeat(16)] {
+        for text in ["", "00", &"0".repeat(32), &"g".repeat(32), &"A".repeat(32), &"é".repeat(16)]
+        {
             assert_eq!(text.parse::<VaultId>(), Err(NotAnId), "{text}");
         }
     }

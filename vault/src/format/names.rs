@@ -77,7 +77,10 @@ mod tests {
         let name = commit_name(cluster, 0, 17);
         assert_eq!(parse_commit_name(cluster, &name), Some((0, 17)));
         assert!(name < commit_name(cluster, 0, 100));
-        assert_eq!(parse_commit_name(cluster, &commit_name(cluster, 3, u64::MAX)), Some((3, u64::MAX)));
+        assert_eq!(
+            parse_commit_name(cluster, &commit_name(cluster, 3, u64::MAX)),
+            Some((3, u64::MAX))
+        );
         for other in ["17", "+0000000000000000017", "000000000000000000017", "", "x"] {
             let name = format!("{}{other}", commit_prefix(cluster, 0));
             assert_eq!(parse_commit_name(cluster, &name), None, "{other}");

@@ -60,7 +60,9 @@ impl Trailer {
             bytes.last_chunk().ok_or_else(|| damaged("the object is shorter than a trailer"))?;
         let (head, sha256) = tail.split_at(TRAILER_BYTES - 32);
         if head[24..] != TRAILER_MAGIC || head[16..24] != [0; 8] {
-            return Err(damaged("it is not a trailer: the object was cut short or has bytes behind its end"));
+            return Err(damaged(
+                "it is not a trailer: the object was cut short or has bytes behind its end",
+            ));
         }
         let number = |at: usize| {
             head[at..at + 8].iter().rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte))
@@ -235,7 +237,8 @@ fn open_parts(
     check_identity(&header, expected)?;
     let tail = &bytes[..bytes.len() - TRAILER_BYTES];
     let sealed = usize::try_from(trailer.index_offset).ok().and_then(|offset| tail.get(offset..));
-    let sealed = sealed.ok_or_else(|| damaged(name, Part::Trailer, "index section out of bounds"))?;
+    let sealed =
+        sealed.ok_or_else(|| damaged(name, Part::Trailer, "index section out of bounds"))?;
     let slice = IndexSlice { header: bytes, sealed, offset: trailer.index_offset, sha256: &[] };
     open_sealed_index(header, &slice, expected, keyring)
 }
@@ -249,7 +252,10 @@ fn check_identity(header: &Header, expected: &Expected<'_>) -> Result<(), Format
         "it belongs to another vault"
     } else if header.cluster != expected.cluster {
         "it belongs to another cluster"
-    } else if expected.reference.is_some_and(|known| known.object_id != header.object.as_bytes()[..]) {
+    } else if expected
+        .reference
+        .is_some_and(|known| known.object_id != header.object.as_bytes()[..])
+    {
         "it has another id"
     } else if expected.reference.is_some_and(|known| {
         known.kind != header.kind as i32
@@ -282,6 +288,11 @@ fn open_sealed_index(
     let length = length.ok_or_else(|| damaged(name, Part::Index, "it is too short"))?;
     let mut plain = Vec::new();
     if !index.open(&Place::index(header_sha256, length as u64), slice.sealed, &mut plain) {
+        // Of the header, only the data commitment is bound by the seal alone: look there first.
+        let seed = header.data_seed.and_then(|id| keyring.data(&id)).map(DataSeed::seed);
+        if seed.is_some() {
+            derive(&header, &header_bytes, KeyClass::Data, seed, name)?;
+        }
         return Err(damaged(name, Part::Index, "it does not open"));
     }
     let mut opened = OpenedObject {
@@ -317,7 +328,9 @@ fn parse_index(opened: &mut OpenedObject, offset: u64) -> Result<(), FormatError
     let mut cursor = Cursor::new(content);
     let frames = parse_table(&mut cursor, offset).map_err(damaged)?;
     if frames.is_empty() != opened.header.data_seed.is_none() {
-        return Err(damaged("it has frames without a data seed, or a data seed without frames".into()));
+        return Err(damaged(
+            "it has frames without a data seed, or a data seed without frames".into(),
+        ));
     }
     let end = 8 + used;
     opened.payload = end - cursor.remaining().len()..end;
@@ -334,11 +347,9 @@ fn derive(
     object: ObjectName,
 ) -> Result<ObjectKey, FormatError> {
     let (id, kind, commitment) = match class {
-        KeyClass::Data => (
-            header.data_seed.unwrap_or(header.index_seed),
-            SeedKind::Data,
-            &header.data_commitment,
-        ),
+        KeyClass::Data => {
+            (header.data_seed.unwrap_or(header.index_seed), SeedKind::Data, &header.data_commitment)
+        }
         KeyClass::Index => (header.index_seed, SeedKind::Index, &header.index_commitment),
     };
     let seed = seed.ok_or(FormatError::MissingSeed { object, seed: id, kind })?;

@@ -169,7 +169,9 @@ fn read_providers(list: &At<'_>) -> Result<Vec<ProviderConfig>, Problem> {
             Ok(ProviderKind::Kms) => {
                 let kms = read_kms(body)?;
                 if !keys.insert((ProviderKind::Kms, kms.name.clone(), [0; 32])) {
-                    return Err(body.problem("a kms plugin of this name stands in the list already"));
+                    return Err(
+                        body.problem("a kms plugin of this name stands in the list already")
+                    );
                 }
                 ProviderConfig::Kms(kms)
             }

@@ -192,8 +192,11 @@ impl Providers {
                 })?;
                 wrap.key_id = answer.key_id;
                 wrap.sealed_seed = answer.ciphertext.into();
-                wrap.annotations =
-                    answer.annotations.into_iter().map(|(name, value)| (name, value.into())).collect();
+                wrap.annotations = answer
+                    .annotations
+                    .into_iter()
+                    .map(|(name, value)| (name, value.into()))
+                    .collect();
             }
         }
         Ok(sealed(id, wrap))
@@ -222,9 +225,8 @@ impl Providers {
         let place = place_of(wrap, seed, owner, &needed)?;
         let provider = self.provider_for(wrap, &needed)?;
         let secret = match &provider.way {
-            Way::Identity if unsealed && self.sealing == Sealing::None => {
-                exact(&wrap.sealed_seed).ok_or_else(|| damaged(wrap, "its seed has not 32 bytes"))?
-            }
+            Way::Identity if unsealed && self.sealing == Sealing::None => exact(&wrap.sealed_seed)
+                .ok_or_else(|| damaged(wrap, "its seed has not 32 bytes"))?,
             Way::Identity => return Err(WrapError::NotSealed { wrap: name_of(wrap) }),
             Way::Local(_, key) => {
                 let nonce = wrap.nonce[..].try_into();
@@ -260,9 +262,8 @@ impl Providers {
 
     /// The one provider that a wrap names.
     fn provider_for(&self, wrap: &Wrap, needed: &KeyName) -> Result<&Provider, WrapError> {
-        let named = |provider: &&Provider| {
-            provider.kind() == needed.kind && provider.name == needed.name
-        };
+        let named =
+            |provider: &&Provider| provider.kind() == needed.kind && provider.name == needed.name;
         let fits = |provider: &&Provider| match &provider.way {
             Way::Local(_, key) => key.key_id == wrap.key_id && key.check[..] == wrap.key_check,
             Way::Identity | Way::Kms(_) => true,

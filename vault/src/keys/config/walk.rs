@@ -58,7 +58,8 @@ impl<'n> At<'n> {
             if !known.contains(&key.as_str()) {
                 let known = if known.is_empty() { "none".into() } else { known.join(", ") };
                 // A key or a value may have slipped here by indentation: long texts are not shown.
-                let shown = if key.len() <= 24 { format!("{key:?}") } else { "of this name".into() };
+                let shown =
+                    if key.len() <= 24 { format!("{key:?}") } else { "of this name".into() };
                 return Err(at_key(&format!("unknown field {shown}; known here: {known}")));
             }
             if entries[..index].iter().any(|(before, _)| before == key) {
@@ -122,7 +123,8 @@ impl<'n> At<'n> {
             let number: f64 = number.parse().map_err(|_| wrong())?;
             let units = [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0)];
             let units = units.into_iter().chain([("m", 60.0), ("h", 3600.0)]);
-            let fitting = units.filter_map(|(unit, factor)| Some((tail.strip_prefix(unit)?, factor)));
+            let fitting =
+                units.filter_map(|(unit, factor)| Some((tail.strip_prefix(unit)?, factor)));
             // `ms` before `m`: the first in the list that fits.
             let (tail, factor) = fitting.into_iter().next().ok_or_else(wrong)?;
             seconds += number * factor;

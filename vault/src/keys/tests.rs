@@ -1,0 +1,4 @@
+//! Keys against wrong keys, damage, hostile plugins and sloppy configurations.
+
+mod config;
+mod wraps;
