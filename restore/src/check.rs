@@ -1,7 +1,7 @@
 //! Level L3: is a database file a sound bolt file, and does what is in it follow etcd's schema?
 //!
-//! The two looks themselves are `holdfast_bolt::check` and `holdfast_core::schema`; this joins them for files that
-//! were just built. Never give it a live member's file.
+//! The two looks themselves are `holdfast_bolt::check` and `holdfast_core::schema`; this joins
+//! them for files that were just built. Never give it a live member's file.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,12 @@ use holdfast_bolt::{Db, MapError, MappedFile, PageSource, ReadError};
 use holdfast_core::database::{DatabaseError, DatabaseRecords};
 use holdfast_core::hashkv::{self, HashScope};
 use holdfast_core::schema::{Findings, Severity, check_schema};
-use holdfast_vault::snapshot::{ReadOptions, SnapshotReader};
+use holdfast_vault::proto::HashKv;
+use holdfast_vault::snapshot::{ReadOptions, SnapshotReader, VerifiedSnapshot};
+
+use crate::export::Export;
+use crate::fetch::{FetchError, blocking, pour, small_buckets};
+use crate::restore::source_hash;
 
 /// A database that cannot be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -35,18 +40,63 @@ pub enum OpenError {
 pub enum CheckError {
     /// The snapshot, or the file that is built of it.
     #[error(transparent)]
-    Fetch(#[from] crate::fetch::FetchError),
+    Fetch(#[from] FetchError),
     /// The file that was built.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The folder.
-    #[error("{}: {source}; name another with --directory", folder.display())]
-    Sandbox {
+    #[error("{}: {source}; name another directory", folder.display())]
+    Folder {
         /// Where.
         folder: PathBuf,
         /// Why.
         source: std::io::Error,
     },
+}
+
+/// What a look at a snapshot's database showed.
+#[derive(Debug, Clone)]
+pub struct SnapshotCheck {
+    /// Faults, warnings and notes of structure and schema.
+    pub findings: Findings,
+    /// Whether HashKV equals the source's; `None`: the source gave none.
+    pub hash_equal: Option<bool>,
+    /// The reader's proof.
+    pub verified: VerifiedSnapshot,
+}
+
+/// Builds a snapshot's database as a private file below `folder`, looks at all of it, and removes
+/// it.
+///
+/// # Errors
+/// The snapshot cannot be read, or the file cannot be written. Faults are in what is returned.
+pub async fn check_snapshot(
+    reader: &SnapshotReader,
+    folder: &Path,
+    options: ReadOptions,
+) -> Result<SnapshotCheck, CheckError> {
+    let in_folder = |source| CheckError::Folder { folder: folder.to_owned(), source };
+    let sandbox = tempfile::Builder::new().prefix("holdfast-check-").tempdir_in(folder);
+    let sandbox = sandbox.map_err(in_folder)?;
+    let file = sandbox.path().join("snapshot.db");
+    let begun = Export::begin(&file, small_buckets(reader).await?, None);
+    let mut export = begun.map_err(FetchError::from)?;
+    let stream = reader.records(options);
+    let check = blocking(move || {
+        let verified = pour(stream, &mut export)?;
+        export.finish().map_err(FetchError::from)?;
+        let db = open_database(&file)?;
+        let hash_equal = match source_hash(&verified.facts) {
+            Some(HashKv { revision, compact_revision, hash }) => {
+                Some(hashkv_of(&db, HashScope { revision, compact_revision })? == hash)
+            }
+            None => None,
+        };
+        Ok::<_, CheckError>(SnapshotCheck { findings: check_database(&db), hash_equal, verified })
+    })
+    .await?;
+    sandbox.close().map_err(in_folder)?;
+    Ok(check)
 }
 
 /// Opens a file that nobody writes.
@@ -90,26 +140,6 @@ pub fn faults_line(findings: &Findings) -> Option<String> {
         shown.push(format!("and {more} more"));
     }
     Some(shown.join("; "))
-}
-
-/// Builds a snapshot's database as a private file below `folder`, looks at all of it, and removes it again.
-/// `None`: it is sound; else its faults in one line.
-///
-/// # Errors
-/// The snapshot cannot be read, or the file cannot be written.
-pub async fn check_snapshot(
-    reader: &SnapshotReader,
-    folder: &Path,
-) -> Result<Option<String>, CheckError> {
-    let sandbox = tempfile::Builder::new().prefix("holdfast-check-").tempdir_in(folder);
-    let sandbox =
-        sandbox.map_err(|source| CheckError::Sandbox { folder: folder.into(), source })?;
-    let file = sandbox.path().join("snapshot.db");
-    crate::fetch::export(reader, &file, None, ReadOptions::default()).await?;
-    let looked = move || Ok::<_, CheckError>(faults_line(&check_database(&open_database(&file)?)));
-    let faults = crate::fetch::blocking(looked).await?;
-    sandbox.close().map_err(|source| CheckError::Sandbox { folder: folder.into(), source })?;
-    Ok(faults)
 }
 
 /// HashKV of a file, as a member with it would answer for this scope.

@@ -1,19 +1,21 @@
-//! Proves a snapshot by restoring it: in a private directory, on loopback ports, with a measured report.
+//! Proves a snapshot by restoring it: in a private directory, on loopback ports, with a measured
+//! report.
 //!
 //! | step | level | shown |
 //! |---|---|---|
 //! | open | L0 | every object that the restore needs exists and has its size |
-//! | rebuild | L1, L2 | each frame has the digest that the chain binds, opens, decompresses; counts and digest over all records are the source's |
+//! | rebuild | L1, L2 | frames have their digests, open, decompress; the whole is the source's |
 //! | check | L3 | bolt structure, etcd's schema, WAL and .snap |
 //! | hash | L5 | HashKV of the rebuild equals the source's |
 //! | boot | L6 | a server starts on it and answers a linearizable read |
 //! | compare | L5 | the server's HashKV, key count, and a sample of records read through its API |
 //! | serve | L6 | a write and its read |
 //!
-//! L4 is about the log, which this format only reserves; L7 needs an API server. Frames that no live record
-//! lies in are not read: `vault check` reads those. Holds: needs neither the source nor its machines; nothing but the report
-//! goes back into the vault; a failed level is in the report, not an error: an error means that
-//! the drill itself could not be done. The sandbox is plain text on this machine's disk while the drill runs.
+//! L4 is about the log, which this format only reserves; L7 needs an API server. Frames that no
+//! live record lies in are not read: `vault check` reads those. Holds: needs neither the source
+//! nor its machines; nothing but the report goes back into the vault; a failed level is in the
+//! report, not an error: an error means that the drill itself could not be done. The sandbox is
+//! plain text on this machine's disk while the drill runs.
 
 mod report;
 mod sandbox;
@@ -67,7 +69,8 @@ pub struct DrillRequest {
 }
 
 impl DrillRequest {
-    /// A drill of a snapshot with the usual settings: 500 records compared, five minutes to boot, recorded.
+    /// A drill of a snapshot with the usual settings: 500 records compared, five minutes to boot,
+    /// recorded.
     pub fn new(snapshot: u64, server: &Path, parent: &Path) -> DrillRequest {
         DrillRequest {
             snapshot,
@@ -265,7 +268,8 @@ impl Work<'_> {
             return Err(fail(
                 Level::L3,
                 format!(
-                    "leases, users and roles: {found:?} were rebuilt, {small:?} were backed up and {made_up} leases made up"
+                    "leases, users and roles: {found:?} were rebuilt, {small:?} were backed up \
+                     and {made_up} leases made up"
                 ),
             ));
         }
@@ -274,7 +278,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// L5, offline: HashKV of what was rebuilt. Returns it for the scope that the server will answer for.
+    /// L5, offline: HashKV of what was rebuilt. Returns it for the scope that the server will
+    /// answer for.
     async fn hash(&mut self, built: &BuiltMember) -> Verdict<u32> {
         self.began = Instant::now();
         let (revision, compact_revision) = (built.rebuilt.revision, built.rebuilt.compact_revision);
@@ -308,7 +313,8 @@ impl Work<'_> {
                 return Err(fail(
                     Level::L5,
                     format!(
-                        "HashKV at revision {} is {found:08x} in the rebuild, {:08x} in the source",
+                        "HashKV at revision {} is {found:08x} in the rebuild, {:08x} in the \
+                         source",
                         expected.revision, expected.hash
                     ),
                 ));

@@ -1,11 +1,12 @@
-//! Writes a plain snapshot file: a database and 32 bytes of SHA-256 over it, as `etcdctl snapshot save`
-//! makes them and `etcdutl snapshot status` and `restore` take them.
+//! Writes a plain snapshot file: a database and 32 bytes of SHA-256 over it, as `etcdctl snapshot
+//! save` makes them and `etcdutl snapshot status` and `restore` take them.
 //!
-//! Nothing is rewritten: members, versions, marks, alarms are the source's, and `etcdutl` deals with them. The
-//! database is already defragmented, so its bytes are not the source's; its records are.
+//! Nothing is rewritten: members, versions, marks, alarms are the source's, and `etcdutl` deals
+//! with them. The database is already defragmented, so its bytes are not the source's; its
+//! records are.
 //!
-//! Holds: the file appears under its name only when it is complete and durable; an existing file is never
-//! replaced. It is plain text for whoever can read it: mode 0600.
+//! Holds: the file appears under its name only when it is complete and durable; an existing file
+//! is never replaced. It is plain text for whoever can read it: mode 0600.
 
 use std::fs;
 use std::io;

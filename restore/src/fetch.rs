@@ -1,7 +1,7 @@
 //! From the vault's reader into a rebuild or an export.
 //!
-//! Holds: what comes out is believed only once the reader has proven the whole ([`VerifiedSnapshot`]); the
-//! reader's threads fetch and open ahead, this one writes.
+//! Holds: what comes out is believed only once the reader has proven the whole
+//! ([`VerifiedSnapshot`]); the reader's threads fetch and open ahead, this one writes.
 
 use holdfast_core::buckets::{KEY, SmallBuckets};
 use holdfast_vault::chain::Chain;

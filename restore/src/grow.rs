@@ -1,9 +1,10 @@
 //! Takes a running single member to three or five: one at a time, each as a learner first.
 //!
-//! For each: the cluster is healthy → member add (learner) → start → it appears → it catches up → promote → all
-//! members answer linearizable reads and have equal HashKV. Holds: never a voter first (an unreachable voter would
-//! take the quorum of one away); nothing is changed while a member is unhealthy; a call whose outcome is unknown is looked up in the
-//! member list before it is repeated; each wait has a deadline; running it again goes on where it stopped.
+//! For each: the cluster is healthy → member add (learner) → start → it appears → it catches up →
+//! promote → all members answer linearizable reads and have equal HashKV. Holds: never a voter
+//! first (an unreachable voter would take the quorum of one away); nothing is changed while a
+//! member is unhealthy; a call whose outcome is unknown is looked up in the member list before it
+//! is repeated; each wait has a deadline; running it again goes on where it stopped.
 
 mod health;
 mod plan;
@@ -123,7 +124,8 @@ pub enum GrowError {
     },
     /// Somebody else is adding a member.
     #[error(
-        "member {member} is a learner that was not asked for: promote it (`etcdctl member promote`) or remove it first"
+        "member {member} is a learner that was not asked for: promote it (`etcdctl member \
+         promote`) or remove it first"
     )]
     OtherLearner {
         /// Name or id.
@@ -131,7 +133,8 @@ pub enum GrowError {
     },
     /// The cluster is not healthy.
     #[error(
-        "the cluster is not healthy after {seconds} s: {reason}; nothing was changed since, run it again when it is"
+        "the cluster is not healthy after {seconds} s: {reason}; nothing was changed since, run \
+         it again when it is"
     )]
     Unhealthy {
         /// How long it was waited for.
@@ -149,7 +152,8 @@ pub enum GrowError {
     },
     /// Something took too long.
     #[error(
-        "member {name} did not {what} within {seconds} s ({last}); it has no vote and harms nothing, run it again"
+        "member {name} did not {what} within {seconds} s ({last}); it has no vote and harms \
+         nothing, run it again"
     )]
     Late {
         /// Its name.
@@ -163,7 +167,8 @@ pub enum GrowError {
     },
     /// Members hold different data.
     #[error(
-        "members hold different data at revision {revision}: {hashes}; stop here and do not use the member that differs"
+        "members hold different data at revision {revision}: {hashes}; stop here and do not use \
+         the member that differs"
     )]
     HashDiffers {
         /// The revision compared at.

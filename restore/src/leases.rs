@@ -1,9 +1,9 @@
 //! Which leases must be made up: those that a live key names and the lease bucket does not have.
 //!
-//! Only a key's newest record attaches it to a lease, so a key leaves the list when a later record of it
-//! names a known lease, none, or deletes it. Holds: no needed lease is ever missed. Memory is bounded: beyond
-//! [`MAX_KEY_BYTES`] of such keys only lease ids are kept, and then leases may be made up that no key needs any more
-//! (they expire by themselves).
+//! Only a key's newest record attaches it to a lease, so a key leaves the list when a later
+//! record of it names a known lease, none, or deletes it. Holds: no needed lease is ever missed.
+//! Memory is bounded: beyond [`MAX_KEY_BYTES`] of such keys only lease ids are kept, and then
+//! leases may be made up that no key needs any more (they expire by themselves).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 

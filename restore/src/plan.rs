@@ -1,16 +1,19 @@
 //! What a restore will do, and why, before it does anything.
 //!
-//! [`RestorePlan::make`] is pure: facts of the snapshot, the operator's wishes, and what was found on this
-//! machine in; a plan that prints itself out. `execute` in `crate::restore` does what it says and nothing else.
+//! [`RestorePlan::make`] is pure: facts of the snapshot, the operator's wishes, and what was
+//! found on this machine in; a plan that prints itself out. [`crate::restore`] does what it says
+//! and nothing else.
 //!
-//! **The bump.** Clients remember revisions: a watch resumed at one that the restored store has not reached
-//! yet waits for it, and then misses everything that happened in between under re-used numbers. So `auto` never lets a
-//! revision come back that is known to have been served:
-//! - Kubernetes data: lifted to the high-water mark + 1,000,000,000, as upstream advises. API servers
-//!   cache by revision, always watch, and served revisions after the snapshot that nobody recorded.
-//! - other data, and the high-water mark lies above the restored revision (an older snapshot, a trim): the same.
-//! - other data restored at the high-water mark: none. History and HashKV stay as they were; the plan warns that writes
-//!   after the snapshot may have been seen.
+//! **The bump.** Clients remember revisions: a watch resumed at one that the restored store has
+//! not reached yet waits for it, and then misses everything that happened in between under
+//! re-used numbers. So `auto` never lets a revision come back that is known to have been served:
+//! - Kubernetes data: lifted to the high-water mark + 1,000,000,000, as upstream advises. API
+//!   servers cache by revision, always watch, and served revisions after the snapshot that nobody
+//!   recorded.
+//! - other data, and the high-water mark lies above the restored revision (an older snapshot, a
+//!   trim): the same.
+//! - other data restored at the high-water mark: none. History and HashKV stay as they were; the
+//!   plan warns that writes after the snapshot may have been seen.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -187,7 +190,8 @@ pub enum PlanError {
     Version(#[from] VersionError),
     /// The version to write for is not known.
     #[error(
-        "the snapshot does not tell a version we can write for ({found:?}): name the etcd that will boot, with --server PATH or --target VERSION"
+        "the snapshot does not tell a version we can write for ({found:?}): name the etcd that \
+         will boot, with --server PATH or --target VERSION"
     )]
     NoTarget {
         /// What the facts say.
@@ -205,7 +209,8 @@ pub enum PlanError {
     },
     /// Not enough room.
     #[error(
-        "{data_dir} has {free} free, the restore needs about {need}: make room, or restore to another disk"
+        "{data_dir} has {free} free, the restore needs about {need}: make room, or restore to \
+         another disk"
     )]
     Space {
         /// The data directory.
@@ -282,7 +287,8 @@ impl BumpDecision {
                 (
                     auto,
                     format!(
-                        "{what}; the highest revision known to be served is {mark}, plus {BUMP_MARGIN}"
+                        "{what}; the highest revision known to be served is {mark}, plus \
+                         {BUMP_MARGIN}"
                     ),
                 )
             }
@@ -291,8 +297,8 @@ impl BumpDecision {
                 (auto, format!("{what}, up to {mark}; plus {BUMP_MARGIN}"))
             }
             BumpChoice::Auto => {
-                let what =
-                    "not Kubernetes data, and restored at the highest revision known to be served";
+                let what = "not Kubernetes data, and restored at the highest revision known to be \
+                     served";
                 (None, format!("{what} ({mark}); history stays readable"))
             }
         };
@@ -493,22 +499,26 @@ fn warnings(
     let highest = (*high_water).max(revision);
     match bump.to {
         Some(to) if to <= highest => notes.push(format!(
-            "the lift to {to} ends below revision {highest}, which was served: watchers will miss events"
+            "the lift to {to} ends below revision {highest}, which was served: watchers will \
+             miss events"
         )),
         None if *high_water > revision => notes.push(format!(
-            "revisions {} to {high_water} were served before and will be used again for other changes: \
+            "revisions {} to {high_water} were served before and will be used again for other \
+             changes: \
              clients that watch will miss events; restart them all, or leave out --bump none",
             revision + 1
         )),
         None => notes.push(
-            "writes after the snapshot may have been served: if clients watch or cache, use --bump 1000000000"
+            "writes after the snapshot may have been served: if clients watch or cache, use \
+             --bump 1000000000"
                 .to_owned(),
         ),
         Some(_) => {}
     }
     if bump.to.is_some() {
         notes.push(
-            "the first start compacts the whole history and is slower; HashKV differs from the source's"
+            "the first start compacts the whole history and is slower; HashKV differs from the \
+             source's"
                 .to_owned(),
         );
     }

@@ -1,12 +1,13 @@
 //! Streams a snapshot's records into a new member's database.
 //!
-//! Push records in revision order ([`Rebuild::push`]), then [`Rebuild::finish`]: the bucket `key` is
-//! written as they come, all other buckets at the end by the rules of `holdfast_core::rebuilt`. No record is held:
-//! memory is the bolt builder's buffers, the sample, and the keys whose lease is unknown.
+//! Push records in revision order ([`Rebuild::push`]), then [`Rebuild::finish`]: the bucket `key`
+//! is written as they come, all other buckets at the end by the rules of
+//! `holdfast_core::rebuilt`. No record is held: memory is the bolt builder's buffers, the sample,
+//! and the keys whose lease is unknown.
 //!
-//! Holds: every record at or below the trim goes in exactly once and in order, byte for byte; every lease that a
-//! live key names exists afterwards; the bump record, if any, is the last one. That the records are those that were
-//! backed up is the reader's proof (`VerifiedSnapshot`).
+//! Holds: every record at or below the trim goes in exactly once and in order, byte for byte;
+//! every lease that a live key names exists afterwards; the bump record, if any, is the last one.
+//! That the records are those that were backed up is the reader's proof (`VerifiedSnapshot`).
 
 use holdfast_bolt::{BuildError, BuildOptions, Builder, Disk, Summary};
 use holdfast_core::buckets::{self, Lease, SmallBuckets};
@@ -162,7 +163,8 @@ pub enum RebuildError {
     Marks(#[from] MetaError),
     /// The trim lies below what a compaction took away.
     #[error(
-        "revision {trim_to} was compacted away in this snapshot (compacted at {compacted}): choose a later one, or an older snapshot"
+        "revision {trim_to} was compacted away in this snapshot (compacted at {compacted}): \
+         choose a later one, or an older snapshot"
     )]
     TrimBelowCompaction {
         /// The revision asked for.
@@ -205,7 +207,8 @@ impl<D: Disk> Rebuild<D> {
         Ok(Rebuild { builder, spec, source, marks, counts, leases, sampler })
     }
 
-    /// Writes the remaining buckets and makes the file durable; its name in the directory is the caller's.
+    /// Writes the remaining buckets and makes the file durable; its name in the directory is the
+    /// caller's.
     ///
     /// # Errors
     /// See [`RebuildError`].

@@ -1,8 +1,9 @@
 //! Executes a plan: rebuild aside, prove, put in place.
 //!
-//! Order: bring back order after an earlier crash → lock an empty directory beside → small buckets → records, streamed
-//! → finish the database (durable) → prove HashKV, if asked → WAL and .snap (durable) → swap. Holds: up to the
-//! swap the existing data directory is untouched, and a failure leaves nothing behind but itself.
+//! Order: bring back order after an earlier crash → lock an empty directory beside → small
+//! buckets → records, streamed → finish the database (durable) → prove HashKV, if asked → WAL and
+//! .snap (durable) → swap. Holds: up to the swap the existing data directory is untouched, and a
+//! failure leaves nothing behind but itself.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -97,7 +98,8 @@ pub enum RestoreError {
     Founding(#[from] holdfast_core::membership::InitialClusterError),
     /// The rebuild is not what the source was.
     #[error(
-        "HashKV at revision {revision} is {found:08x} in the rebuild and was {expected:08x} in the source: \
+        "HashKV at revision {revision} is {found:08x} in the rebuild and was {expected:08x} in \
+         the source: \
          the snapshot does not restore to what was backed up; nothing was changed"
     )]
     HashDiffers {
@@ -206,8 +208,8 @@ async fn build_and_prove(
     Ok((built, hash))
 }
 
-/// Builds a whole member in `data_dir` (which exists and is empty, or does not exist) from a snapshot; durable
-/// when it returns.
+/// Builds a whole member in `data_dir` (which exists and is empty, or does not exist) from a
+/// snapshot; durable when it returns.
 ///
 /// # Errors
 /// See [`RestoreError`]. What was written must then be thrown away.
@@ -242,8 +244,8 @@ pub fn source_hash(facts: &Facts) -> Option<HashKv> {
     facts.restored_hash_kv.or(facts.hash_kv)
 }
 
-/// Computes HashKV of a database that was just built, and compares. A bump does not disturb it: its record and
-/// mark lie above the revision.
+/// Computes HashKV of a database that was just built, and compares. A bump does not disturb it:
+/// its record and mark lie above the revision.
 ///
 /// # Errors
 /// [`RestoreError::HashDiffers`], or a file that cannot be read.

@@ -1,8 +1,9 @@
-//! A sample of records, drawn while they stream by, to be compared with what a booted server answers.
+//! A sample of records, drawn while they stream by, to be compared with what a booted server
+//! answers.
 //!
-//! Reservoir sampling: each readable record has the same chance, however many there are. Left out are what the
-//! API cannot show: tombstones, records of a revision bump, and a record that a later one of the same
-//! transaction covers. Values are held as digests.
+//! Reservoir sampling: each readable record has the same chance, however many there are. Left out
+//! are what the API cannot show: tombstones, records of a revision bump, and a record that a
+//! later one of the same transaction covers. Values are held as digests.
 
 use holdfast_core::record::KeyValue;
 use sha2::{Digest, Sha256};
@@ -14,7 +15,8 @@ use crate::rebuild::SourceRecord;
 pub struct Sampled {
     /// The user's key.
     pub key: Vec<u8>,
-    /// Read the key at this revision to see the record: its own, or the compaction's if that is higher.
+    /// Read the key at this revision to see the record: its own, or the compaction's if that is
+    /// higher.
     pub read_at: i64,
     /// Its create revision.
     pub create_revision: i64,

@@ -2,19 +2,19 @@
 //!
 //! Pure: catalogue entries, the question and `now` in; the snapshot, a trim and reasons out.
 //!
-//! Holds: order is by number, never by time. A snapshot whose stream began in the future by more than
-//! [`FUTURE_TOLERANCE_MS`] never wins "latest" nor a time: some clock lied. A snapshot answers for every
-//! revision R with C ≤ R ≤ its own, by trimming; leases and users are then the snapshot's, and a note says
-//! so. Revisions repeat across lineages, so the newest lineage is asked first, and a note tells when an
-//! older one answers.
+//! Holds: order is by number, never by time. A snapshot whose stream began in the future by more
+//! than [`FUTURE_TOLERANCE_MS`] never wins "latest" nor a time: some clock lied. A snapshot
+//! answers for every revision R with C ≤ R ≤ its own, by trimming; leases and users are then the
+//! snapshot's, and a note says so. Revisions repeat across lineages, so the newest lineage is
+//! asked first, and a note tells when an older one answers.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::text;
 
-/// How far ahead of `now` a snapshot may stand before its time is disbelieved: ten minutes, the bound at
-/// which a vault stops forgetting for the same reason.
+/// How far ahead of `now` a snapshot may stand before its time is disbelieved: ten minutes, the
+/// bound at which a vault stops forgetting for the same reason.
 pub const FUTURE_TOLERANCE_MS: i64 = 600_000;
 
 /// How many snapshots an error lists.
@@ -76,8 +76,8 @@ pub enum SelectError {
     Empty,
     /// Every snapshot is from the future.
     #[error(
-        "every snapshot claims to be taken in the future (this machine's clock says {now}; the vault has \
-         {existing}): set the clock, or name a snapshot by its number"
+        "every snapshot claims to be taken in the future (this machine's clock says {now}; the \
+         vault has {existing}): set the clock, or name a snapshot by its number"
     )]
     OnlyFuture {
         /// This machine's clock.
@@ -260,12 +260,13 @@ fn at_revision(newest_first: &[&Candidate], revision: i64) -> Result<Selected, S
         return Ok(Selected { number: chosen.number, trim_to: None, reason, notes: Vec::new() });
     }
     let reason = format!(
-        "the nearest that answers for revision {revision}: its records reach from the compaction at {} \
-         to revision {}",
+        "the nearest that answers for revision {revision}: its records reach from the compaction \
+         at {} to revision {}",
         chosen.compact_revision, chosen.revision
     );
     let notes = vec![format!(
-        "records above revision {revision} are dropped; leases, users and roles are those of revision {}",
+        "records above revision {revision} are dropped; leases, users and roles are those of \
+         revision {}",
         chosen.revision
     )];
     Ok(Selected { number: chosen.number, trim_to: Some(revision), reason, notes })
@@ -445,7 +446,8 @@ mod tests {
                 Err(error) => prop_assert!(!answering, "{}", error),
             }
             if let Ok(selected) = select(&all, Question::Latest, NOW) {
-                let better = all.iter().any(|one| one.number > selected.number && !one.is_future(NOW));
+                let better =
+                    all.iter().any(|one| one.number > selected.number && !one.is_future(NOW));
                 prop_assert!(!better);
             }
         }

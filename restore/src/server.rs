@@ -1,9 +1,10 @@
 //! An etcd as a child process on loopback ports: for drills, demonstrations and tests.
 //!
-//! Any etcd binary serves; nothing but its flags and its API is relied on. Holds: it listens on 127.0.0.1 only; it never
-//! outlives us (a tether ends it when our process dies, however that happens); it is ended by its own
-//! process group's id, SIGTERM first and SIGKILL after a grace; its log goes to a private file whose tail stands in
-//! every error. Settings from our environment (`ETCD_…`) do not reach it.
+//! Any etcd binary serves; nothing but its flags and its API is relied on. Holds: it listens on
+//! 127.0.0.1 only; it never outlives us (a tether ends it when our process dies, however that
+//! happens); it is ended by its own process group's id, SIGTERM first and SIGKILL after a grace;
+//! its log goes to a private file whose tail stands in every error. Settings from our environment
+//! (`ETCD_…`) do not reach it.
 
 mod tether;
 
@@ -102,7 +103,8 @@ pub enum ServerError {
     },
     /// It does not serve in time.
     #[error(
-        "{program} does not answer a linearizable read within {seconds} s ({reason}); its log ends:\n{tail}"
+        "{program} does not answer a linearizable read within {seconds} s ({reason}); its log \
+         ends:\n{tail}"
     )]
     NotReady {
         /// The binary.
@@ -137,8 +139,8 @@ pub struct ServerVersion {
 }
 
 impl Ports {
-    /// Finds two ports that are free now. Another process may take them first: then the server ends, and
-    /// [`ServerError::is_port_taken`] says so.
+    /// Finds two ports that are free now. Another process may take them first: then the server
+    /// ends, and [`ServerError::is_port_taken`] says so.
     ///
     /// # Errors
     /// [`ServerError::Ports`].
@@ -234,8 +236,8 @@ impl Server {
         self.started
     }
 
-    /// Asks `probe` until it succeeds; how long that took since the start. `probe` is a linearizable
-    /// read, so the server then has a leader and has applied all it had.
+    /// Asks `probe` until it succeeds; how long that took since the start. `probe` is a
+    /// linearizable read, so the server then has a leader and has applied all it had.
     ///
     /// # Errors
     /// The server ended, or the deadline passed.
@@ -294,7 +296,8 @@ impl Server {
         tail(&self.spec.log)
     }
 
-    /// Ends it: SIGTERM, and SIGKILL when it is still there after `grace`. True if the first was enough.
+    /// Ends it: SIGTERM, and SIGKILL when it is still there after `grace`. True if the first was
+    /// enough.
     pub async fn stop(mut self, grace: Duration) -> bool {
         // Neither signal can fail but for a process that is gone.
         let _ = kill_process_group(self.group, Signal::TERM);

@@ -1,7 +1,7 @@
 //! Puts a rebuilt data directory in place of an existing one, and undoes that.
 //!
-//! Beside the data directory D (or inside it, when D is a mount point and so cannot be renamed: then all
-//! names stand for `D/member`) lie:
+//! Beside the data directory D (or inside it, when D is a mount point and so cannot be renamed:
+//! then all names stand for `D/member`) lie:
 //!
 //! | name | what it is |
 //! |---|---|
@@ -10,10 +10,11 @@
 //! | `D.holdfast-undone-<time>` | a restored directory that was undone |
 //! | `D.holdfast-restore.json` | the journal: what was done, and what is being done |
 //!
-//! Holds: nothing is deleted but a `D.partial` that the journal names as ours. A crash between any two steps
-//! leaves either the old or the whole new directory to be found, and the next restore or undo
-//! ([`settle`]) first brings back order: in doubt the *old* directory stands at D again. Renames and the journal
-//! are durable (directory synced) before the next step. A directory that a server has open is not touched.
+//! Holds: nothing is deleted but a `D.partial` that the journal names as ours. A crash between
+//! any two steps leaves either the old or the whole new directory to be found, and the next
+//! restore or undo ([`settle`]) first brings back order: in doubt the *old* directory stands at D
+//! again. Renames and the journal are durable (directory synced) before the next step. A
+//! directory that a server has open is not touched.
 
 mod journal;
 mod names;
@@ -56,7 +57,8 @@ pub enum Settled {
     Completed,
 }
 
-/// A locked, empty directory to build in. Dropping it leaves the directory for [`settle`] to remove.
+/// A locked, empty directory to build in. Dropping it leaves the directory for [`settle`] to
+/// remove.
 #[derive(Debug)]
 pub struct Workplace {
     place: Place,
@@ -77,7 +79,8 @@ pub enum SwapError {
     NotOurs(PathBuf),
     /// The journal does not fit what is on the disk.
     #[error(
-        "the journal {journal} does not fit what is there ({found}): put the directories right by hand, then remove it"
+        "the journal {journal} does not fit what is there ({found}): put the directories right \
+         by hand, then remove it"
     )]
     Confused {
         /// The journal.
@@ -87,7 +90,8 @@ pub enum SwapError {
     },
     /// A journal that cannot be read.
     #[error(
-        "the journal {journal} cannot be read ({reason}): put the directories right by hand, then remove it"
+        "the journal {journal} cannot be read ({reason}): put the directories right by hand, \
+         then remove it"
     )]
     Journal {
         /// The journal.
@@ -100,7 +104,8 @@ pub enum SwapError {
     NothingToUndo(PathBuf),
     /// What was moved aside is gone.
     #[error(
-        "{aside} was moved aside by the last restore and is not there any more: nothing was changed"
+        "{aside} was moved aside by the last restore and is not there any more: nothing was \
+         changed"
     )]
     AsideGone {
         /// The missing directory.
@@ -305,8 +310,8 @@ impl Workplace {
         settle(&self.place, names).map(|_| ())
     }
 
-    /// Puts the rebuilt directory, which must be complete and durable, in place. Returns where what stood
-    /// there is now.
+    /// Puts the rebuilt directory, which must be complete and durable, in place. Returns where
+    /// what stood there is now.
     ///
     /// # Errors
     /// See [`SwapError`]; [`settle`] then finds the old directory again.
@@ -340,7 +345,8 @@ impl Workplace {
 pub struct Undone {
     /// Where the restored directory is now.
     pub restored_now_at: PathBuf,
-    /// Whether an older directory stands at its place again; false if there was none before the restore.
+    /// Whether an older directory stands at its place again; false if there was none before the
+    /// restore.
     pub put_back: bool,
 }
 

@@ -46,8 +46,8 @@ pub struct DrillReport {
     pub failure: Option<Failure>,
     /// Milliseconds and a remark for each step.
     pub steps: Vec<DrillStep>,
-    /// Milliseconds from the start to the first linearizable read, the proofs in between not counted; `None`
-    /// if it did not come to that.
+    /// Milliseconds from the start to the first linearizable read, the proofs in between not
+    /// counted; `None` if it did not come to that.
     pub recovery_ms: Option<u64>,
     /// What was booted.
     pub server: String,

@@ -8,9 +8,10 @@
 //!     server.log
 //! ```
 //!
-//! Holds: it is removed when dropped; one that a killed drill left behind is removed by the next drill with the same
-//! parent, after its server, if that still runs, was ended by its id and only if its command line names this very
-//! directory. A living drill's directory is locked and never touched. Nothing but such directories of our own user is removed.
+//! Holds: it is removed when dropped; one that a killed drill left behind is removed by the next
+//! drill with the same parent, after its server, if that still runs, was ended by its id and only
+//! if its command line names this very directory. A living drill's directory is locked and never
+//! touched. Nothing but such directories of our own user is removed.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -97,7 +98,8 @@ fn sweep(parent: &Path) -> io::Result<()> {
                 tracing::warn!(path = %path.display(), "removed what a killed drill left behind");
             }
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "cannot remove what a killed drill left behind");
+                let path = path.display();
+                tracing::warn!(%path, %error, "a killed drill's sandbox cannot be removed");
             }
         }
     }

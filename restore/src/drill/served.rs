@@ -89,8 +89,8 @@ pub(super) async fn linearizable_read(client: &Client) -> Result<(), ClientError
 
 /// HashKV of the server.
 ///
-/// Revision 0 goes past the cache of compactions; when the revision has moved on (a lease ran out), the
-/// snapshot's is asked for by number.
+/// Revision 0 goes past the cache of compactions; when the revision has moved on (a lease ran
+/// out), the snapshot's is asked for by number.
 pub(super) async fn same_hash(client: &Client, expected: &Expected) -> Result<(), String> {
     let member = client.members().first().ok_or("no endpoint")?;
     let mut hash = None;
@@ -150,7 +150,8 @@ pub(super) async fn same_records(client: &Client, sample: &[Sampled]) -> Result<
         let want = (one.create_revision, one.mod_revision, one.version, one.lease);
         if numbers != want {
             return Err(format!(
-                "key {key} at revision {}: create, mod, version and lease are {numbers:?}, were {want:?}",
+                "key {key} at revision {}: create, mod, version and lease are {numbers:?}, were \
+                 {want:?}",
                 one.read_at
             ));
         }

@@ -89,9 +89,10 @@ pub(super) async fn look(
 
 /// Compares HashKV over all members. The inner error says why it cannot be told yet.
 ///
-/// Revision 0 asks for the newest and is answered without the cache of earlier compactions, which would give
-/// another scope. Members under load answer for different revisions: then all are asked for the lowest of
-/// these. Only answers of equal revision and compaction revision are compared.
+/// Revision 0 asks for the newest and is answered without the cache of earlier compactions, which
+/// would give another scope. Members under load answer for different revisions: then all are
+/// asked for the lowest of these. Only answers of equal revision and compaction revision are
+/// compared.
 pub(super) async fn compare(reached: &[Reached]) -> Result<Result<EqualHash, String>, GrowError> {
     let mut answers = ask(reached, 0).await?;
     let lowest = answers.iter().map(|answer| revision_of(answer, 0)).min().unwrap_or(0);
@@ -127,7 +128,8 @@ async fn ask(reached: &[Reached], revision: i64) -> Result<Vec<HashKvResponse>, 
     Ok(answers)
 }
 
-/// The revision that an answer is for. 3.5 does not say; then it is the one asked for, or the store's.
+/// The revision that an answer is for. 3.5 does not say; then it is the one asked for, or the
+/// store's.
 fn revision_of(answer: &HashKvResponse, asked: i64) -> i64 {
     let stores = answer.header.as_ref().map_or(0, |header| header.revision);
     match (answer.hash_revision, asked) {

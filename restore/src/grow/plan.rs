@@ -1,7 +1,8 @@
 //! What growing will do: pure, from the member list and the members wanted.
 //!
-//! Holds: a member that is there already is never added again, so an interrupted run is simply run again; what is half
-//! done comes first; a foreign learner or a name that is taken stops everything before the first change.
+//! Holds: a member that is there already is never added again, so an interrupted run is simply
+//! run again; what is half done comes first; a foreign learner or a name that is taken stops
+//! everything before the first change.
 
 use std::fmt;
 
@@ -184,7 +185,8 @@ pub(super) fn shown(member: &Member) -> String {
     if member.name.is_empty() { ids::hex(member.id) } else { member.name.clone() }
 }
 
-/// Whether a listed member is the wanted one: the peer URLs decide, they exist before the name does.
+/// Whether a listed member is the wanted one: the peer URLs decide, they exist before the name
+/// does.
 pub(super) fn is_same(member: &Member, wanted: &NewMember) -> bool {
     member.peer_urls.iter().any(|url| wanted.peer_urls.contains(url))
 }
@@ -224,7 +226,8 @@ fn check_wanted(
         }
         if other.name.is_empty() && !other.is_learner {
             return Err(bad(format!(
-                "it was added as a voter and never started; remove member {} first, it counts for the quorum",
+                "it was added as a voter and never started; remove member {} first, it counts \
+                 for the quorum",
                 ids::hex(other.id)
             )));
         }

@@ -21,7 +21,8 @@ pub enum StartError {
 
 /// Starts members.
 pub trait Starter {
-    /// Starts a member with an empty data directory, or has it started. It need not run yet on return.
+    /// Starts a member with an empty data directory, or has it started. It need not run yet on
+    /// return.
     fn start(&mut self, start: &MemberStart)
     -> impl Future<Output = Result<(), StartError>> + Send;
 

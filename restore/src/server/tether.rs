@@ -1,9 +1,11 @@
 //! Ends a child process when this process dies, also by SIGKILL.
 //!
-//! A small shell waits on a pipe whose other end only we hold. The kernel closes it when we die; then the shell ends
-//! the child, by its id: a group's would be written `-- -ID`, which not every shell's `kill` understands. (The kernel's own parent-death signal has to be asked for between fork and exec, which is
-//! not possible without unsafe code.) Without a shell on the machine the child is still killed when its handle is
-//! dropped, and the next drill finds what a killed one left behind.
+//! A small shell waits on a pipe whose other end only we hold. The kernel closes it when we die;
+//! then the shell ends the child, by its id: a group's would be written `-- -ID`, which not every
+//! shell's `kill` understands. (The kernel's own parent-death signal has to be asked for between
+//! fork and exec, which is not possible without unsafe code.) Without a shell on the machine the
+//! child is still killed when its handle is dropped, and the next drill finds what a killed one
+//! left behind.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;

@@ -1,6 +1,7 @@
 //! The journal beside a data directory: JSON, replaced as a whole.
 //!
-//! Holds: it is written before the step that it announces and again after it. An empty one is removed.
+//! Holds: it is written before the step that it announces and again after it. An empty one is
+//! removed.
 
 use std::fs;
 use std::io;

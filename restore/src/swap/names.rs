@@ -1,4 +1,5 @@
-//! The few things a swap does to directories, as a trait: the durable one, and in tests one that crashes.
+//! The few things a swap does to directories, as a trait: the durable one, and in tests one that
+//! crashes.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

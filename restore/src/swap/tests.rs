@@ -1,4 +1,5 @@
-//! A restore is cut at every step; whatever is found afterwards must be the old or the whole new one.
+//! A restore is cut at every step; whatever is found afterwards must be the old or the whole new
+//! one.
 
 use super::*;
 use std::collections::BTreeMap;

@@ -5,9 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use holdfast_core::buckets::{LEASE, MEMBERS};
+use holdfast_restore::check::{SnapshotCheck, check_snapshot, faults_line};
 use holdfast_restore::drill::{DrillReport, DrillRequest, Level, Recorded, drill};
 use holdfast_restore::fetch::candidate;
 use holdfast_restore::server::Ports;
+use holdfast_vault::snapshot::{ReadOptions, SnapshotReader};
 use holdfast_vault::vault::Vault;
 
 use crate::peers::{Running, peer};
@@ -72,9 +74,17 @@ impl Fixture {
     }
 }
 
+/// Level L3 of a snapshot, without a server.
+async fn checked(reader: &SnapshotReader, folder: &Path) -> SnapshotCheck {
+    check_snapshot(reader, folder, ReadOptions::default()).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sound_snapshot_is_proven_on_every_version() {
     let mut fixture = Fixture::new().await;
+    let reader = fixture.vault.reader(fixture.number).await.unwrap();
+    let check = checked(&reader, fixture.root.path()).await;
+    assert!(check.findings.is_sound() && check.hash_equal == Some(true), "{check:?}");
     for version in ["3.5", "3.6", "3.7"] {
         let server = peer(&format!("etcd-{version}"));
         let request = fixture.request(fixture.number, &server);
@@ -131,10 +141,17 @@ async fn what_does_not_restore_fails_at_l3_l5_and_l6() {
     let (mut vault, number) = fixture.of("l3", &damaged).await;
     let report = fixture.drill(&mut vault, number, &server).await;
     assert_eq!((level(&report), report.level), (Some(Level::L3), Some(Level::L2)), "{report}");
+    let reader = vault.reader(number).await.unwrap();
+    let check = checked(&reader, fixture.root.path()).await;
+    assert!(faults_line(&check.findings).is_some_and(|faults| faults.contains("lease/")));
+    assert_eq!(check.hash_equal, Some(true));
 
     let mut lied = fixture.source.clone();
     lied.facts.hash_kv.as_mut().unwrap().hash ^= 1;
     let (mut vault, number) = fixture.of("l5", &lied).await;
+    let reader = vault.reader(number).await.unwrap();
+    let check = checked(&reader, fixture.root.path()).await;
+    assert!(check.findings.is_sound() && check.hash_equal == Some(false), "{check:?}");
     let report = fixture.drill(&mut vault, number, &server).await;
     assert_eq!((level(&report), report.level), (Some(Level::L5), Some(Level::L3)), "{report}");
 
