@@ -9,7 +9,9 @@ use crate::format::{
     ObjectName, OpenedCommit, OpenedObject, SeedId, VaultId, WriterId, decode_wrap, open_commit,
     open_message, seal_commit, seal_message,
 };
-use crate::keys::{IndexSeed, Keyring, NewWrap, Providers, Seed, ServiceError, WrapError, WrapOwner};
+use crate::keys::{
+    IndexSeed, Keyring, NewWrap, Providers, Seed, ServiceError, WrapError, WrapOwner,
+};
 use crate::proto::{
     CatalogueEntry, CataloguePage, Commit, Ledger, LedgerRef, ObjectKind, ObjectRef, PageRef, Wrap,
     WrapRef,
@@ -61,8 +63,8 @@ pub enum AccessError {
     Locked {
         /// Its id.
         seed: SeedId,
-        /// Why, for each of its wraps.
-        errors: Vec<WrapError>,
+        /// The name of each of its wraps, and why it does not open.
+        errors: Vec<(String, WrapError)>,
     },
     /// A wrap that was just stored reads back as something else.
     #[error(
@@ -310,7 +312,7 @@ impl Access {
                     }
                     return Ok(opened.seed);
                 }
-                Err(error) => errors.push(error),
+                Err(error) => errors.push((item.name, error)),
             }
         }
         Err(if errors.is_empty() {
@@ -399,8 +401,9 @@ impl Access {
     }
 }
 
-fn list(errors: &[WrapError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+fn list(errors: &[(String, WrapError)]) -> String {
+    let lines = errors.iter().map(|(name, error)| format!("{name}: {error}"));
+    lines.collect::<Vec<_>>().join("; ")
 }
 
 /// Longest wrap that is read.

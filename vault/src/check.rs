@@ -177,6 +177,9 @@ impl Checker<'_> {
                 Err(AccessError::Format(error)) if error.is_damage() => {
                     self.find(&name, error.to_string(), all.clone());
                 }
+                Err(error @ AccessError::NoWrap { .. }) => {
+                    self.find(&name, error.to_string(), all.clone());
+                }
                 Err(error) => return Err(error.into()),
                 Ok(opened) => {
                     if known.is_some_and(|known| known != opened.sha256) {

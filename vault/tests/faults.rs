@@ -5,10 +5,10 @@ mod support;
 use holdfast_policies::prune::Grace;
 use holdfast_policies::retention::RetentionPolicy;
 use holdfast_vault::check::{CheckOptions, Level};
+use holdfast_vault::clock::Clock;
 use holdfast_vault::format::SegmentSettings;
 use holdfast_vault::prune::PruneOptions;
 use holdfast_vault::snapshot::SnapshotOptions;
-use holdfast_vault::clock::Clock;
 use holdfast_vault::store::faults::{Clocked, Fault, Faulty};
 use holdfast_vault::vault::Vault;
 use holdfast_vault::{Store, StoreOptions};
@@ -89,7 +89,8 @@ fn etcds() -> [Etcd; 2] {
 /// Init, two backups, two prunes; errors end it.
 async fn life(inner: Arc<dyn ObjectStore>, steps: &Arc<Steps>) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let mut vault = Vault::init(over(inner), options_with(7, steps.clone())).await.map_err(|e| text(&e))?;
+    let mut vault =
+        Vault::init(over(inner), options_with(7, steps.clone())).await.map_err(|e| text(&e))?;
     for etcd in etcds() {
         vault.snapshot(etcd.source(), &small()).await.map_err(|e| text(&e))?;
     }

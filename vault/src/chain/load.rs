@@ -1,5 +1,6 @@
 //! Finding the head: cold (LIST, then probe) and warm (probe upward from a commit that still exists).
 
+use super::rules::PROBE_LIMIT_MS;
 use super::{Catalogue, Chain, ChainError, Digest, State, StoredCommit};
 use crate::access::{Access, AccessError};
 use crate::format::MAX_COMMIT_BYTES;
@@ -35,6 +36,10 @@ impl Chain {
     /// Follows the chain to its head now. On an error the chain is as before.
     pub async fn refresh(&mut self) -> Result<(), ChainError> {
         let read_boot_ms = self.access.clock().boot_ms();
+        let age_ms = read_boot_ms - self.read_boot_ms;
+        if !(0..PROBE_LIMIT_MS).contains(&age_ms) {
+            return self.reload().await;
+        }
         let era = self.head().era;
         let mut state = self.state.clone();
         let mut recent = self.recent.clone();
@@ -43,8 +48,8 @@ impl Chain {
             state.apply(next.commit, digest)?;
             remember(&mut recent, state.number(), digest);
         }
-        // No gap can lie ahead only if the commit below the gap still exists: numbers are deleted from the
-        // bottom, one after the other.
+        // What followed the known head is younger than this view of it, so none of it was deleted yet; and
+        // the commit below the gap still exists, since numbers are deleted from the bottom.
         let known = self.access.names().commit(era, state.number());
         match self.access.store().head(&known).await {
             Ok(_) => {}
@@ -86,6 +91,10 @@ async fn read(access: &Access, era: u64, number: u64) -> Result<StoredCommit, Ch
     let bytes = access.store().get(&name, MAX_COMMIT_BYTES).await?;
     let opened = access.open_commit((era, number), &bytes).await.map_err(|error| match error {
         AccessError::Format(error) if error.is_damage() => {
+            ChainError::Damaged { name, detail: error.to_string() }
+        }
+        // The header's seed id stands in clear: without any wrap it is more likely damaged than lost.
+        error @ AccessError::NoWrap { .. } => {
             ChainError::Damaged { name, detail: error.to_string() }
         }
         other => other.into(),

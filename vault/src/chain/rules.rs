@@ -2,7 +2,7 @@
 //!
 //! Holds: a round that is older than 6 hours makes no attempt; a create that took more than 10 minutes since
 //! the head was read is confirmed by a listing after its own number; a known head is trusted for probing only
-//! while its object still exists; time never goes back within the chain; a floor keeps the newest 256 commits
+//! for 6 days and while its object still exists; time never goes back within the chain; a floor keeps the newest 256 commits
 //! and all younger than 7 days, and never passes the newest ledger.
 
 use crate::proto::Commit;
@@ -19,6 +19,9 @@ pub const ORPHAN_AGE_MS: i64 = 7 * 86_400_000;
 pub const KEPT_COMMITS: u64 = 256;
 /// Commits younger than this are never deleted.
 pub const KEPT_COMMITS_MS: i64 = 7 * 86_400_000;
+/// A head that was read longer ago than this is not probed from: what followed it may have been deleted, and
+/// a number of it created again by a sleeper. A day less than `KEPT_COMMITS_MS`.
+pub const PROBE_LIMIT_MS: i64 = 6 * 86_400_000;
 /// A ledger is written with each commit whose number is a multiple of this.
 pub const LEDGER_EVERY: u64 = 256;
 /// Clocks further apart than this are worth a warning.
