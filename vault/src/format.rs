@@ -57,4 +57,10 @@ pub use seal::DigestKey;
 pub use segment::{IndexRecord, SegmentFrame, SegmentIndex, SegmentSettings, SegmentWriter};
 
 #[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::too_many_lines,
+    reason = "small numbers and long tables of cases"
+)]
 mod tests;

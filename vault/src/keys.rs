@@ -25,4 +25,10 @@ pub use service::{Encrypted, KeyService, ServiceError, ServiceStatus};
 pub use wrap::{NewWrap, OpenedSeed, SealedWrap, WrapError, WrapName};
 
 #[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::too_many_lines,
+    reason = "small numbers and long tables of cases"
+)]
 mod tests;

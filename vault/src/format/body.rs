@@ -171,7 +171,8 @@ fn check_buckets(buckets: &[SmallBucket], frames: usize) -> Result<(), String> {
         match &bucket.spill {
             Some(spill) => check_reference(spill, ObjectKind::Spill)?,
             None => {
-                next_frames.push((u64::from(bucket.first_frame), u64::from(bucket.frame_count)))
+                let (first, count) = (bucket.first_frame, bucket.frame_count);
+                next_frames.push((u64::from(first), u64::from(count)));
             }
         }
     }

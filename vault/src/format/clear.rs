@@ -170,7 +170,7 @@ mod tests {
             prop_assert!(decode_root(&bytes).is_err());
             prop_assert!(decode_wrap(&bytes).is_err());
             // With a right frame around it, the message parser is reached.
-            let mut framed = [&WRAP[..], &(bytes.len() as u32).to_le_bytes(), &bytes].concat();
+            let mut framed = [&WRAP[..], &u32::try_from(bytes.len()).unwrap().to_le_bytes(), &bytes].concat();
             let digest = sha256(&framed);
             framed.extend_from_slice(&digest);
             let _ = decode_wrap(&framed);

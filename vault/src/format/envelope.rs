@@ -190,7 +190,7 @@ impl<W: Write> ObjectWriter<W> {
             last,
             offset: self.offset,
             sealed_len: 0,
-            plain_len: plain.len() as u32, // at most 64 MiB, checked above
+            plain_len: u32::try_from(plain.len()).expect("at most 64 MiB, checked above"),
             sha256: [0; 32],
         };
         let place = frame.place(self.header_sha256);
@@ -206,7 +206,8 @@ impl<W: Write> ObjectWriter<W> {
                 scratch.extend_from_slice(&tag);
             }
         }
-        frame.sealed_len = scratch.len() as u32; // never above plain length + tag
+        frame.sealed_len =
+            u32::try_from(scratch.len()).expect("at most the plain length and a tag");
         frame.sha256 = sha256(&scratch);
         self.emit(&scratch)?;
         self.scratch = scratch;

@@ -287,8 +287,8 @@ fn parse_entry(
     {
         return Err("its lengths contradict each other");
     }
-    // Both are at most 64 MiB + 16 by the checks above.
-    let (sealed_len, plain_len) = (sealed_len as u32, plain_len as u32);
+    let small = |length| u32::try_from(length).map_err(|_| "its lengths are out of bounds");
+    let (sealed_len, plain_len) = (small(sealed_len)?, small(plain_len)?);
     Ok(FrameEntry { number, class, codec, last: false, offset, sealed_len, plain_len, sha256 })
 }
 

@@ -178,15 +178,17 @@ pub fn open_object(
             return Err(damaged(object, Part::Header, "it is not the header that was sealed"));
         }
         Err(other) => {
+            // Without its seed, the part cannot be told.
+            let blind = matches!(other, FormatError::MissingSeed { .. });
+            let part = if blind { Part::Whole } else { Part::Header };
             let reason = format!("its SHA-256 is not the one in its trailer ({other})");
-            return Err(damaged(name, Part::Header, reason));
+            return Err(damaged(name, part, reason));
         }
     };
-    if let Some(reference) = expected.reference {
-        if reference.size_bytes != size || reference.sha256 != whole[..] {
-            let reason = "its size or SHA-256 is not the one that the chain recorded".into();
-            return Err(FormatError::Exchanged { object: name, reason });
-        }
+    let other = |known: &ObjectRef| known.size_bytes != size || known.sha256 != whole[..];
+    if expected.reference.is_some_and(other) {
+        let reason = "its size or SHA-256 is not the one that the chain recorded".into();
+        return Err(FormatError::Exchanged { object: name, reason });
     }
     Ok(OpenedObject { sha256: Some(whole), ..opened })
 }

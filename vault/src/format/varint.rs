@@ -15,10 +15,10 @@ pub(crate) enum CursorError {
 /// Appends a number: 7 bits per byte, the high bit says that more follow.
 pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
+        out.push(value.to_le_bytes()[0] | 0x80);
         value >>= 7;
     }
-    out.push(value as u8 & 0x7f);
+    out.push(value.to_le_bytes()[0]);
 }
 
 /// Bytes that [`put_varint`] appends for this number.

@@ -103,7 +103,7 @@ pub(super) struct Provider {
 
 #[derive(Clone)]
 pub(super) enum Way {
-    Local(ProviderKind, LocalKey),
+    Local(ProviderKind, Box<LocalKey>),
     Identity,
     Kms(Arc<dyn KeyService>),
 }
@@ -127,7 +127,7 @@ impl Providers {
                 ProviderConfig::Local { kind, keys } => {
                     list.extend(keys.iter().map(|key| Provider {
                         name: key.name.clone(),
-                        way: Way::Local(*kind, LocalKey::new(*kind, &key.name, &key.secret)),
+                        way: Way::Local(*kind, LocalKey::new(*kind, &key.name, &key.secret).into()),
                     }));
                 }
                 ProviderConfig::Identity => {

@@ -70,7 +70,7 @@ pub enum WrapError {
         /// The wrap.
         wrap: WrapName,
         /// The key that opens it.
-        needed: KeyName,
+        needed: Box<KeyName>,
         /// The configured keys, by id.
         configured: String,
     },
@@ -83,7 +83,7 @@ pub enum WrapError {
         /// The wrap.
         wrap: WrapName,
         /// The key that opens it.
-        needed: KeyName,
+        needed: Box<KeyName>,
         /// Id of the configured key of that name.
         found: String,
     },
@@ -127,7 +127,7 @@ pub enum WrapError {
         /// The wrap.
         wrap: WrapName,
         /// The key that opens or makes it.
-        needed: KeyName,
+        needed: Box<KeyName>,
         /// What it said.
         source: ServiceError,
     },
@@ -187,7 +187,7 @@ impl Providers {
                 let answer = encrypt(&**service, &id.to_string(), &plain).await;
                 let answer = answer.map_err(|source| WrapError::Service {
                     wrap: name_of(&wrap),
-                    needed: provider.key_name(),
+                    needed: Box::new(provider.key_name()),
                     source,
                 })?;
                 wrap.key_id = answer.key_id;
@@ -272,7 +272,7 @@ impl Providers {
         if let Some(provider) = candidates.clone().find(fits) {
             return Ok(provider);
         }
-        let (wrap, needed) = (name_of(wrap), needed.clone());
+        let (wrap, needed) = (name_of(wrap), Box::new(needed.clone()));
         Err(match candidates.next().and_then(|provider| provider.key_name().key_id) {
             Some(found) => WrapError::WrongKey { wrap, needed, found },
             None => WrapError::NoProvider { wrap, needed, configured: self.listed() },
@@ -370,7 +370,7 @@ async fn open_kms(
     let plain = service.decrypt(&hex(&wrap.wrap_id), &encrypted).await;
     let plain = plain.map_err(|source| WrapError::Service {
         wrap: name_of(wrap),
-        needed: needed.clone(),
+        needed: Box::new(needed.clone()),
         source,
     })?;
     let (seed, commitment) = plain.split_at_checked(32).unwrap_or_default();

@@ -136,10 +136,7 @@ fn a_body_with_broken_rules_is_not_written() {
         ("live bitmap", |body| body.segments[0].live_count += 1),
         ("index does not end", |body| body.segments[0].index_length += 1),
         ("out of order", |body| {
-            body.segments[0].first = body.segments[0].last.map(|mut rev| {
-                rev.main += 1;
-                rev
-            })
+            body.segments[0].first = Some(crate::proto::Rev { main: i64::MAX, sub: 0 });
         }),
         ("incomplete", |body| body.segments[0].object = Some(Default::default())),
     ];
