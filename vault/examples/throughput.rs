@@ -41,7 +41,7 @@ impl Made {
                 state ^= state << 13;
                 state ^= state >> 7;
                 state ^= state << 17;
-                (state >> 24) as u8
+                state.to_le_bytes()[3]
             })
             .collect();
         Made { count, round, next: 1, key: vec![], value: vec![], noise }
@@ -50,7 +50,7 @@ impl Made {
     fn fill(&mut self, main: i64) {
         self.key = format!("/registry/pods/default/pod-{main:08}").into_bytes();
         self.value.clear();
-        let at = (main as usize * 7919) % (self.noise.len() - 600);
+        let at = usize::try_from(main).unwrap_or(0) * 7919 % (self.noise.len() - 600);
         while self.value.len() < 4000 {
             self.value.extend_from_slice(&self.noise[at..at + 60]);
             self.value.extend_from_slice(
@@ -68,8 +68,8 @@ impl Source for Made {
     }
     fn facts(&self) -> Facts {
         let revision = self.count + self.round;
-        let raft_index = revision as u64;
-        let source_bytes = self.count as u64 * 4200;
+        let raft_index = revision.unsigned_abs();
+        let source_bytes = self.count.unsigned_abs() * 4200;
         Facts { revision, compact_revision: revision, raft_index, source_bytes, ..Facts::default() }
     }
     fn next_record(&mut self) -> Result<Option<SourceRecord<'_>>, SourceError> {

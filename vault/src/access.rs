@@ -51,7 +51,7 @@ pub enum AccessError {
     Format(#[from] FormatError),
     /// The first provider does not wrap, or a wrap that was just stored is not what was stored.
     #[error(transparent)]
-    Wrap(#[from] WrapError),
+    Wrap(Box<WrapError>),
     /// The key service does not say under which key it wraps.
     #[error("the first provider's key service: {source}")]
     Service {
@@ -80,6 +80,12 @@ pub enum AccessError {
         /// Its id.
         seed: SeedId,
     },
+}
+
+impl From<WrapError> for AccessError {
+    fn from(error: WrapError) -> Self {
+        AccessError::Wrap(Box::new(error))
+    }
 }
 
 impl std::fmt::Debug for Access {

@@ -16,7 +16,7 @@ pub mod walk;
 
 pub use base::{bitmap, read_index};
 pub use read::{ReadOptions, RecordStream, SnapshotReader, VerifiedSnapshot};
-pub use source::{Source, SourceBucket, SourceError};
+pub use source::{Entry, Source, SourceBucket, SourceError};
 pub use take::{Outcome, SnapshotOptions, Summary, take};
 pub use uploads::Uploaded;
 pub use walk::{Finding, SourceRecord, WalkResult};

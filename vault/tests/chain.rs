@@ -1,5 +1,7 @@
 //! The whole chain on a local directory: init, snapshots, reading back.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails panics")]
+
 mod support;
 
 use holdfast_vault::format::SegmentSettings;

@@ -1,5 +1,7 @@
 //! Every n-th call fails, every byte may flip.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails panics")]
+
 mod support;
 
 use holdfast_policies::prune::Grace;

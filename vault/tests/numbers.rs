@@ -1,5 +1,7 @@
 //! A number is never used twice: a writer stops before its put, hundreds of commits and a prune pass, and it goes on.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails panics")]
+
 mod support;
 
 use bytes::Bytes;

@@ -3,6 +3,8 @@
 //!
 //! HOLDFAST_RACES sets how many schedules run (default 300), HOLDFAST_RACES_SEED where they begin.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails panics")]
+
 mod support;
 
 use holdfast_policies::prune::Grace;

@@ -1,5 +1,7 @@
 //! Stores against the conformance suite, healthy and faulty.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails panics")]
+
 use bytes::Bytes;
 use holdfast_vault::store::doctor::{Verdict, examine, probe_collision};
 use holdfast_vault::store::faults::{Fault, Faulty};

@@ -190,9 +190,9 @@ pub async fn store(
 }
 
 /// The list of contested records. `stored`: the segment that new second versions went to.
-pub fn contested(walk: &WalkResult, stored: Option<bytes::Bytes>) -> Vec<Contested> {
+pub fn contested(walk: &WalkResult, stored: Option<&bytes::Bytes>) -> Vec<Contested> {
     let entry = |((main, sub), kept, other): &(super::walk::Rev, ObjectId, Option<ObjectId>)| {
-        let other = other.map(|id| id.to_bytes()).or_else(|| stored.clone());
+        let other = other.map(|id| id.to_bytes()).or_else(|| stored.cloned());
         Contested {
             revision: Some(Rev { main: *main, sub: *sub }),
             live_segment_id: kept.to_bytes(),

@@ -83,9 +83,10 @@ impl Decoded {
                 return Err(wrong("its first revision is not the index's".into()));
             }
             if whole || live.contains(ordinal) {
-                // Both at most 64 MiB, the limit of a frame.
-                let start = (record.value.as_ptr() as usize - base) as u32;
-                let end = start + record.value.len() as u32;
+                let start = record.value.as_ptr() as usize - base;
+                let place = u32::try_from(start).ok().zip(u32::try_from(record.value.len()).ok());
+                let (start, length) = place.expect("a frame has at most 64 MiB");
+                let end = start + length;
                 let (rev, tombstone) = (record.revision(), record.tombstone);
                 slots.push(Slot { rev, tombstone, start, end });
             }

@@ -11,6 +11,9 @@ pub struct SourceError(
     pub String,
 );
 
+/// An entry of a bucket: key and value.
+pub type Entry<'a> = (&'a [u8], &'a [u8]);
+
 /// A bucket other than `key`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceBucket {
@@ -39,7 +42,7 @@ pub trait Source: Send {
     fn next_bucket(&mut self) -> Result<Option<SourceBucket>, SourceError>;
 
     /// The next entry of the current bucket, in order of keys.
-    fn next_entry(&mut self) -> Result<Option<(&[u8], &[u8])>, SourceError>;
+    fn next_entry(&mut self) -> Result<Option<Entry<'_>>, SourceError>;
 
     /// After everything: what only a whole pass tells (HashKV, numbers of keys, leases, users, key ids). May
     /// refuse the round, for example when the source's own HashKV differs.

@@ -55,7 +55,7 @@ impl Default for SnapshotOptions {
 #[derive(Debug, Clone)]
 pub enum Outcome {
     /// A snapshot was committed.
-    Committed(Summary),
+    Committed(Box<Summary>),
     /// Another writer's snapshot was committed first and is as new: the round is a success.
     Covered {
         /// That snapshot.
@@ -149,7 +149,7 @@ pub async fn take(
             recheck(&access, &prepared.uploaded).await?;
             keys.recheck(chain).await?;
             if let Some(summary) = commit(chain, keys, &mut prepared, &lineage, round).await? {
-                return Ok(Outcome::Committed(summary));
+                return Ok(Outcome::Committed(Box::new(summary)));
             }
         }
         source.rewind()?;
@@ -427,7 +427,7 @@ fn assemble(
     }
     segments.sort_by_key(|segment| super::rev(segment.first.as_ref()));
     removed.sort();
-    let contested = body::contested(&walk, contested_id);
+    let contested = body::contested(&walk, contested_id.as_ref());
     let (buckets, uploaded) = (body::Buckets::default(), Vec::new());
     Ok(Prepared {
         segments,

@@ -296,8 +296,7 @@ impl Walk {
     /// Judges the base's records below `rev`: the source does not have them.
     fn skip_to(&mut self, rev: Option<Rev>) {
         for place in 0..self.open.len() {
-            loop {
-                let Some(entry) = self.open[place].entry() else { break };
+            while let Some(entry) = self.open[place].entry() {
                 if rev.is_some_and(|rev| entry.rev >= rev) {
                     break;
                 }

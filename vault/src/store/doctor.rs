@@ -231,7 +231,7 @@ impl Doctor<'_> {
     async fn ranges(&mut self) {
         let name = self.name("range");
         let bytes: Vec<u8> =
-            (0..1_048_576u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+            (0..1_048_576u32).map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
         let answer = async {
             self.store.put(&name, Bytes::from(bytes.clone())).await?;
             let whole = self.store.get(&name, 2 << 20).await?;
@@ -267,7 +267,7 @@ impl Doctor<'_> {
         let name = self.name("multipart");
         let answer = async {
             let mut upload = self.store.upload(&name);
-            let part: Vec<u8> = (0..PART_BYTES).map(|i| (i % 251) as u8).collect();
+            let part: Vec<u8> = (0..=250).cycle().take(PART_BYTES).collect();
             upload.write(&part).await?;
             upload.write(&part[..PART_BYTES / 2]).await?;
             upload.write(b"the end").await?;

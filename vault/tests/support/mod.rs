@@ -1,6 +1,6 @@
 //! A synthetic etcd as a source, and vaults over any store.
 
-#![allow(dead_code, unreachable_pub, missing_docs)]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 use holdfast_vault::clock::{Clock, SystemClock};
 use holdfast_vault::format::{Entropy, Record, SeededEntropy};

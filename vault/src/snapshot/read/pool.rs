@@ -38,6 +38,7 @@ struct Shared {
     segments: Arc<Vec<Segment>>,
     remote: Option<(Store, tokio::runtime::Handle)>,
     window_bytes: u64,
+    threads: usize,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -53,6 +54,18 @@ struct State {
     done: BTreeMap<usize, Result<Decoded, SnapshotError>>,
     spent: Vec<Decoded>,
     stop: bool,
+    /// Threads that ended, in order or by a panic.
+    left: usize,
+}
+
+/// Counts a thread out, also when it panics, so that the consumer never waits for nobody.
+struct Leaving<'a>(&'a Shared);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.lock().left += 1;
+        self.0.changed.notify_all();
+    }
 }
 
 impl RecordStream {
@@ -71,6 +84,7 @@ impl RecordStream {
             segments: reader.segments.clone(),
             remote,
             window_bytes: options.window_bytes,
+            threads,
             state: Mutex::default(),
             changed: Condvar::new(),
         });
@@ -165,11 +179,16 @@ impl Shared {
                 self.changed.notify_all();
                 return done;
             }
+            if state.left == self.threads {
+                let detail = "the threads that read frames have ended".to_owned();
+                return Err(SnapshotError::Base { detail });
+            }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     fn work(&self) {
+        let _leaving = Leaving(self);
         let mut buffer = FrameBuffer::new();
         let mut sealed = Vec::new();
         while let Some((first, end)) = self.take() {
@@ -247,8 +266,8 @@ impl Shared {
         };
         for place in run {
             let frame = &self.frames[place];
-            // Inside what was asked for, which is at most `REQUEST_BYTES` or one frame.
-            let from = (frame.entry.offset - start) as usize;
+            let from = usize::try_from(frame.entry.offset - start);
+            let from = from.expect("a run is at most one frame or `REQUEST_BYTES` long");
             let sealed = &fetched[from..from + frame.entry.sealed_len as usize];
             self.open(place, sealed, buffer);
         }
