@@ -3,6 +3,7 @@
 //! Must hold: a daemon says what it does; a one-off command is silent but for warnings unless asked.
 
 use clap::{Args, ValueEnum};
+use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 /// How much is logged, and in which form.
@@ -31,6 +32,8 @@ pub(crate) fn start(arguments: &LogArguments, daemon: bool) {
         Err(error) => (EnvFilter::new(default), Some(error.to_string())),
     };
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Colours are for people: a file or a collector would find them between a name and its value.
+    let lines = lines.with_ansi(std::io::stderr().is_terminal());
     match arguments.log_format {
         Format::Text => lines.with_target(false).init(),
         Format::Json => lines.json().flatten_event(true).init(),

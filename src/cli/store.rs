@@ -34,7 +34,8 @@ pub(crate) enum Output {
 
 pub(crate) fn run(command: StoreCommand) -> anyhow::Result<ExitCode> {
     let StoreCommand::Doctor(arguments) = command;
-    let store = Store::open(&arguments.url, StoreOptions { create: true, ..StoreOptions::default() })?;
+    let store =
+        Store::open(&arguments.url, StoreOptions { create: true, ..StoreOptions::default() })?;
     let token = super::random_token()?;
     let now = super::now_ms();
     let report = runtime()?.block_on(doctor::examine(&store, &token, now));
@@ -47,7 +48,7 @@ pub(crate) fn run(command: StoreCommand) -> anyhow::Result<ExitCode> {
 
 fn print(report: &DoctorReport) {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["check", "verdict", "seen", "what to do"]);
     for outcome in &report.outcomes {

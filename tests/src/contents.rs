@@ -30,11 +30,12 @@ impl Contents {
     /// The first few differences, in words; empty when both hold the same records.
     pub fn differences(&self, other: &Contents) -> Vec<String> {
         let name = |key: &[u8]| String::from_utf8_lossy(key).into_owned();
-        let missing = self.records.iter().filter_map(|(key, record)| match other.records.get(key) {
-            None => Some(format!("{} is missing", name(key))),
-            Some(found) if found != record => Some(format!("{} differs", name(key))),
-            Some(_) => None,
-        });
+        let missing =
+            self.records.iter().filter_map(|(key, record)| match other.records.get(key) {
+                None => Some(format!("{} is missing", name(key))),
+                Some(found) if found != record => Some(format!("{} differs", name(key))),
+                Some(_) => None,
+            });
         let extra = other.records.keys().filter(|key| !self.records.contains_key(*key));
         missing.chain(extra.map(|key| format!("{} is new", name(key)))).take(10).collect()
     }
@@ -79,8 +80,10 @@ async fn put_batch(client: &Client, batch: Vec<Object>) -> Result<(), ClientErro
         let put = batch.into_iter().map(request).next().expect("one object");
         return client.check("Put", client.kv().put(put).await).map(|_| ());
     }
-    let step = |object| RequestOp { request: Some(request_op::Request::RequestPut(request(object))) };
-    let txn = TxnRequest { success: batch.into_iter().map(step).collect(), ..TxnRequest::default() };
+    let step =
+        |object| RequestOp { request: Some(request_op::Request::RequestPut(request(object))) };
+    let txn =
+        TxnRequest { success: batch.into_iter().map(step).collect(), ..TxnRequest::default() };
     client.check("Txn", client.kv().txn(txn).await).map(|_| ())
 }
 

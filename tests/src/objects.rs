@@ -16,6 +16,7 @@ impl Chance {
     }
 
     /// The next 64 bits.
+    #[expect(clippy::should_implement_trait, reason = "it never ends, and is not iterated over")]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -44,7 +45,7 @@ pub const INCOMPRESSIBLE_PERCENT: u64 = 10;
 
 /// Object number `index` in its `version`-th form.
 pub fn object(seed: u64, index: u64, version: u64) -> Object {
-    let mut shape = Chance::new(seed ^ index.wrapping_mul(0x1000_0000_1b3));
+    let mut shape = Chance::new(seed ^ index.wrapping_mul(0x0100_0000_01b3));
     let namespace = shape.below(40);
     let share = shape.below(100);
     let (resource, packed) = match share {

@@ -1,0 +1,142 @@
+//! `holdfast vault …`: makes, checks, prunes and explains a vault.
+
+mod check;
+mod keys;
+mod prune;
+
+use super::access::{KeyArguments, VaultArguments};
+use super::restore::SnapshotArguments;
+use super::runtime;
+use clap::{Args, Subcommand};
+use holdfast_restore::fetch::{export, select_in};
+use holdfast_vault::init::VaultOptions;
+use holdfast_vault::snapshot::ReadOptions;
+use holdfast_vault::vault::Vault;
+use holdfast_vault::{Store, StoreOptions};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What can be done with a vault.
+#[derive(Subcommand)]
+pub(crate) enum VaultCommand {
+    /// Make a vault, and print its fingerprint
+    Init(InitArguments),
+    /// Verify what is stored
+    Check(check::CheckArguments),
+    /// Forget what retention does not keep, and delete what nothing needs, with a reason for each
+    Prune(prune::PruneArguments),
+    /// Keep a snapshot whatever retention says, with a reason
+    Pin(PinArguments),
+    /// Remove a pin
+    Unpin(UnpinArguments),
+    /// Tell which key opens how much
+    Keys(keys::KeysArguments),
+    /// Wrap all seeds under the first provider
+    Rewrap(keys::RewrapArguments),
+    /// Write a snapshot as a plain file that etcdutl restores
+    Export(ExportArguments),
+}
+
+pub(crate) fn run(command: VaultCommand) -> anyhow::Result<ExitCode> {
+    runtime()?.block_on(async {
+        match command {
+            VaultCommand::Init(arguments) => init(&arguments).await,
+            VaultCommand::Check(arguments) => check::check(&arguments).await,
+            VaultCommand::Prune(arguments) => prune::prune(&arguments).await,
+            VaultCommand::Pin(arguments) => pin(&arguments).await,
+            VaultCommand::Unpin(arguments) => unpin(&arguments).await,
+            VaultCommand::Keys(arguments) => keys::keys(&arguments).await,
+            VaultCommand::Rewrap(arguments) => keys::rewrap(&arguments).await,
+            VaultCommand::Export(arguments) => write_export(&arguments).await,
+        }
+    })
+}
+
+/// Arguments of `holdfast vault init`.
+#[derive(Args)]
+pub(crate) struct InitArguments {
+    /// Where: file:///path or s3://bucket/prefix; left out: the configuration's
+    url: Option<String>,
+    #[command(flatten)]
+    keys: KeyArguments,
+}
+
+async fn init(arguments: &InitArguments) -> anyhow::Result<ExitCode> {
+    let place = arguments.keys.resolve(arguments.url.as_deref())?;
+    let store = Store::open(&place.url, StoreOptions { create: true, ..StoreOptions::default() })?;
+    let vault = Vault::init(store, VaultOptions::new(place.providers)).await?;
+    println!("A vault was made at {}.", vault.store().address());
+    println!("  cluster      {}", vault.access().cluster());
+    println!("  fingerprint  {}", vault.fingerprint());
+    println!(
+        "Keep the fingerprint and a copy of the keys where neither this machine nor the store can reach"
+    );
+    println!(
+        "them: `holdfast restore --fingerprint` compares it, and without the keys nobody restores."
+    );
+    if vault.is_unsealed() {
+        println!("This vault is NOT SEALED: whoever reads the store reads the cluster's secrets.");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Arguments of `holdfast vault pin`.
+#[derive(Args)]
+pub(crate) struct PinArguments {
+    /// The snapshot's number
+    snapshot: u64,
+    /// Why, for whoever wonders later
+    #[arg(long)]
+    reason: String,
+    /// Until when, such as 2027-01-01T00:00:00Z; left out: for ever
+    #[arg(long, value_name = "TIME")]
+    until: Option<jiff::Timestamp>,
+    #[command(flatten)]
+    vault: VaultArguments,
+}
+
+async fn pin(arguments: &PinArguments) -> anyhow::Result<ExitCode> {
+    let mut vault = arguments.vault.resolve()?.open().await?;
+    let until = arguments.until.map_or(0, jiff::Timestamp::as_millisecond);
+    let number = vault.pin(arguments.snapshot, &arguments.reason, until).await?;
+    println!("snapshot {} is pinned (commit {number})", arguments.snapshot);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Arguments of `holdfast vault unpin`.
+#[derive(Args)]
+pub(crate) struct UnpinArguments {
+    /// The snapshot's number
+    snapshot: u64,
+    #[command(flatten)]
+    vault: VaultArguments,
+}
+
+async fn unpin(arguments: &UnpinArguments) -> anyhow::Result<ExitCode> {
+    let mut vault = arguments.vault.resolve()?.open().await?;
+    let number = vault.unpin(arguments.snapshot).await?;
+    println!("snapshot {} is not pinned any more (commit {number})", arguments.snapshot);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Arguments of `holdfast vault export`.
+#[derive(Args)]
+pub(crate) struct ExportArguments {
+    /// The file to write; it must not exist
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
+    #[command(flatten)]
+    which: SnapshotArguments,
+    #[command(flatten)]
+    vault: VaultArguments,
+}
+
+async fn write_export(arguments: &ExportArguments) -> anyhow::Result<ExitCode> {
+    let mut vault = arguments.vault.resolve()?.open().await?;
+    let selected = select_in(vault.chain(), arguments.which.question()?)?;
+    let reader = vault.reader(selected.number).await?;
+    println!("snapshot {}: {}", selected.number, selected.reason);
+    let exported = export(&reader, &arguments.to, selected.trim_to, ReadOptions::default()).await?;
+    println!("{exported}");
+    Ok(ExitCode::SUCCESS)
+}

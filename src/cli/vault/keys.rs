@@ -1,0 +1,81 @@
+//! `holdfast vault keys` and `rewrap`.
+
+use crate::cli::access::VaultArguments;
+use crate::cli::text;
+use clap::Args;
+use comfy_table::{Cell, Table, presets};
+use std::process::ExitCode;
+
+/// Arguments of `holdfast vault keys`.
+#[derive(Args)]
+pub(crate) struct KeysArguments {
+    #[command(flatten)]
+    vault: VaultArguments,
+}
+
+pub(crate) async fn keys(arguments: &KeysArguments) -> anyhow::Result<ExitCode> {
+    let place = arguments.vault.resolve()?;
+    let configured: Vec<String> = place.providers.names().iter().map(ToString::to_string).collect();
+    let vault = place.open().await?;
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(["provider", "key id", "opens", "only it opens", "sealed under it", ""]);
+    for line in vault.key_uses().await? {
+        let provider = match (&*line.provider_kind, &*line.provider_name) {
+            (kind, "") => kind.to_owned(),
+            (kind, name) => format!("{kind} {name}"),
+        };
+        let remark = match (line.current, line.seeds, line.condemned_wraps) {
+            (true, ..) => "seals now".to_owned(),
+            (_, 0, old) => format!("not needed; {old} old wraps wait for the grace"),
+            _ => "needed: rewrap before it is dropped".to_owned(),
+        };
+        table.add_row(
+            [
+                provider,
+                line.key_id,
+                format!("{} seeds", line.seeds),
+                format!("{} seeds", line.only_seeds),
+                format!("{} objects, {}", line.objects, text::bytes(line.bytes)),
+                remark,
+            ]
+            .map(Cell::new),
+        );
+    }
+    println!("{table}\nconfigured, in order: {}", configured.join("; "));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Arguments of `holdfast vault rewrap`.
+#[derive(Args)]
+pub(crate) struct RewrapArguments {
+    #[command(flatten)]
+    vault: VaultArguments,
+    /// Also make a new index seed for what is written from now on
+    #[arg(long)]
+    new_index_seed: bool,
+}
+
+pub(crate) async fn rewrap(arguments: &RewrapArguments) -> anyhow::Result<ExitCode> {
+    let mut vault = arguments.vault.resolve()?.open().await?;
+    let report = vault.rewrap().await?;
+    match report.number {
+        Some(number) => println!(
+            "{} seeds were wrapped anew, {} were current (commit {number})",
+            report.rewrapped, report.current
+        ),
+        None => {
+            println!("all {} seeds are wrapped under the first provider already", report.current)
+        }
+    }
+    if arguments.new_index_seed {
+        println!("a new index seed is in use (commit {})", vault.rotate_index_seed().await?);
+    }
+    println!(
+        "A rewrap does not revoke: copies of the old wraps, in versions, locks and replicas, still open under"
+    );
+    println!(
+        "the old key. After a stolen key: a new vault, a first backup into it, and the old one deleted."
+    );
+    Ok(ExitCode::SUCCESS)
+}
