@@ -11,4 +11,3 @@ pub mod peers;
 pub mod pki;
 pub mod s3;
 pub mod seed;
-pub mod site;
