@@ -11,3 +11,4 @@ pub mod peers;
 pub mod pki;
 pub mod s3;
 pub mod seed;
+pub mod site;
