@@ -20,8 +20,11 @@ async fn the_process_that_is_killed() {
 
 #[test]
 fn a_server_ends_when_its_owner_is_killed() {
+    // The killed process cannot remove its directory; this one can.
+    let root = tempfile::tempdir().unwrap();
     let mut owner = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "tethers::the_process_that_is_killed", "--nocapture"])
+        .env("TMPDIR", root.path())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
