@@ -1,4 +1,5 @@
-//! Compiles proto/*.proto into messages, and with the feature `grpc` into stubs, without a system protoc.
+//! Compiles proto/*.proto into messages, and with the feature `grpc` into stubs, without a system
+//! protoc.
 
 const PROTOS: [&str; 9] = [
     "authpb.proto",

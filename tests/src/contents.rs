@@ -1,7 +1,7 @@
 //! Puts objects into a running etcd, and reads back everything that is in one.
 //!
-//! Must hold: two clusters are equal when their [`Contents`] are: each key with value, versions, revisions
-//! and lease. Nothing is read twice at different revisions.
+//! Must hold: two clusters are equal when their [`Contents`] are: each key with value, versions,
+//! revisions and lease. Nothing is read twice at different revisions.
 
 use crate::objects::Object;
 use futures::stream::{self, StreamExt, TryStreamExt};

@@ -1,7 +1,8 @@
-//! Objects shaped like Kubernetes', made from a seed: what the demo and the benchmarks put into etcd.
+//! Objects shaped like Kubernetes', made from a seed: what the demo and the benchmarks put into
+//! etcd.
 //!
-//! Must hold: the same (seed, index, version) gives the same bytes on every machine, so that a store can be
-//! made again and compared without keeping it.
+//! Must hold: the same (seed, index, version) gives the same bytes on every machine, so that a
+//! store can be made again and compared without keeping it.
 
 use std::fmt::Write as _;
 
@@ -40,7 +41,8 @@ pub struct Object {
     pub value: Vec<u8>,
 }
 
-/// What share of objects is not compressible, in percent: certificates, images, packed Helm releases.
+/// What share of objects is not compressible, in percent: certificates, images, packed Helm
+/// releases.
 pub const INCOMPRESSIBLE_PERCENT: u64 = 10;
 
 /// Object number `index` in its `version`-th form.
@@ -76,7 +78,8 @@ fn packed_value(content: &mut Chance, target: usize) -> Vec<u8> {
     value
 }
 
-/// Repeats what real manifests repeat (images, labels, paths) and varies what they vary (hashes, ids).
+/// Repeats what real manifests repeat (images, labels, paths) and varies what they vary (hashes,
+/// ids).
 fn text_value(content: &mut Chance, name: &str, ns: u64, version: u64, target: usize) -> Vec<u8> {
     let mut text = format!(
         "{{\"apiVersion\":\"v1\",\"metadata\":{{\"name\":\"{name}\",\"namespace\":\"team-{ns:02}\",\

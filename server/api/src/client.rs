@@ -1,8 +1,10 @@
-//! The client of a cluster: typed stubs that find an endpoint that answers, log in, and keep deadlines.
+//! The client of a cluster: typed stubs that find an endpoint that answers, log in, and keep
+//! deadlines.
 //!
-//! [`Client::connect`] checks the configuration, reads the certificates, and makes sure that at least
-//! one endpoint answers and the login works. The stubs of a [`Client`] go to the first endpoint that
-//! can be reached; those of a [`Member`] to one endpoint only, as most Maintenance calls must.
+//! [`Client::connect`] checks the configuration, reads the certificates, and makes sure that at
+//! least one endpoint answers and the login works. The stubs of a [`Client`] go to the first
+//! endpoint that can be reached; those of a [`Member`] to one endpoint only, as most Maintenance
+//! calls must.
 
 mod config;
 mod error;
@@ -54,8 +56,8 @@ impl Client {
         Ok(client)
     }
 
-    /// Like [`Client::connect`], but talks to nobody yet: the first call does. Must be called inside
-    /// a tokio runtime.
+    /// Like [`Client::connect`], but talks to nobody yet: the first call does. Must be called
+    /// inside a tokio runtime.
     ///
     /// # Errors
     /// A configuration that cannot work, or files that cannot be read.

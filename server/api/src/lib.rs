@@ -1,8 +1,8 @@
 //! etcd's protobuf messages, and behind the feature `grpc` the stubs and the client.
 //!
-//! Generated at build time from our own `proto/*.proto`, without a system protoc. Package, service and
-//! method names and field numbers are etcd's (3.5 to 3.7); field names are ours. What must hold: a
-//! message that holds a secret never shows it in `Debug`.
+//! Generated at build time from our own `proto/*.proto`, without a system protoc. Package, service
+//! and method names and field numbers are etcd's (3.5 to 3.7); field names are ours. What must
+//! hold: a message that holds a secret never shows it in `Debug`.
 
 #[cfg(feature = "grpc")]
 pub mod client;

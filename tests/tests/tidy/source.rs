@@ -117,17 +117,29 @@ fn children(file: &Path, crates: &[PathBuf]) -> BTreeMap<PathBuf, bool> {
         if stem == "mod" || is_root(file, crates) { folder.to_owned() } else { folder.join(stem) };
     let mut found = BTreeMap::new();
     let (mut for_tests, mut path) = (false, None);
-    for line in text.lines().map(str::trim) {
+    // Modules with a body, from the outside in: indentation, folder, for tests.
+    let mut inside: Vec<(usize, PathBuf, bool)> = Vec::new();
+    for full in text.lines() {
+        let line = full.trim();
+        let indentation = full.len() - full.trim_start().len();
+        let (own, within_tests) =
+            inside.last().map_or((own.clone(), false), |(_, own, tests)| (own.clone(), *tests));
         if let Some(named) = line.strip_prefix("#[path = \"") {
             path = named.split('"').next().map(|named| folder.join(named));
         } else if line.starts_with("#[cfg(test)]") {
             for_tests = true;
-        } else if let Some(name) = module_line(line) {
+        } else if let Some(name) = module_line(line, ";") {
             let file = own.join(format!("{name}.rs"));
             let file = if file.exists() { file } else { own.join(name).join("mod.rs") };
-            found.insert(path.take().unwrap_or(file), for_tests);
+            found.insert(path.take().unwrap_or(file), for_tests || within_tests);
             for_tests = false;
-        } else if !line.starts_with("#[") && !line.starts_with("//") {
+        } else if let Some(name) = module_line(line, " {") {
+            inside.push((indentation, own.join(name), for_tests || within_tests));
+            for_tests = false;
+        } else if line == "}" && inside.last().is_some_and(|(at, _, _)| *at == indentation) {
+            inside.pop();
+        } else if line.ends_with([';', '{', '}']) && !line.starts_with("//") {
+            // Another item came in between; an attribute may span lines.
             (for_tests, path) = (false, None);
         }
     }
@@ -156,8 +168,9 @@ fn crates_of(files: &[PathBuf]) -> Vec<PathBuf> {
     folders.into_iter().filter(|f| f.join("Cargo.toml").is_file()).map(Path::to_owned).collect()
 }
 
-fn module_line(line: &str) -> Option<&str> {
-    let name = strip_visibility(line).strip_prefix("mod ")?.strip_suffix(';')?;
+/// The name in `mod name` and then `end`.
+fn module_line<'a>(line: &'a str, end: &str) -> Option<&'a str> {
+    let name = strip_visibility(line).strip_prefix("mod ")?.strip_suffix(end)?;
     name.chars().all(|c| c.is_alphanumeric() || c == '_').then_some(name)
 }
 

@@ -1,9 +1,9 @@
 //! The Kubernetes KMS v2 plugin's client behind the trait of the vault: any plugin that serves a
 //! kube-apiserver serves us.
 //!
-//! What must hold: what a plugin answers is within Kubernetes' limits or an error (`k8s.io/apiserver`,
-//! kmsv2/envelope.go); a secret never stands in an error or a `Debug` text; no question outlasts its timeout
-//! (a refusal asks a second one: how the plugin is).
+//! What must hold: what a plugin answers is within Kubernetes' limits or an error
+//! (`k8s.io/apiserver`, kmsv2/envelope.go); a secret never stands in an error or a `Debug` text; no
+//! question outlasts its timeout (a refusal asks a second one: how the plugin is).
 
 mod limits;
 mod plugin;

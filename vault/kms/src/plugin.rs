@@ -1,8 +1,9 @@
 //! One plugin on its socket.
 //!
-//! What must hold: a plugin that is not there yet, or starts again, is waited for until the timeout (as a
-//! kube-apiserver does); one that answers no is not asked twice. When it refuses, its own words about
-//! its health stand in the error, because that is where plugins say that their key store is locked.
+//! What must hold: a plugin that is not there yet, or starts again, is waited for until the timeout
+//! (as a kube-apiserver does); one that answers no is not asked twice. When it refuses, its own
+//! words about its health stand in the error, because that is where plugins say that their key
+//! store is locked.
 
 use crate::limits::{check_encrypted, check_status, shorten};
 use crate::v2::key_management_service_client::KeyManagementServiceClient;
@@ -25,7 +26,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Answers larger than this are not even read; the limits on content are much lower.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
-/// A KMS v2 plugin behind a unix socket. Connects when first asked, and again when the plugin restarts.
+/// A KMS v2 plugin behind a unix socket. Connects when first asked, and again when the plugin
+/// restarts.
 #[derive(Debug, Clone)]
 pub struct Plugin {
     name: String,
@@ -72,8 +74,8 @@ impl Plugin {
                 Err(status) => status,
             };
             match status.code() {
-                // A status with a cause is the transport's, whatever its code: the plugin was killed
-                // while it was asked, for example. Asking twice does no harm.
+                // A status with a cause is the transport's, whatever its code: the plugin was
+                // killed while it was asked, for example. Asking twice does no harm.
                 _ if status.source().is_some() => last = words(&status),
                 Code::Unavailable => last = words(&status),
                 Code::DeadlineExceeded | Code::Cancelled => {
@@ -180,8 +182,8 @@ impl KeyService for Plugin {
     }
 }
 
-/// What to connect to: `unix:///path` is a path, `unix:///@name` an abstract name. The configuration's
-/// parser has seen the form; anything else is taken as a path and fails to connect.
+/// What to connect to: `unix:///path` is a path, `unix:///@name` an abstract name. The
+/// configuration's parser has seen the form; anything else is taken as a path and fails to connect.
 fn socket_path(endpoint: &str) -> PathBuf {
     let path = endpoint.strip_prefix("unix://").unwrap_or(endpoint);
     match path.strip_prefix("/@").or_else(|| path.strip_prefix('@')) {

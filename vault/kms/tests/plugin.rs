@@ -1,4 +1,5 @@
-//! The client against a real plugin on Kubernetes' own library: rotation, lost keys, faults, restarts.
+//! The client against a real plugin on Kubernetes' own library: rotation, lost keys, faults,
+//! restarts.
 
 use holdfast_kms::Plugin;
 use holdfast_vault::keys::{Encrypted, KeyService, KmsConfig, ServiceError};

@@ -1,7 +1,7 @@
 //! How to reach a cluster: endpoints, TLS, credentials, deadlines.
 //!
-//! What must hold: no `Debug` of anything here shows a password or a private key, and both are wiped
-//! from memory when dropped.
+//! What must hold: no `Debug` of anything here shows a password or a private key, and both are
+//! wiped from memory when dropped.
 
 use super::error::ClientError;
 use std::fmt;
@@ -10,14 +10,15 @@ use std::time::Duration;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use zeroize::Zeroizing;
 
-/// Answers up to this size are taken by default: etcd sends a range in one message, whatever its size.
+/// Answers up to this size are taken by default: etcd sends a range in one message, whatever its
+/// size.
 pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 512 << 20;
 
 /// How to reach a cluster.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    /// Client URLs, `https://host:port` or `http://host:port`; at least one. Without a scheme: https
-    /// if `tls` is set, else http.
+    /// Client URLs, `https://host:port` or `http://host:port`; at least one. Without a scheme:
+    /// https if `tls` is set, else http.
     pub endpoints: Vec<String>,
     /// Needed for https.
     pub tls: Option<Tls>,
@@ -201,8 +202,8 @@ pub(super) fn endpoint(
     tls: Option<&ClientTlsConfig>,
 ) -> Result<Endpoint, ClientError> {
     let bad = |reason: String| ClientError::BadEndpoint { endpoint: url.to_owned(), reason };
-    // Go's servers refuse pings more often than every 5 s, and any on idle connections. Wide windows
-    // drain a snapshot fast.
+    // Go's servers refuse pings more often than every 5 s, and any on idle connections. Wide
+    // windows drain a snapshot fast.
     let mut endpoint = Endpoint::from_shared(url.to_owned())
         .map_err(|error| bad(error.to_string()))?
         .connect_timeout(config.connect_timeout)

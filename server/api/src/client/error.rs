@@ -82,7 +82,8 @@ impl ClientError {
             status.code(),
             Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted
         );
-        // A status with a cause is the transport's: a stream that broke half way has the code Unknown.
+        // A status with a cause is the transport's: a stream that broke half way has the code
+        // Unknown.
         by_code || status.source().is_some()
     }
 }

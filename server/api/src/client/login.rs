@@ -1,8 +1,8 @@
 //! The login: turns a user and password into the token that calls carry, once for all that wait.
 //!
-//! etcd's simple tokens are known to all members but live in each one's memory only: they die with a
-//! member's restart and after five idle minutes. So a refusal is ordinary and answered by a new login.
-//! A cluster whose authentication is off gives no token, and calls go without one.
+//! etcd's simple tokens are known to all members but live in each one's memory only: they die with
+//! a member's restart and after five idle minutes. So a refusal is ordinary and answered by a new
+//! login. A cluster whose authentication is off gives no token, and calls go without one.
 
 use super::config::Credentials;
 use super::transport::{Route, send};
@@ -129,7 +129,8 @@ fn is_off(status: &Status) -> bool {
 pub(super) struct Refusal;
 
 impl Refusal {
-    /// Looks at an answer's headers: etcd refuses before it sends anything, so the status stands there.
+    /// Looks at an answer's headers: etcd refuses before it sends anything, so the status stands
+    /// there.
     pub(super) fn of(headers: &HeaderMap) -> Option<Refusal> {
         let status = Status::from_header_map(headers)?;
         let text = status.message();
