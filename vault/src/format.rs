@@ -1,8 +1,8 @@
 //! The stored format: what every byte of an object is, without stores, clocks or chance.
 //!
-//! docs/FORMAT.md tells it in tables; the files here are its one writer and its one reader. Time and
-//! randomness come in as arguments ([`Entropy`]). No input, however damaged, panics or makes a reader
-//! allocate more than a small multiple of the object's own size.
+//! docs/FORMAT.md tells it in tables; the files here are its one writer and its one reader. Time
+//! and randomness come in as arguments ([`Entropy`]). No input, however damaged, panics or makes a
+//! reader allocate more than a small multiple of the object's own size.
 
 mod bitmap;
 mod body;

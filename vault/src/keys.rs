@@ -1,7 +1,7 @@
 //! Seeds, who may open them, and how.
 //!
-//! Holds: a seed or a key never stands in an error, a log line or a `Debug` text; all memory of ours
-//! that held one is wiped when it is dropped. docs/FORMAT.md says what wiping does not reach.
+//! Holds: a seed or a key never stands in an error, a log line or a `Debug` text; all memory of
+//! ours that held one is wiped when it is dropped. docs/FORMAT.md says what wiping does not reach.
 
 mod config;
 mod keyring;

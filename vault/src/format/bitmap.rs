@@ -1,7 +1,8 @@
 //! Bitmaps of the record ordinals that are alive: roaring, portable serialization.
 //!
-//! Source of the format: <https://github.com/RoaringBitmap/RoaringFormatSpec>.
-//! Holds: reading allocates at most one bit per record of the segment (and its containers' heads), whatever the bytes claim.
+//! Source of the format: <https://github.com/RoaringBitmap/RoaringFormatSpec>. Holds: reading
+//! allocates at most one bit per record of the segment (and its containers' heads), whatever the
+//! bytes claim.
 
 use bytes::Bytes;
 use roaring::RoaringBitmap;

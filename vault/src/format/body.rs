@@ -1,8 +1,9 @@
 //! Bodies: the large part of a snapshot, one object that a commit names by digest.
 //!
-//! Holds: the message is the index section's payload, small buckets are data frames of the same object; what is
-//! opened has been checked: ids and digests have their lengths, segments ascend by first revision, every live bitmap
-//! fits its segment, buckets ascend by name and their frames tile the object.
+//! Holds: the message is the index section's payload, small buckets are data frames of the same
+//! object; what is opened has been checked: ids and digests have their lengths, segments ascend by
+//! first revision, every live bitmap fits its segment, buckets ascend by name and their frames tile
+//! the object.
 
 use super::bitmap::{BitmapError, parse_live};
 use super::bucket::{Bucket, BucketEntry, read_bucket};
@@ -25,7 +26,8 @@ pub struct SealedBody {
     pub body: Body,
 }
 
-/// Seals a body. `body.buckets` holds the spilled buckets only; `small` are added to them, all in name order.
+/// Seals a body. `body.buckets` holds the spilled buckets only; `small` are added to them, all in
+/// name order.
 ///
 /// Errors: `Refused` when the message breaks its own rules (see [`check_body`]).
 pub fn seal_body(
@@ -79,7 +81,8 @@ pub fn open_body(
 }
 
 impl OpenedBody {
-    /// The entries of a small bucket, from the body's own bytes; needs the data seed. Not for a spilled one.
+    /// The entries of a small bucket, from the body's own bytes; needs the data seed. Not for a
+    /// spilled one.
     pub fn bucket(
         &self,
         bytes: &[u8],

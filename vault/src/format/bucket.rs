@@ -3,8 +3,8 @@
 //! ```text
 //! bucket plaintext   per entry: varint key length | key | varint value length | value
 //! ```
-//! Frames hold whole entries, about 1 MiB; an empty bucket has no frame. Holds: keys strictly ascend; the SHA-256 over
-//! the frames' plaintexts joined is the one in [`SmallBucket`].
+//! Frames hold whole entries, about 1 MiB; an empty bucket has no frame. Holds: keys strictly
+//! ascend; the SHA-256 over the frames' plaintexts joined is the one in [`SmallBucket`].
 
 use super::varint::{Cursor, put_varint, varint_bytes};
 use super::{
@@ -37,7 +37,8 @@ pub fn bucket_entry_bytes(key: &[u8], value: &[u8]) -> u64 {
     (heads + key.len() + value.len()) as u64
 }
 
-/// A small bucket in memory, to be sealed in a body. For one above [`SPILL_BYTES`] use [`SpillWriter`].
+/// A small bucket in memory, to be sealed in a body. For one above [`SPILL_BYTES`] use
+/// [`SpillWriter`].
 #[derive(Debug, Clone)]
 pub struct Bucket {
     encoder: Encoder,
@@ -61,7 +62,8 @@ impl Bucket {
         self.encoder.size
     }
 
-    /// Ends the bucket: what the body says of it (frames numbered from `first_frame`), and its frames.
+    /// Ends the bucket: what the body says of it (frames numbered from `first_frame`), and its
+    /// frames.
     pub(super) fn finish(mut self, first_frame: u32) -> (SmallBucket, Vec<Vec<u8>>) {
         self.frames.extend(self.encoder.rest());
         let mut bucket = self.encoder.describe();
@@ -128,7 +130,8 @@ impl<W: Write> SpillWriter<W> {
 
 /// Reads a bucket out of the object that holds its frames (`bytes`, whole): a body or a spill.
 ///
-/// Errors: `Damaged` for a frame that does not open, entries that do not parse, a wrong digest or count.
+/// Errors: `Damaged` for a frame that does not open, entries that do not parse, a wrong digest or
+/// count.
 pub fn read_bucket(
     object: &OpenedObject,
     bytes: &[u8],

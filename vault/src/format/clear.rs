@@ -3,8 +3,9 @@
 //! ```text
 //! magic 8 ("HOLDROOT" or "HOLDWRAP") | message length u32 | message | SHA-256 of all before (32)
 //! ```
-//! The digest finds damage; it proves nothing against an attacker. What proves a root is that every sealed commit repeats
-//! it, and what proves a wrap is that it opens and its commitment fits. Holds: no bytes behind the digest; at most 1 MiB.
+//! The digest finds damage; it proves nothing against an attacker. What proves a root is that every
+//! sealed commit repeats it, and what proves a wrap is that it opens and its commitment fits.
+//! Holds: no bytes behind the digest; at most 1 MiB.
 
 use super::seal::sha256;
 use super::{FORMAT, VaultId};
@@ -31,7 +32,8 @@ pub enum ClearError {
     },
     /// Written by a newer Holdfast.
     #[error(
-        "the {what} asks for a reader of format {needed}, this one reads {FORMAT}; use a newer holdfast"
+        "the {what} asks for a reader of format {needed}, this one reads {FORMAT}; \
+         use a newer holdfast"
     )]
     TooNew {
         /// Root or wrap.
@@ -170,7 +172,8 @@ mod tests {
             prop_assert!(decode_root(&bytes).is_err());
             prop_assert!(decode_wrap(&bytes).is_err());
             // With a right frame around it, the message parser is reached.
-            let mut framed = [&WRAP[..], &u32::try_from(bytes.len()).unwrap().to_le_bytes(), &bytes].concat();
+            let length = u32::try_from(bytes.len()).unwrap();
+            let mut framed = [&WRAP[..], &length.to_le_bytes(), &bytes].concat();
             let digest = sha256(&framed);
             framed.extend_from_slice(&digest);
             let _ = decode_wrap(&framed);

@@ -1,8 +1,9 @@
 //! Commits: the numbered chain's links.
 //!
-//! A commit object's payload is a `SignedCommit`; its signatures are over the encoded `Commit` in it. Holds: what is
-//! opened is complete (ids, digests and counts have their lengths and bounds) and stands in the object that its own
-//! attempt id names; the same rules are asserted before one is sealed.
+//! A commit object's payload is a `SignedCommit`; its signatures are over the encoded `Commit` in
+//! it. Holds: what is opened is complete (ids, digests and counts have their lengths and bounds)
+//! and stands in the object that its own attempt id names; the same rules are asserted before one
+//! is sealed.
 
 use super::body::{check_reference, exact_id};
 use super::{
@@ -55,7 +56,8 @@ pub struct OpenedCommit {
     pub object: OpenedObject,
 }
 
-/// Opens a commit. `number`: era and number that its name says; a commit under another's name is refused.
+/// Opens a commit. `number`: era and number that its name says; a commit under another's name is
+/// refused.
 pub fn open_commit(
     bytes: &[u8],
     owner: (VaultId, ClusterId),

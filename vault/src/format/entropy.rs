@@ -1,7 +1,7 @@
 //! Randomness as an argument.
 //!
-//! Holds: nothing in the format asks the system for chance by itself, so a test with a seeded source
-//! writes the same bytes every time.
+//! Holds: nothing in the format asks the system for chance by itself, so a test with a seeded
+//! source writes the same bytes every time.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -18,12 +18,14 @@ pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
     fn fill(&mut self, buffer: &mut [u8]) {
-        // Without randomness no id is unique and no salt is fresh: there is nothing sensible to return.
+        // Without randomness no id is unique and no salt is fresh: there is nothing sensible to
+        // return.
         getrandom::fill(buffer).expect("the system has randomness once it has booted");
     }
 }
 
-/// A reproducible stream for tests and models: HMAC-SHA-256 of a counter under the seed. Never for real vaults.
+/// A reproducible stream for tests and models: HMAC-SHA-256 of a counter under the seed. Never for
+/// real vaults.
 #[derive(Debug, Clone)]
 pub struct SeededEntropy {
     seed: u64,

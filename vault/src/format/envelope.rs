@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! index section  sealed: u64 true length | frame table | payload | zero padding
-//! trailer        index offset u64 | index sealed length u64 | zero 8 | "HFTRAIL1" | SHA-256 of all before
+//! trailer        index offset u64 | index sealed length u64 | zero 8 | "HFTRAIL1" |
+//!                SHA-256 of all before
 //! ```
-//! Holds: bytes leave in order as they are made, so an object of any size needs one frame of memory; each byte is
-//! sealed once; the object's length is a Padmé length; exactly one data frame, the last, carries the last bit.
+//! Holds: bytes leave in order as they are made, so an object of any size needs one frame of
+//! memory; each byte is sealed once; the object's length is a Padmé length; exactly one data frame,
+//! the last, carries the last bit.
 
 use super::frame::put_table;
 use super::open::TRAILER_MAGIC;
@@ -215,7 +217,8 @@ impl<W: Write> ObjectWriter<W> {
         Ok(frame)
     }
 
-    /// Seals the index section, writes the trailer and gives the sink back. Nothing is flushed or synced.
+    /// Seals the index section, writes the trailer and gives the sink back. Nothing is flushed or
+    /// synced.
     pub fn finish(mut self, payload: &[u8]) -> Result<(FinishedObject, W), FormatError> {
         assert!(
             self.frames.last().is_none_or(|frame| frame.last),
@@ -255,7 +258,8 @@ impl<W: Write> ObjectWriter<W> {
         ))
     }
 
-    /// True length, frame table, payload and as many zeroes as make the whole object a Padmé length.
+    /// True length, frame table, payload and as many zeroes as make the whole object a Padmé
+    /// length.
     fn index_plaintext(&self, payload: &[u8]) -> Vec<u8> {
         let mut plain = Vec::with_capacity(payload.len() + 64 * self.frames.len() + 4096);
         plain.extend_from_slice(&[0; 8]);

@@ -2,19 +2,21 @@
 //!
 //! ```text
 //! frame table   varint count, then per frame:
-//!               class u8 | codec u8 | varint sealed length | varint plain length | SHA-256 of the sealed frame (32)
+//!               class u8 | codec u8 | varint sealed length | varint plain length |
+//!               SHA-256 of the sealed frame (32)
 //! sealed frame  AES-256-GCM ciphertext of the encoded plaintext, tag (16)
 //! ```
-//! Holds: frames lie without gaps behind the header, so offsets are sums of lengths and are not stored;
-//! the last frame of the table is the one sealed with the last bit; a plaintext is 1 byte to 64 MiB and never more
-//! than the table says, whatever the compressed bytes claim.
+//! Holds: frames lie without gaps behind the header, so offsets are sums of lengths and are not
+//! stored; the last frame of the table is the one sealed with the last bit; a plaintext is 1 byte
+//! to 64 MiB and never more than the table says, whatever the compressed bytes claim.
 
 use super::seal::{ObjectKey, Place, TAG_BYTES, sha256};
 use super::varint::{Cursor, CursorError, put_varint};
 use super::{FormatError, HEADER_BYTES, ObjectName, Part};
 use std::borrow::Cow;
 
-/// Largest plaintext of a frame in bytes (64 MiB); a record that does not fit is refused when written.
+/// Largest plaintext of a frame in bytes (64 MiB); a record that does not fit is refused when
+/// written.
 pub const MAX_FRAME_BYTES: usize = 64 << 20;
 
 /// Bytes of the shortest table entry.
@@ -125,7 +127,8 @@ impl std::fmt::Debug for FrameBuffer {
     }
 }
 
-/// Opens the data frames of one object. Cheap to share between threads; each brings its own [`FrameBuffer`].
+/// Opens the data frames of one object. Cheap to share between threads; each brings its own
+/// [`FrameBuffer`].
 #[derive(Debug, Clone)]
 pub struct FrameOpener {
     pub(crate) object: ObjectName,
@@ -191,7 +194,8 @@ impl FrameEntry {
     }
 }
 
-/// Decompresses into a buffer of exactly the stated length: what claims more does not fit and fails.
+/// Decompresses into a buffer of exactly the stated length: what claims more does not fit and
+/// fails.
 fn decompress(
     encoded: &[u8],
     plain_len: usize,
@@ -206,7 +210,8 @@ fn decompress(
         }
     };
     plain.clear();
-    // A slice as target, not the Vec: its length is the bound, whatever capacity an earlier frame left.
+    // A slice as target, not the Vec: its length is the bound, whatever capacity an earlier frame
+    // left.
     plain.resize(plain_len, 0);
     match context.decompress_to_buffer(encoded, &mut plain[..]) {
         Ok(written) => {

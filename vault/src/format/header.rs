@@ -20,8 +20,9 @@
 //!    176   32 commitment of the index key
 //!    208   64 reserve, zero
 //! ```
-//! Integers are little-endian. Holds: the keys of an object are derived from these bytes (commitments
-//! zeroed) and their SHA-256 is associated data of every frame, so nothing here can be changed unseen.
+//! Integers are little-endian. Holds: the keys of an object are derived from these bytes
+//! (commitments zeroed) and their SHA-256 is associated data of every frame, so nothing here can be
+//! changed unseen.
 
 use super::{ClusterId, FormatError, ObjectId, ObjectName, Part, SeedId, VaultId};
 use crate::proto::ObjectKind;
@@ -106,8 +107,8 @@ impl Header {
         out
     }
 
-    /// Reads a header. `wanted` names the object in errors; kind and ids are compared by the caller,
-    /// who knows what it asked for.
+    /// Reads a header. `wanted` names the object in errors; kind and ids are compared by the
+    /// caller, who knows what it asked for.
     ///
     /// Errors: `Damaged` for what no version writes, `TooNew` for what a later one may.
     pub fn parse(bytes: &[u8], wanted: ObjectName) -> Result<Header, FormatError> {

@@ -40,7 +40,8 @@ pub fn parse_commit_name(cluster: ClusterId, name: &str) -> Option<(u64, u64)> {
     (commit_name(cluster, parsed.0, parsed.1) == name).then_some(parsed)
 }
 
-/// Name of an object that has a random id; `None` for kinds that are named otherwise (commit, log, status).
+/// Name of an object that has a random id; `None` for kinds that are named otherwise (commit, log,
+/// status).
 pub fn object_name(cluster: ClusterId, kind: ObjectKind, id: ObjectId) -> Option<String> {
     let folder = match kind {
         ObjectKind::Segment => "seg",

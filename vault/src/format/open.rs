@@ -1,8 +1,9 @@
 //! Reading a sealed object.
 //!
-//! Holds: the object is what was asked for (kind, vault, cluster, and id, size, digest and seeds when a reference
-//! is at hand) before anything in it is believed; commitments are compared before anything is opened; when a
-//! digest is wrong, the parts are tried one by one so that the error names the one that is damaged.
+//! Holds: the object is what was asked for (kind, vault, cluster, and id, size, digest and seeds
+//! when a reference is at hand) before anything in it is believed; commitments are compared before
+//! anything is opened; when a digest is wrong, the parts are tried one by one so that the error
+//! names the one that is damaged.
 
 use super::frame::parse_table;
 use super::seal::{KeyClass, ObjectKey, Place, TAG_BYTES, equal_in_constant_time, sha256};
@@ -127,7 +128,8 @@ impl OpenedObject {
 
     /// What opens its data frames.
     ///
-    /// Errors: `MissingSeed` without the data seed, `WrongSeed` when it is not the one; `Refused` never.
+    /// Errors: `MissingSeed` without the data seed, `WrongSeed` when it is not the one; `Refused`
+    /// never.
     pub fn frames_opener(&self, keyring: &Keyring) -> Result<FrameOpener, FormatError> {
         let Some(id) = self.header.data_seed else {
             return Err(damaged(self.name, Part::Header, "it has no data frames"));
@@ -146,8 +148,8 @@ impl OpenedObject {
 
 /// Opens a whole object: everything but its data frames, which [`FrameOpener`] opens one by one.
 ///
-/// Errors: `Damaged` with the part; `Exchanged` when it is sound but not the one asked for; `TooNew`;
-/// `MissingSeed`; `WrongSeed`.
+/// Errors: `Damaged` with the part; `Exchanged` when it is sound but not the one asked for;
+/// `TooNew`; `MissingSeed`; `WrongSeed`.
 pub fn open_object(
     bytes: &[u8],
     expected: &Expected<'_>,

@@ -5,7 +5,8 @@
 //!   varint main revision, less that of the record before (the first: as it is)
 //!   varint sub revision | flags u8 (1: tombstone) | varint value length | value
 //! ```
-//! Holds: revisions in a frame strictly ascend by (main, sub); the value's bytes are etcd's own and opaque here.
+//! Holds: revisions in a frame strictly ascend by (main, sub); the value's bytes are etcd's own and
+//! opaque here.
 
 use super::Entropy;
 use super::seal::DigestKey;
@@ -149,7 +150,8 @@ pub(crate) fn next_revision(
 
 /// The running SHA-256 over live records that a snapshot's facts hold.
 ///
-/// Over, per record in revision order: main u64 | sub u64 | flags u8 | value length u64 | value (little-endian).
+/// Over, per record in revision order: main u64 | sub u64 | flags u8 | value length u64 | value
+/// (little-endian).
 #[derive(Debug, Clone, Default)]
 pub struct LiveHash {
     sha256: Sha256,

@@ -1,12 +1,13 @@
 //! Keys of one object, and the sealing of its parts.
 //!
-//! Holds: `HKDF-Expand-SHA256(seed, "holdfast/1/" ‖ class ‖ header with both commitments zeroed, 64)` is
-//! 32 bytes of AES-256-GCM key and 32 bytes of commitment. A nonce is never used twice under a key: keys are
-//! fresh per object (salt), and a writer counts.
+//! Holds: `HKDF-Expand-SHA256(seed, "holdfast/1/" ‖ class ‖ header with both commitments zeroed,
+//! 64)` is 32 bytes of AES-256-GCM key and 32 bytes of commitment. A nonce is never used twice
+//! under a key: keys are fresh per object (salt), and a writer counts.
 //!
 //! ```text
 //! nonce (12)            class u8 | last u8 | zero u16 | counter u64
-//! associated data (56)  SHA-256(header) 32 | class u8 | last u8 | codec u8 | zero 5 | counter u64 | plain length u64
+//! associated data (56)  SHA-256(header) 32 | class u8 | last u8 | codec u8 | zero 5 |
+//!                       counter u64 | plain length u64
 //! ```
 
 use super::header::{HEADER_BYTES, Header};
@@ -91,7 +92,8 @@ impl ObjectKey {
         buffer.extend_from_slice(&tag);
     }
 
-    /// Opens `sealed` (tag at its end) into `plain`, which is made to fit. False: it does not open; `plain` is then empty.
+    /// Opens `sealed` (tag at its end) into `plain`, which is made to fit. False: it does not open;
+    /// `plain` is then empty.
     pub(crate) fn open(&self, place: &Place, sealed: &[u8], plain: &mut Vec<u8>) -> bool {
         plain.clear();
         let Some((body, tag)) = sealed.split_last_chunk::<TAG_BYTES>() else { return false };

@@ -1,10 +1,11 @@
 //! A Kubernetes EncryptionConfiguration, read strictly.
 //!
 //! Source of the syntax: `k8s.io/apiserver` v0.34, `pkg/apis/apiserver/v1/types_encryption.go` and
-//! `.../validation_encryption.go`; sizes of keys and the default `kms` version are theirs. Ours are: exactly one element
-//! in `resources` (a vault has one order of providers; which resources it names does not matter, since everything is
-//! sealed), no kms v1, and no key twice.
-//! Holds: an unknown field, a wrong size, a missing or doubled thing is an error with line and column; no error shows a value.
+//! `.../validation_encryption.go`; sizes of keys and the default `kms` version are theirs. Ours
+//! are: exactly one element in `resources` (a vault has one order of providers; which resources it
+//! names does not matter, since everything is sealed), no kms v1, and no key twice. Holds: an
+//! unknown field, a wrong size, a missing or doubled thing is an error with line and column; no
+//! error shows a value.
 
 mod walk;
 mod yaml;
@@ -132,7 +133,8 @@ fn read_document(root: &At<'_>) -> Result<EncryptionConfig, Problem> {
     let [element] = &elements[..] else {
         let second = elements.get(1).unwrap_or(&list);
         return Err(second.problem(
-            "exactly one element is expected here: a vault seals everything in one order of providers",
+            "exactly one element is expected here: a vault seals everything in one order of \
+             providers",
         ));
     };
     let element = element.map(&["resources", "providers"])?;
@@ -214,7 +216,8 @@ fn read_kms(body: &At<'_>) -> Result<KmsConfig, Problem> {
     let kms = body.map(&["apiVersion", "name", "endpoint", "timeout", "cachesize"])?;
     let Some(version) = kms.optional("apiVersion") else {
         return Err(body.problem(
-            "kms v1, which is meant when apiVersion is missing, is not supported; say apiVersion: v2",
+            "kms v1, which is meant when apiVersion is missing, is not supported; say \
+             apiVersion: v2",
         ));
     };
     match version.text()? {

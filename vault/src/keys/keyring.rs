@@ -7,7 +7,8 @@ use crate::format::SeedId;
 use crate::proto::SeedKind;
 use std::collections::BTreeMap;
 
-/// Open seeds. An agent that may write but not read holds index seeds and the data seed of its own run.
+/// Open seeds. An agent that may write but not read holds index seeds and the data seed of its own
+/// run.
 #[derive(Debug, Clone, Default)]
 pub struct Keyring {
     data: BTreeMap<SeedId, DataSeed>,

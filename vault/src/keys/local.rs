@@ -1,13 +1,16 @@
-//! Local provider keys (aesgcm, aescbc, secretbox): the configuration is Kubernetes', the wrap is ours.
+//! Local provider keys (aesgcm, aescbc, secretbox): the configuration is Kubernetes', the wrap is
+//! ours.
 //!
 //! ```text
-//! 40 bytes      HKDF-Expand-SHA256(HKDF-Extract-SHA256(no salt, key), "holdfast/1/wrap/" ‖ kind ‖ "/" ‖ name, 40)
+//! 40 bytes      HKDF-Expand-SHA256(HKDF-Extract-SHA256(no salt, key),
+//!                                    "holdfast/1/wrap/" ‖ kind ‖ "/" ‖ name, 40)
 //!               = wrapping key 32 ‖ key check value 8
 //! key id        name ‖ ":" ‖ key check value in hex
-//! sealed seed   AES-256-GCM(wrapping key, random nonce 12, seed 32, associated data of the place) = 48 bytes
+//! sealed seed   AES-256-GCM(wrapping key, random nonce 12, seed 32,
+//!                           associated data of the place) = 48 bytes
 //! ```
-//! Holds: the configured key itself encrypts nothing; the check value tells a wrong key from a damaged wrap and
-//! says nothing about the wrapping key.
+//! Holds: the configured key itself encrypts nothing; the check value tells a wrong key from a
+//! damaged wrap and says nothing about the wrapping key.
 
 use super::ProviderKind;
 use aes_gcm::aead::AeadInOut;

@@ -6,7 +6,8 @@
 //! commitment  HKDF-Expand-SHA256(seed, "holdfast/1/seed" ‖ place, 32)
 //! associated data of a local wrap  "holdfast/1/wrap" ‖ place ‖ u32 length, key id
 //! ```
-//! Integers are little-endian. Holds: a wrap moved to another vault, cluster, seed or name does not open.
+//! Integers are little-endian. Holds: a wrap moved to another vault, cluster, seed or name does not
+//! open.
 
 use super::{ProviderKind, Seed};
 use crate::format::seal::expand;

@@ -1,12 +1,13 @@
 //! Providers: who wraps seeds and who opens them.
 //!
-//! Holds: the first provider (and the first key in it) wraps; a wrap names provider kind, name and key id, and only that
-//! one is tried, so that neither `identity` in the list nor an old key lets a store put seeds of its own under us;
-//! `identity` opens and wraps only in a vault that was created without sealing and with `sealing: none` in the local
-//! configuration. Errors name key ids, never key material.
+//! Holds: the first provider (and the first key in it) wraps; a wrap names provider kind, name and
+//! key id, and only that one is tried, so that neither `identity` in the list nor an old key lets a
+//! store put seeds of its own under us; `identity` opens and wraps only in a vault that was created
+//! without sealing and with `sealing: none` in the local configuration. Errors name key ids, never
+//! key material.
 
 use super::local::LocalKey;
-use super::{EncryptionConfig, KeyService, KmsConfig, ProviderConfig};
+use super::{EncryptionConfig, KeyService, KmsConfig, ProviderConfig, WrapError};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -63,7 +64,8 @@ pub struct KeyName {
     pub kind: ProviderKind,
     /// The key's name (local) or the plugin's (kms); empty for identity.
     pub name: String,
-    /// Local: name and check value. Kms: the plugin's. Identity: empty. `None`: a plugin that was not asked yet.
+    /// Local: name and check value. Kms: the plugin's. Identity: empty. `None`: a plugin that was
+    /// not asked yet.
     pub key_id: Option<String>,
 }
 
@@ -115,7 +117,8 @@ impl fmt::Debug for Providers {
 }
 
 impl Providers {
-    /// Makes the providers of a configuration. `connect` makes the client of a KMS plugin; it need not be up yet.
+    /// Makes the providers of a configuration. `connect` makes the client of a KMS plugin; it need
+    /// not be up yet.
     pub fn from_config(
         config: &EncryptionConfig,
         sealing: Sealing,
@@ -148,10 +151,20 @@ impl Providers {
         self.list.iter().map(Provider::key_name).collect()
     }
 
-    /// Whether the first provider is `identity` and the local configuration says `sealing: none`: what a new
-    /// vault without sealing needs.
+    /// Whether the first provider is `identity` and the local configuration says `sealing: none`:
+    /// what a new vault without sealing needs.
     pub fn unsealed(&self) -> bool {
         self.sealing == Sealing::None && self.first().kind() == ProviderKind::Identity
+    }
+
+    /// Whether the first provider may wrap seeds of a vault that was created with (`unsealed`:
+    /// without) sealing.
+    pub fn check_wraps(&self, unsealed: bool) -> Result<(), WrapError> {
+        let in_clear = self.first().kind() == ProviderKind::Identity;
+        if in_clear && !(unsealed && self.sealing == Sealing::None) {
+            return Err(WrapError::WouldNotSeal);
+        }
+        Ok(())
     }
 
     pub(super) fn first(&self) -> &Provider {

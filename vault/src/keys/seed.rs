@@ -1,7 +1,7 @@
 //! Seeds: 32 random bytes from which the keys of objects are derived.
 //!
-//! Holds: the bytes are wiped when the last handle is dropped; `Debug` prints the id only; a data seed
-//! is never used where an index seed is asked for, nor the other way round.
+//! Holds: the bytes are wiped when the last handle is dropped; `Debug` prints the id only; a data
+//! seed is never used where an index seed is asked for, nor the other way round.
 
 use crate::format::{Entropy, SeedId};
 use crate::proto::SeedKind;

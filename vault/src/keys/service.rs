@@ -1,8 +1,10 @@
-//! Key services: whoever can encrypt 64 bytes and give them back later, as a Kubernetes KMS v2 plugin does.
+//! Key services: whoever can encrypt 64 bytes and give them back later, as a Kubernetes KMS v2
+//! plugin does.
 //!
-//! Holds: the vault knows the trait only; the plugin's client implements it elsewhere. What a service answers is bounded
-//! here by Kubernetes' own limits (`k8s.io/apiserver`, kmsv2/envelope.go: 1 KiB of ciphertext and key id, 32 KiB of
-//! annotations), so that what we store, any kube-apiserver's plugin could also have made.
+//! Holds: the vault knows the trait only; the plugin's client implements it elsewhere. What a
+//! service answers is bounded here by Kubernetes' own limits (`k8s.io/apiserver`,
+//! kmsv2/envelope.go: 1 KiB of ciphertext and key id, 32 KiB of annotations), so that what we
+//! store, any kube-apiserver's plugin could also have made.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

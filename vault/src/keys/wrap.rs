@@ -1,7 +1,8 @@
 //! Wrapping seeds and opening wraps.
 //!
-//! Holds: see [`super::provider`]; besides, a wrap that opened is compared with its commitment, so that a provider that
-//! answers anything at all (a broken or hostile plugin) does not give us a seed that is not ours.
+//! Holds: see [`super::provider`]; besides, a wrap that opened is compared with its commitment, so
+//! that a provider that answers anything at all (a broken or hostile plugin) does not give us a
+//! seed that is not ours.
 
 use super::local::key_id;
 use super::place::WrapPlace;
@@ -57,7 +58,8 @@ pub struct OpenedSeed {
     pub seed: Seed,
     /// The key that opened it.
     pub by: KeyName,
-    /// Whether that is the key that wraps now. If not, say so: the key is still needed until a rewrap.
+    /// Whether that is the key that wraps now. If not, say so: the key is still needed until a
+    /// rewrap.
     pub by_first: bool,
 }
 
@@ -89,8 +91,8 @@ pub enum WrapError {
     },
     /// The wrap is in clear, and that is not allowed here.
     #[error(
-        "{wrap} holds its seed in clear (identity), which is allowed only in a vault created without \
-         sealing and with `sealing: none` in the local configuration"
+        "{wrap} holds its seed in clear (identity), which is allowed only in a vault created \
+         without sealing and with `sealing: none` in the local configuration"
     )]
     NotSealed {
         /// The wrap.
@@ -149,7 +151,8 @@ impl fmt::Display for WrapName {
 }
 
 impl Providers {
-    /// Wraps a seed with the first provider. `unsealed`: whether the vault was created without sealing.
+    /// Wraps a seed with the first provider. `unsealed`: whether the vault was created without
+    /// sealing.
     pub async fn wrap(
         &self,
         seed: &Seed,
@@ -213,7 +216,8 @@ impl Providers {
         self.open(&decode_wrap(bytes)?, seed, owner, unsealed).await
     }
 
-    /// Opens a wrap of this seed. `unsealed`: whether the vault was created without sealing, as its root says.
+    /// Opens a wrap of this seed. `unsealed`: whether the vault was created without sealing, as its
+    /// root says.
     pub async fn open(
         &self,
         wrap: &Wrap,

@@ -1,7 +1,7 @@
 //! Reading a segment's index, and comparing frames with it.
 //!
-//! Holds: everything in an index has been checked when it is open: order within lanes, counts, lengths against the
-//! frame table and the body's reference; so its iterators cannot fail.
+//! Holds: everything in an index has been checked when it is open: order within lanes, counts,
+//! lengths against the frame table and the body's reference; so its iterators cannot fail.
 
 use crate::format::open::open_index;
 use crate::format::record::{FrameRecords, Record, encoded_len, next_revision};
@@ -80,8 +80,8 @@ impl SegmentIndex {
         SegmentIndex::from_object(object, reference)
     }
 
-    /// Opens an index from two range reads: the object's first 272 bytes, and `index_length` bytes from
-    /// `index_offset`. It is bound to the reference by the index's own SHA-256.
+    /// Opens an index from two range reads: the object's first 272 bytes, and `index_length` bytes
+    /// from `index_offset`. It is bound to the reference by the index's own SHA-256.
     pub fn open_ranges(
         header: &[u8],
         sealed: &[u8],

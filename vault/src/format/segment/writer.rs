@@ -1,7 +1,8 @@
 //! Writing a segment, one pass, front to back.
 //!
-//! Holds: memory is one frame per lane plus the index; a frame leaves only when the next record of its lane does not
-//! fit any more, so that at the end there is always one left to carry the last bit.
+//! Holds: memory is one frame per lane plus the index; a frame leaves only when the next record of
+//! its lane does not fit any more, so that at the end there is always one left to carry the last
+//! bit.
 
 use crate::format::bitmap::{all_alive, encode_live};
 use crate::format::record::Record;
@@ -91,10 +92,11 @@ impl<W: Write> SegmentWriter<W> {
         })
     }
 
-    /// Adds a record. `key` is the etcd key inside the value; `sensitive` records never share a frame with others
-    /// and are never compressed.
+    /// Adds a record. `key` is the etcd key inside the value; `sensitive` records never share a
+    /// frame with others and are never compressed.
     ///
-    /// Errors: `Refused` for a record out of order, with a negative revision or too large for a frame; `Sink`.
+    /// Errors: `Refused` for a record out of order, with a negative revision or too large for a
+    /// frame; `Sink`.
     pub fn push(
         &mut self,
         record: &Record<'_>,

@@ -1,8 +1,9 @@
 //! The format's past: what was written once must be written and read the same for ever.
 //!
-//! `tests/golden/*.bin` hold one object of each kind, made from a fixed seed of chance. If only the compressor changed, the
-//! stored files still must open; then write new ones beside the old under other names. To make a missing file: run this
-//! test with HOLDFAST_WRITE_GOLDEN=1 (it never overwrites).
+//! `tests/golden/*.bin` hold one object of each kind, made from a fixed seed of chance. If only the
+//! compressor changed, the stored files still must open; then write new ones beside the old under
+//! other names. To make a missing file: run this test with HOLDFAST_WRITE_GOLDEN=1 (it never
+//! overwrites).
 
 use super::fixture::{Fixture, Stored};
 use crate::format::seal::sha256;

@@ -1,6 +1,7 @@
 //! Reading fields out of a document, with the path to each.
 //!
-//! Holds: a mapping has no field twice and none that is unknown, checked before any of its fields is read.
+//! Holds: a mapping has no field twice and none that is unknown, checked before any of its fields
+//! is read.
 
 use super::super::wrap::MAX_NAME_BYTES;
 use super::yaml::{Node, Step};

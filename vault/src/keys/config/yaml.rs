@@ -1,7 +1,8 @@
 //! A YAML (or JSON) document as a tree whose every node can be found again by line and column.
 //!
-//! Holds: no text of the document comes into an error message but names of fields, since a misplaced line may be a
-//! key. Positions are looked up only when something is wrong, by walking the same path once more.
+//! Holds: no text of the document comes into an error message but names of fields, since a
+//! misplaced line may be a key. Positions are looked up only when something is wrong, by walking
+//! the same path once more.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
@@ -47,7 +48,8 @@ pub(super) enum Step {
 /// Line and column, from 1.
 pub(super) type Position = Option<(usize, usize)>;
 
-/// Reads one document; a syntax error comes with its position and the parser's words, which name no content.
+/// Reads one document; a syntax error comes with its position and the parser's words, which name no
+/// content.
 pub(super) fn parse(text: &str) -> Result<Node, (Position, String)> {
     serde_yaml::from_str::<Node>(text).map_err(|error| {
         let at = error.location().map(|location| (location.line(), location.column()));
