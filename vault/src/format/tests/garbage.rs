@@ -82,8 +82,8 @@ proptest! {
         for kind in KINDS {
             let bytes = seal(&mut fixture, kind, &payload, &plain);
             // Messages without rules of their own may decode by chance.
-            let strict = !matches!(kind, ObjectKind::Page | ObjectKind::Ledger | ObjectKind::Report);
-            prop_assert!(read(&fixture, kind, &bytes).is_err() || !strict, "{:?}", kind);
+            let loose = [ObjectKind::Page, ObjectKind::Ledger, ObjectKind::Report].contains(&kind);
+            prop_assert!(read(&fixture, kind, &bytes).is_err() || loose, "{:?}", kind);
         }
     }
 

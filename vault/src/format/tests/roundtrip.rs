@@ -43,7 +43,8 @@ proptest! {
         let (bytes, reference) = fixture.segment(&records, settings);
         prop_assert_eq!(padme(bytes.len() as u64), bytes.len() as u64);
         prop_assert_eq!(reference.record_count, records.len() as u64);
-        let whole = SegmentIndex::open(&bytes, &reference, fixture.owner(), &fixture.keyring).unwrap();
+        let (owner, keyring) = (fixture.owner(), &fixture.keyring);
+        let whole = SegmentIndex::open(&bytes, &reference, owner, keyring).unwrap();
         let start = reference.index_offset as usize;
         let sealed = &bytes[start..start + reference.index_length as usize];
         let ranged = SegmentIndex::open_ranges(
@@ -98,14 +99,16 @@ proptest! {
         let context = fixture.context();
         let mut bucket = Bucket::new(b"lease", 5, Compression::Zstd(3));
         let mut writer =
-            SpillWriter::new(&context, &new, (b"lease", 5), Compression::Zstd(3), Vec::new()).unwrap();
+            SpillWriter::new(&context, &new, (b"lease", 5), Compression::Zstd(3), Vec::new())
+                .unwrap();
         for (key, value) in &entries {
             bucket.push(key, value);
             writer.push(key, value).unwrap();
         }
         let (described, bytes) = writer.finish().unwrap();
         let read = if spill {
-            let expected = fixture.expected(crate::proto::ObjectKind::Spill, described.spill.as_ref());
+            let kind = crate::proto::ObjectKind::Spill;
+            let expected = fixture.expected(kind, described.spill.as_ref());
             open_spill(&bytes, &expected, &described, &fixture.keyring).unwrap()
         } else {
             let body = fixture.body(None, described);
