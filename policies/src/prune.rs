@@ -176,7 +176,7 @@ pub struct Swept {
     pub reason: SweepReason,
 }
 
-/// A condemned object that stays for now.
+/// A condemned object that stays a while longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waiting {
     /// The object.

@@ -9,5 +9,4 @@ mod grows;
 mod peers;
 mod restores;
 mod sources;
-mod speed;
 mod tethers;

@@ -92,7 +92,7 @@ impl<'d, S: PageSource> Cursor<'d, S> {
     pub fn next(&mut self) -> Result<Option<Entry<'_>>, ReadError> {
         match self.state {
             State::At => {
-                let last = self.path.last_mut().expect("a placed cursor has a path");
+                let last = self.deepest_mut();
                 last.index += 1;
                 let moved = if last.index < last.node.count() {
                     Ok(true)
@@ -128,7 +128,7 @@ impl<'d, S: PageSource> Cursor<'d, S> {
     /// If the cursor does not stand at a bucket.
     pub fn bucket_here(&self) -> Result<Bucket<'d, S>, ReadError> {
         assert!(self.state == State::At, "bucket_here needs a placed cursor");
-        let level = self.path.last().expect("a placed cursor has a path");
+        let level = self.deepest();
         Bucket::in_leaf(self.db, &level.node, level.index)
     }
 
@@ -141,7 +141,7 @@ impl<'d, S: PageSource> Cursor<'d, S> {
     pub(crate) fn find(&mut self, key: &[u8]) -> Result<Option<(&Node<'d>, usize)>, ReadError> {
         self.restart()?;
         let equal = self.descend_to(key)?;
-        let level = self.path.last().expect("descending ends at a leaf");
+        let level = self.deepest();
         Ok(equal.then_some((&level.node, level.index)))
     }
 
@@ -168,7 +168,7 @@ impl<'d, S: PageSource> Cursor<'d, S> {
 
     #[inline]
     fn entry(&self) -> Entry<'_> {
-        let level = self.path.last().expect("a placed cursor has a path");
+        let level = self.deepest();
         let element = level.node.leaf(level.index);
         Entry { key: element.key, value: element.value, is_bucket: element.is_bucket }
     }
@@ -182,7 +182,7 @@ impl<'d, S: PageSource> Cursor<'d, S> {
     fn move_last(&mut self) -> Result<bool, ReadError> {
         self.restart()?;
         loop {
-            let level = self.path.last_mut().expect("restart pushes the root");
+            let level = self.deepest_mut();
             let Some(last) = level.node.count().checked_sub(1) else {
                 // Only a root may be empty.
                 if self.path.len() > 1 {
@@ -207,7 +207,7 @@ impl<'d, S: PageSource> Cursor<'d, S> {
 
     /// If the cursor stands behind the last element of its leaf, goes on to the next leaf.
     fn move_past_empty_leaf(&mut self) -> Result<bool, ReadError> {
-        let leaf = self.path.last().expect("descending ends at a leaf");
+        let leaf = self.deepest();
         if leaf.index < leaf.node.count() { Ok(true) } else { self.move_to_next_leaf() }
     }
 
@@ -219,12 +219,21 @@ impl<'d, S: PageSource> Cursor<'d, S> {
             if level.index < level.node.count() {
                 self.push_child()?;
                 self.descend_first()?;
-                let leaf = self.path.last().expect("descending ends at a leaf");
+                let leaf = self.deepest();
                 if leaf.node.count() > 0 {
                     return Ok(true);
                 }
             }
         }
+    }
+
+    /// The level the cursor stands at: a leaf once it is placed.
+    fn deepest(&self) -> &Level<'d> {
+        self.path.last().expect("restart pushed the root, and moves push or end the cursor")
+    }
+
+    fn deepest_mut(&mut self) -> &mut Level<'d> {
+        self.path.last_mut().expect("restart pushed the root, and moves push or end the cursor")
     }
 
     /// Begins anew at the root.
@@ -239,7 +248,7 @@ impl<'d, S: PageSource> Cursor<'d, S> {
 
     /// Follows first children down to a leaf.
     fn descend_first(&mut self) -> Result<(), ReadError> {
-        while !self.path.last().expect("there is a root").node.is_leaf() {
+        while !self.deepest().node.is_leaf() {
             self.push_child()?;
         }
         Ok(())
@@ -249,7 +258,7 @@ impl<'d, S: PageSource> Cursor<'d, S> {
     /// the key is there.
     fn descend_to(&mut self, key: &[u8]) -> Result<bool, ReadError> {
         loop {
-            let level = self.path.last_mut().expect("there is a root");
+            let level = self.deepest_mut();
             if level.node.is_leaf() {
                 let (index, equal) = level.node.search_leaf(key);
                 level.index = index;
@@ -262,7 +271,7 @@ impl<'d, S: PageSource> Cursor<'d, S> {
 
     /// Reads the child that the last level's index names.
     fn push_child(&mut self) -> Result<(), ReadError> {
-        let level = self.path.last().expect("there is a branch");
+        let level = self.deepest();
         let (_, page) = level.node.branch(level.index);
         if self.path.iter().any(|level| level.node.page() == page) {
             return Err(ReadError::damaged(page, Damage::Cycle));

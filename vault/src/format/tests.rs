@@ -6,4 +6,3 @@ mod forgery;
 mod garbage;
 mod golden;
 mod roundtrip;
-mod speed;
