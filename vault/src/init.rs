@@ -125,11 +125,13 @@ impl Vault {
     /// first commit is taken up again.
     pub async fn init(store: Store, mut options: VaultOptions) -> Result<Vault, VaultError> {
         let address = store.address().to_owned();
+        let unsealed = options.providers.unsealed();
+        // Before anything is written: a refusal leaves nothing behind that a right try would meet.
+        options.providers.check_wraps(unsealed).map_err(AccessError::from)?;
         let probe = ObjectId::random(&mut *options.entropy);
         if !probe_collision(&store, &format!("probe/{probe}")).await? {
             return Err(ChainError::UnsafeStore { address }.into());
         }
-        let unsealed = options.providers.unsealed();
         let identity = VaultIdentity {
             vault_id: VaultId::random(&mut *options.entropy).to_bytes(),
             unsealed,

@@ -10,6 +10,7 @@ mod address;
 pub mod doctor;
 mod error;
 pub mod faults;
+mod pace;
 mod upload;
 
 pub use address::Address;
@@ -43,6 +44,8 @@ pub struct StoreOptions {
     pub call_timeout: Duration,
     /// Seeds the jitter; `None`: from the system.
     pub jitter_seed: Option<u64>,
+    /// Most bytes per second that uploads take; `None`: as many as there is room for.
+    pub upload_bytes_per_second: Option<u64>,
 }
 
 impl Default for StoreOptions {
@@ -54,6 +57,7 @@ impl Default for StoreOptions {
             max_pause: Duration::from_secs(10),
             call_timeout: Duration::from_secs(150),
             jitter_seed: None,
+            upload_bytes_per_second: None,
         }
     }
 }
@@ -81,6 +85,7 @@ pub struct Store {
     options: Arc<StoreOptions>,
     parts: Arc<Semaphore>,
     jitter: Arc<Mutex<u64>>,
+    pace: Arc<pace::Pace>,
 }
 
 impl std::fmt::Debug for Store {
@@ -105,6 +110,7 @@ impl Store {
     /// A store over any implementation, named `address` in messages. For tests and fault injection.
     pub fn over(inner: Arc<dyn ObjectStore>, address: &str, options: StoreOptions) -> Store {
         let seed = options.jitter_seed.unwrap_or_else(system_seed);
+        let pace = Arc::new(pace::Pace::new(options.upload_bytes_per_second));
         Store {
             inner,
             prefix: Path::default(),
@@ -113,6 +119,7 @@ impl Store {
             options: Arc::new(options),
             parts: Arc::new(Semaphore::new(2)),
             jitter: Arc::new(Mutex::new(seed | 1)),
+            pace,
         }
     }
 
@@ -141,6 +148,7 @@ impl Store {
     /// Writes `name`, replacing what is there. Repeated on temporary failures.
     pub async fn put(&self, name: &str, bytes: Bytes) -> Result<(), StoreError> {
         let path = self.path(name);
+        self.pace.wait(bytes.len()).await;
         self.repeat(name, || self.inner.put(&path, PutPayload::from(bytes.clone())))
             .await
             .map(|_| ())

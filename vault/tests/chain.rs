@@ -25,7 +25,7 @@ fn store(dir: &tempfile::TempDir) -> Store {
 
 fn committed(outcome: Outcome) -> Summary {
     match outcome {
-        Outcome::Committed(summary) => summary,
+        Outcome::Committed(summary) => *summary,
         other => panic!("{other:?}"),
     }
 }

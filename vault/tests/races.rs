@@ -46,6 +46,9 @@ impl Dice {
     fn new(seed: u64) -> Dice {
         Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678_9abc_def1)
     }
+    fn pick<T: Copy>(&mut self, list: &[T]) -> T {
+        list[usize::try_from(self.below(list.len() as u64)).unwrap()]
+    }
     fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -76,13 +79,13 @@ impl World {
         let weather = WeatherOptions {
             delay_ms: 1 + dice.below(2000),
             long: dice.below(60),
-            long_delay_ms: [60_000, HOUR, 8 * HOUR, 80 * HOUR][dice.below(4) as usize],
+            long_delay_ms: dice.pick(&[60_000, HOUR, 8 * HOUR, 80 * HOUR]),
             lose_request: dice.below(60),
             lose_answer: dice.below(60),
             late: dice.below(400),
             stale_list: dice.below(300),
         };
-        let patience = Duration::from_secs([150, 3600, 40 * 86_400][dice.below(3) as usize]);
+        let patience = Duration::from_secs(dice.pick(&[150, 3600, 40 * 86_400]));
         Arc::new(World {
             seed,
             inner,
@@ -147,7 +150,7 @@ fn small() -> SnapshotOptions {
 }
 
 async fn nap(dice: &mut Dice) {
-    let longest = [1000, 60_000, HOUR, 30 * HOUR, 200 * HOUR][dice.below(5) as usize];
+    let longest = dice.pick(&[1000, 60_000, HOUR, 30 * HOUR, 200 * HOUR]);
     tokio::time::sleep(Duration::from_millis(dice.below(longest))).await;
 }
 
@@ -201,7 +204,8 @@ async fn reader(world: Arc<World>, actor: u64) {
         if snapshots.is_empty() {
             continue;
         }
-        let entry = snapshots[dice.below(snapshots.len() as u64) as usize].clone();
+        let place = dice.below(snapshots.len() as u64);
+        let entry = snapshots[usize::try_from(place).unwrap()].clone();
         if let Ok((records, _)) = read_inline(&mut vault, entry.number).await {
             let expected = world.expected.lock().unwrap();
             assert_eq!(

@@ -102,6 +102,7 @@ impl Upload {
             let begin = || self.store.inner().put_multipart(&path);
             self.multipart = Some(self.store.repeat(&self.name, begin).await?);
         }
+        self.store.pace.wait(part.len()).await;
         let permit = self.store.parts().clone().acquire_owned().await;
         let Some(multipart) = self.multipart.as_mut() else {
             return Err(self.broken("the upload was never begun"));
