@@ -1,7 +1,7 @@
 //! A cluster of one, upstream's etcd 3.6, with the store in it.
 //!
-//! What is done to it is done through its API and by upstream's own tools. It does not fsync: the disk's latency is no part of
-//! any figure that is taken while it runs.
+//! What is done to it is done through its API and by upstream's own tools. It does not fsync: the
+//! disk's latency is no part of any figure that is taken while it runs.
 
 use crate::Ground;
 use crate::figures::{Result, mebibytes};
@@ -35,7 +35,8 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Boots the store as upstream's restore makes it from its snapshot file: page by page as it was.
+    /// Boots the store as upstream's restore makes it from its snapshot file: page by page as it
+    /// was.
     pub(crate) async fn boot(ground: &Ground, store: &Path, spec: &StoreSpec) -> Result<Cluster> {
         let data_dir = ground.dir.join("source");
         run(&mut upstream_restore(store, &data_dir));
@@ -75,8 +76,8 @@ impl Cluster {
         self.etcd.boot().await;
     }
 
-    /// Gives `count` keys a new value, each in a revision of its own; `hot` of them, in percent, among the
-    /// fiftieth part of the keys that change often.
+    /// Gives `count` keys a new value, each in a revision of its own; `hot` of them, in percent,
+    /// among the fiftieth part of the keys that change often.
     pub(crate) async fn update(&mut self, count: u64, hot_percent: u64) -> Result<()> {
         self.version += 1;
         let hot = (count * hot_percent / 100).min(self.spec.keys / 50);

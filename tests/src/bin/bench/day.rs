@@ -1,7 +1,7 @@
 //! A day of hourly backups: what the vault holds, and what a restore reads of it.
 //!
-//! Each simulated hour updates a hundredth of the keys, half of them among those that change often, and compacts. Nothing is
-//! pruned: 24 hourly snapshots are what the default retention keeps.
+//! Each simulated hour updates a hundredth of the keys, half of them among those that change often,
+//! and compacts. Nothing is pruned: 24 hourly snapshots are what the default retention keeps.
 
 use crate::Ground;
 use crate::cluster::Cluster;

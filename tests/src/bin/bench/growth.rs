@@ -1,4 +1,5 @@
-//! What a second backup adds: against the bare new records, and against restic on the same snapshot files.
+//! What a second backup adds: against the bare new records, and against restic on the same snapshot
+//! files.
 
 use crate::Ground;
 use crate::backup::First;
@@ -10,8 +11,8 @@ use crate::restic::Restic;
 /// Updates from which on the stricter bound stands.
 const MANY_UPDATES: u64 = 10_000;
 
-/// For each number of updates: updates, a compaction, a backup; then all once more, with a defragmentation
-/// before the backup.
+/// For each number of updates: updates, a compaction, a backup; then all once more, with a
+/// defragmentation before the backup.
 pub(crate) async fn compare(
     ground: &Ground,
     cluster: &mut Cluster,

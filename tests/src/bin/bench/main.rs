@@ -1,9 +1,10 @@
 //! `make bench`: what Holdfast costs, beside etcdutl and restic, on this machine, in one run.
 //!
-//! One store is made once (cached by its parameters) and played through: first backup, restore against
-//! etcdutl's, growth of the vault against the bare new records and against restic, a day of hourly backups. Must hold: prints
-//! figures and the bounds they stand beside, and never fails because of a time; fails when anything did not
-//! work. Programs are compared in one run, alternating, by medians; every process is ended before it exits.
+//! One store is made once (cached by its parameters) and played through: first backup, restore
+//! against etcdutl's, growth of the vault against the bare new records and against restic, a day of
+//! hourly backups. Must hold: prints figures and the bounds they stand beside, and never fails
+//! because of a time; fails when anything did not work. Programs are compared in one run,
+//! alternating, by medians; every process is ended before it exits.
 
 mod backup;
 mod cluster;

@@ -1,7 +1,8 @@
 //! Programs as measured processes.
 //!
-//! What the kernel counted is read from /proc (proc(5)): anonymous memory every few milliseconds, processor time and bytes
-//! read when the process has ended and was not yet reaped. Must hold: a program that fails is an error with what it said.
+//! What the kernel counted is read from /proc (proc(5)): anonymous memory every few milliseconds,
+//! processor time and bytes read when the process has ended and was not yet reaped. Must hold: a
+//! program that fails is an error with what it said.
 
 use crate::figures::Result;
 use std::fs::File;
@@ -68,7 +69,8 @@ fn number(text: &str) -> Option<u64> {
     text.split_whitespace().next()?.parse().ok()
 }
 
-/// Fields 14 and 15; the second field, the name, may hold anything but ends at the last parenthesis.
+/// Fields 14 and 15; the second field, the name, may hold anything but ends at the last
+/// parenthesis.
 fn processor_time(stat: &str) -> Duration {
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks: u32 = fields

@@ -1,7 +1,7 @@
 //! Restore and boot: our rebuild from a vault, verified, against upstream's copy of a plain file.
 //!
-//! Programs alternate; a first round that warms the page cache is not counted. What a run left is synced before the next, so
-//! that nobody pays for another's writes.
+//! Programs alternate; a first round that warms the page cache is not counted. What a run left is
+//! synced before the next, so that nobody pays for another's writes.
 
 use crate::Ground;
 use crate::backup::First;

@@ -1,8 +1,10 @@
-//! What a perfect second backup would upload: the new records, compressed as the vault compresses, and nothing else.
+//! What a perfect second backup would upload: the new records, compressed as the vault compresses,
+//! and nothing else.
 //!
-//! Read from the plain snapshot file: every record above the last backup's revision, in order, in frames of 1 MiB, zstd at the
-//! agent's default level; records under the sensitive prefix in frames of their own and uncompressed; 16 bytes of AES-GCM tag a frame. No
-//! index, no header, no padding, no body, no commit: those count against us.
+//! Read from the plain snapshot file: every record above the last backup's revision, in order, in
+//! frames of 1 MiB, zstd at the agent's default level; records under the sensitive prefix in frames
+//! of their own and uncompressed; 16 bytes of AES-GCM tag a frame. No index, no header, no padding,
+//! no body, no commit: those count against us.
 
 use crate::figures::Result;
 use holdfast_bolt::{Db, MappedFile};

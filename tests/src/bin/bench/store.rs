@@ -1,9 +1,10 @@
-//! The store that everything is measured on: Kubernetes-shaped objects in a file as a cluster has it that
-//! compacts regularly.
+//! The store that everything is measured on: Kubernetes-shaped objects in a file as a cluster has
+//! it that compacts regularly.
 //!
-//! Made through a running etcd 3.6, once: all keys, then rounds of updates, each followed by a compaction that
-//! leaves the last [`WINDOW`] rounds as history. So 30 % of the records are history, and the pages that compactions freed lie
-//! all over the file. Must hold: a finished store is never touched again; a half-made one has no name.
+//! Made through a running etcd 3.6, once: all keys, then rounds of updates, each followed by a
+//! compaction that leaves the last [`WINDOW`] rounds as history. So 30 % of the records are
+//! history, and the pages that compactions freed lie all over the file. Must hold: a finished store
+//! is never touched again; a half-made one has no name.
 
 use crate::cluster::{self, SEED};
 use crate::figures::{Result, mebibytes};
