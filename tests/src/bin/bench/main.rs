@@ -43,8 +43,9 @@ struct Arguments {
     /// Alternating restores
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// Updates before a backup; each number is one step, once more after a defragmentation
-    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000])]
+    /// Updates before a backup; each number is one step, once more after a defragmentation; left
+    /// out: 1,000 and 10,000 for the store of 1,000 MB, in proportion for others
+    #[arg(long, value_delimiter = ',')]
     updates: Vec<u64>,
     /// Simulated hours
     #[arg(long, default_value_t = 24)]
@@ -125,7 +126,11 @@ async fn bench(arguments: &Arguments) -> Result<()> {
         cluster.start().await;
     }
     if !arguments.huge && wanted(Part::Growth) {
-        growth::compare(&ground, &mut cluster, &first, &arguments.updates).await?;
+        let updates = match arguments.updates[..] {
+            [] => vec![arguments.size_mb.max(10), 10 * arguments.size_mb.max(10)],
+            ref given => given.to_vec(),
+        };
+        growth::compare(&ground, &mut cluster, &first, &updates).await?;
     }
     if !arguments.huge && wanted(Part::Day) {
         day::simulate(&ground, &mut cluster, arguments.hours).await?;
