@@ -1,9 +1,9 @@
 //! The agent's configuration file, agent.yaml.
 //!
-//! What must hold: unknown fields, wrong values and contradictions are errors that name the file, and line and
-//! column where the text shows them; relative paths are resolved against the file's directory; no secret
-//! stands in the file: passwords and keys are read from files of their own; `etc/` holds an example of every
-//! field, parsed by a test.
+//! What must hold: unknown fields, wrong values and contradictions are errors that name the file,
+//! and line and column where the text shows them; relative paths are resolved against the file's
+//! directory; no secret stands in the file: passwords and keys are read from files of their own;
+//! `etc/` holds an example of every field, parsed by a test.
 
 mod size;
 mod values;
@@ -58,7 +58,8 @@ pub enum ConfigError {
     },
 }
 
-/// The whole file. Durations are texts such as `90s`, `15m`, `36h`; sizes such as `512MiB`, `16GiB`.
+/// The whole file. Durations are texts such as `90s`, `15m`, `36h`; sizes such as `512MiB`,
+/// `16GiB`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Config {
@@ -138,7 +139,8 @@ pub struct EtcdConfig {
 pub struct VaultConfig {
     /// `file:///srv/vault`, `s3://bucket/prefix`.
     pub url: String,
-    /// The cluster's id in the vault, 32 hex digits; not needed while the vault holds one cluster only.
+    /// The cluster's id in the vault, 32 hex digits; not needed while the vault holds one cluster
+    /// only.
     #[serde(default)]
     pub cluster_id: Option<String>,
     /// A Kubernetes EncryptionConfiguration: the first provider wraps, all are known on read.
@@ -147,7 +149,8 @@ pub struct VaultConfig {
     /// `none`: this vault was created without sealing.
     #[serde(default)]
     pub sealing: Sealing,
-    /// Keys under these are neither compressed nor put beside others, nor are values that Kubernetes encrypted.
+    /// Keys under these are neither compressed nor put beside others, nor are values that
+    /// Kubernetes encrypted.
     #[serde(default = "defaults::sensitive")]
     pub sensitive_prefixes: Vec<String>,
     /// Uploads per second at most; left out: no limit.
@@ -221,8 +224,8 @@ pub struct DrillConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SpoolConfig {
-    /// Any disk with room for the database; what lies there is encrypted under a key in memory. Left out: the
-    /// state directory.
+    /// Any disk with room for the database; what lies there is encrypted under a key in memory.
+    /// Left out: the state directory.
     #[serde(default)]
     pub directory: Option<PathBuf>,
     /// A larger snapshot is refused.
@@ -307,7 +310,10 @@ impl Config {
         };
         cycle::Settings {
             rounds: self.rounds(),
-            drills: self.drill.as_ref().map(|drill| drill.schedule.schedule(&self.schedule.time_zone)),
+            drills: self
+                .drill
+                .as_ref()
+                .map(|drill| drill.schedule.schedule(&self.schedule.time_zone)),
             prune: self.prune.enabled,
             backoff: cycle::Backoff {
                 first: signed(self.schedule.retry_after),
@@ -326,7 +332,10 @@ impl Config {
         }
         let https = etcd.endpoints.iter().any(|endpoint| endpoint.starts_with("https://"));
         if https && etcd.ca_file.is_none() {
-            return wrong("etcd.caFile", "https endpoints need it (kubeadm: /etc/kubernetes/pki/etcd/ca.crt)");
+            return wrong(
+                "etcd.caFile",
+                "https endpoints need it (kubeadm: /etc/kubernetes/pki/etcd/ca.crt)",
+            );
         }
         if etcd.cert_file.is_some() != etcd.key_file.is_some() {
             return wrong("etcd.certFile", "certFile and keyFile come together");
@@ -337,14 +346,18 @@ impl Config {
         if self.vault.sealing == Sealing::Sealed && self.vault.encryption_config.is_none() {
             return wrong(
                 "vault.encryptionConfig",
-                "name the file with the providers, or set `sealing: none` if the vault was created so",
+                "name the file with the providers, or set `sealing: none` if the vault was \
+                 created so",
             );
         }
         if !(1..=19).contains(&self.vault.compression_level) {
             return wrong("vault.compressionLevel", "1 to 19");
         }
         if self.vault.sensitive_prefixes.iter().any(String::is_empty) {
-            return wrong("vault.sensitivePrefixes", "an empty prefix would leave nothing to compress");
+            return wrong(
+                "vault.sensitivePrefixes",
+                "an empty prefix would leave nothing to compress",
+            );
         }
         if self.vault.upload_limit.is_some_and(|limit| limit.bytes() < 64 << 10) {
             return wrong("vault.uploadLimit", "at least 64KiB per second");
@@ -372,7 +385,10 @@ impl Config {
         }
         // A round is given up after six hours: docs/FORMAT.md.
         if self.etcd.snapshot_timeout > Duration::from_secs(4 * 3600) {
-            return Err(("etcd.snapshotTimeout", "at most 4h: a round may take 6h in all".to_owned()));
+            return Err((
+                "etcd.snapshotTimeout",
+                "at most 4h: a round may take 6h in all".to_owned(),
+            ));
         }
         if self.prune.grace < Duration::from_secs(3600) {
             let reason = "at least 1h: a restore may be reading what is condemned".to_owned();

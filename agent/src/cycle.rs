@@ -1,13 +1,15 @@
 //! What the daemon does next: a pure state machine from (state, event, now) to actions.
 //!
 //! What must hold:
-//! - one job at a time: never two rounds at once, and no drill beside a round (memory is bounded for one);
+//! - one job at a time: never two rounds at once, and no drill beside a round (memory is bounded
+//!   for one);
 //! - ticks that were missed, or that came while a job ran, are made up for by one round;
-//! - a failed round is repeated after a pause that doubles up to a limit, also over restarts; a tick does not
-//!   shorten the pause; a clock that was set back does not lengthen it;
-//! - after the first SIGTERM nothing starts; a round or prune may finish within the grace, a drill is left at
-//!   once; the second SIGTERM leaves everything; an abandoned job that does not end is waited for no longer than
-//!   [`ABANDON_LIMIT`]. Leaving a round is safe at any moment: what no commit names does not exist.
+//! - a failed round is repeated after a pause that doubles up to a limit, also over restarts; a
+//!   tick does not shorten the pause; a clock that was set back does not lengthen it;
+//! - after the first SIGTERM nothing starts; a round or prune may finish within the grace, a drill
+//!   is left at once; the second SIGTERM leaves everything; an abandoned job that does not end is
+//!   waited for no longer than [`ABANDON_LIMIT`]. Leaving a round is safe at any moment: what no
+//!   commit names does not exist.
 
 use holdfast_policies::schedule::{Decision, RunReason, Schedule};
 use jiff::{SignedDuration, Timestamp};
@@ -183,7 +185,8 @@ impl Cycle {
                 self.memory.last_attempt = Some(now);
                 self.memory.failures = self.memory.failures.saturating_add(1);
             }
-            // A drill that failed has run: the failure is told, and the schedule says when to try again.
+            // A drill that failed has run: the failure is told, and the schedule says when to try
+            // again.
             (Job::Drill, Ending::Done | Ending::Failed) => self.memory.last_drill = Some(since),
             (Job::Prune, _) | (_, Ending::Abandoned) => {}
         }
@@ -237,7 +240,8 @@ impl Cycle {
     fn terminate(&mut self, now: Timestamp) -> Vec<Action> {
         let Some((job, _)) = self.running else { return vec![Action::Exit] };
         let again = self.ending.is_some();
-        let grace = if again || job == Job::Drill { SignedDuration::ZERO } else { self.settings.grace };
+        let grace =
+            if again || job == Job::Drill { SignedDuration::ZERO } else { self.settings.grace };
         let deadline = now.checked_add(grace).unwrap_or(now);
         let abandoned = self.ending.is_some_and(|end| end.abandoned);
         let deadline = match self.ending {

@@ -1,8 +1,8 @@
 //! The edges: the loop that carries out what the cycle decides, signals, systemd, the pages.
 //!
-//! What must hold: the loop never waits for a job, so signals, the watchdog and the pages are served while one
-//! runs; a job runs as a task and is left by dropping it; the state is on disk after every job; the watchdog is
-//! fed by the loop itself and by nothing else.
+//! What must hold: the loop never waits for a job, so signals, the watchdog and the pages are
+//! served while one runs; a job runs as a task and is left by dropping it; the state is on disk
+//! after every job; the watchdog is fed by the loop itself and by nothing else.
 
 use crate::cycle::{Action, Cycle, Ending, Event, Job};
 use crate::http::Pages;
@@ -141,28 +141,25 @@ impl Daemon {
         terminate: &mut mpsc::Receiver<()>,
         watchdog: Option<Duration>,
     ) -> Event {
-        loop {
-            if let Some(period) = watchdog {
-                notify(&[NotifyState::Watchdog]);
-                debug_assert!(period > Duration::ZERO);
-            }
-            let pause = self.pause().min(watchdog.unwrap_or(LOOK));
-            let woken = match &mut self.running {
-                Some(running) => tokio::select! {
-                    ended = &mut running.ended => Woken::Job(ended.ok()),
-                    Some(()) = terminate.recv() => Woken::Signal,
-                    () = tokio::time::sleep(pause) => Woken::Time,
-                },
-                None => tokio::select! {
-                    Some(()) = terminate.recv() => Woken::Signal,
-                    () = tokio::time::sleep(pause) => Woken::Time,
-                },
-            };
-            return match woken {
-                Woken::Time => Event::Wake,
-                Woken::Signal => Event::Terminate,
-                Woken::Job(ended) => self.finished(ended),
-            };
+        if watchdog.is_some() {
+            notify(&[NotifyState::Watchdog]);
+        }
+        let pause = self.pause().min(watchdog.unwrap_or(LOOK));
+        let woken = match &mut self.running {
+            Some(running) => tokio::select! {
+                ended = &mut running.ended => Woken::Job(ended.ok()),
+                Some(()) = terminate.recv() => Woken::Signal,
+                () = tokio::time::sleep(pause) => Woken::Time,
+            },
+            None => tokio::select! {
+                Some(()) = terminate.recv() => Woken::Signal,
+                () = tokio::time::sleep(pause) => Woken::Time,
+            },
+        };
+        match woken {
+            Woken::Time => Event::Wake,
+            Woken::Signal => Event::Terminate,
+            Woken::Job(ended) => self.finished(ended),
         }
     }
 
@@ -198,7 +195,10 @@ impl Daemon {
         }
         let next = self.cycle.next_round(now);
         #[expect(clippy::cast_precision_loss, reason = "a time in seconds")]
-        self.tools.metrics.next_run.set(next.map_or(0.0, |next| next.as_millisecond() as f64 / 1e3));
+        self.tools
+            .metrics
+            .next_run
+            .set(next.map_or(0.0, |next| next.as_millisecond() as f64 / 1e3));
         let status = match (self.cycle.running(), next) {
             (Some((job, since)), _) => format!("{job} since {since:.0}"),
             (None, Some(next)) => format!("next round at {next:.0}"),

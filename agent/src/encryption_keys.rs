@@ -1,12 +1,14 @@
-//! Which keys Kubernetes' own encrypted values need: a restored cluster without them cannot read its secrets.
+//! Which keys Kubernetes' own encrypted values need: a restored cluster without them cannot read
+//! its secrets.
 //!
-//! A value that a kube-apiserver encrypted begins `k8s:enc:<provider>:<version>:<name>:` and goes on in binary;
-//! after `kms:v2:<plugin>:` follows a protobuf message whose field 2 is the id of the key (read in
-//! k8s.io/apiserver v0.34, encryptionconfig/config.go and kmsv2/v2/api.proto).
+//! A value that a kube-apiserver encrypted begins `k8s:enc:<provider>:<version>:<name>:` and goes
+//! on in binary; after `kms:v2:<plugin>:` follows a protobuf message whose field 2 is the id of the
+//! key (read in k8s.io/apiserver v0.34, encryptionconfig/config.go and kmsv2/v2/api.proto).
 //!
-//! What must hold: best effort and bounded: a value that cannot be read is passed over, at most [`LIMIT`]
-//! different ids are kept, each of at most [`NAME_BYTES`] bytes, printable. A key's name may hold `:`; then only
-//! its first part is told, since the value does not say where the name ends.
+//! What must hold: best effort and bounded: a value that cannot be read is passed over, at most
+//! [`LIMIT`] different ids are kept, each of at most [`NAME_BYTES`] bytes, printable. A key's name
+//! may hold `:`; then only its first part is told, since the value does not say where the name
+//! ends.
 
 use holdfast_core::wire::{Field, Reader};
 use std::collections::BTreeSet;
@@ -32,7 +34,10 @@ impl EncryptionKeys {
     pub fn observe(&mut self, value: &[u8]) {
         let encrypted = value.starts_with(MARK);
         self.kubernetes |= encrypted || value.starts_with(PLAIN_MARK);
-        if encrypted && self.ids.len() < LIMIT && let Some(id) = key_id(value) {
+        if encrypted
+            && self.ids.len() < LIMIT
+            && let Some(id) = key_id(value)
+        {
             self.ids.insert(id);
         }
     }
@@ -96,7 +101,8 @@ mod tests {
 
     #[test]
     fn each_provider_names_its_key() {
-        let kms = [b"k8s:enc:kms:v2:vault:".as_slice(), &[10, 2, 9, 9, 18, 5], b"kek-1", &[26, 1, 0]];
+        let kms =
+            [b"k8s:enc:kms:v2:vault:".as_slice(), &[10, 2, 9, 9, 18, 5], b"kek-1", &[26, 1, 0]];
         let values: [&[u8]; 5] = [
             b"k8s:enc:aescbc:v1:key1:\x00\xff:\x01",
             b"k8s:enc:aesgcm:v1:key2:zzz",
@@ -111,8 +117,13 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_passed_over() {
         let long = [MARK, b"aesgcm:v1:", &[b'x'; 2_000], b":"].concat();
-        let values: [&[u8]; 5] =
-            [b"k8s:enc:", b"k8s:enc:aescbc", b"k8s:enc:kms:v2:p:\xff\xff", b"k8s:enc::v1:a:", &long];
+        let values: [&[u8]; 5] = [
+            b"k8s:enc:",
+            b"k8s:enc:aescbc",
+            b"k8s:enc:kms:v2:p:\xff\xff",
+            b"k8s:enc::v1:a:",
+            &long,
+        ];
         assert_eq!(ids(&values), Vec::<String>::new());
     }
 
@@ -136,7 +147,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn garbage_never_panics_and_ids_are_printable(tail in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn garbage_never_panics_and_ids_are_printable(
+            tail in proptest::collection::vec(any::<u8>(), 0..80),
+        ) {
             for head in ["k8s:enc:", "k8s:enc:kms:v2:p:", "k8s:enc:aescbc:v1:"] {
                 let value = [head.as_bytes(), &tail].concat();
                 for id in ids(&[&value]) {

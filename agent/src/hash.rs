@@ -1,9 +1,9 @@
 //! HashKV as the members answer it, for a stream's revision.
 //!
-//! What must hold: only an answer for our revision, with a compaction revision that the stream can be hashed
-//! for, is compared (C of the stream ≤ C of the answer ≤ R); a member remembers the hashes of its last compactions
-//! and answers for such a revision with an earlier one, and a late member has an earlier one, too: then another
-//! member is asked.
+//! What must hold: only an answer for our revision, with a compaction revision that the stream can
+//! be hashed for, is compared (C of the stream ≤ C of the answer ≤ R); a member remembers the
+//! hashes of its last compactions and answers for such a revision with an earlier one, and a late
+//! member has an earlier one, too: then another member is asked.
 
 use holdfast_api::client::{Client, Member};
 use holdfast_api::etcdserverpb::{HashKvRequest, HashKvResponse};
@@ -71,7 +71,8 @@ fn usable(answer: &HashKvResponse, revision: i64, compacted: i64) -> Result<Hash
     let compact_revision = answer.compact_revision;
     if compact_revision < compacted {
         return Err(format!(
-            "its answer is for compaction {compact_revision}, the snapshot is compacted at {compacted}"
+            "its answer is for compaction {compact_revision}, the snapshot is compacted at \
+             {compacted}"
         ));
     }
     if compact_revision > revision {
@@ -97,7 +98,9 @@ mod tests {
         assert_eq!(usable(&answer(50, 0), 100, 50), Ok(hash), "3.5");
         assert_eq!(usable(&answer(60, 100), 100, 50).map(|hash| hash.compact_revision), Ok(60));
         assert_eq!(usable(&answer(-1, 100), 100, -1).map(|hash| hash.compact_revision), Ok(-1));
-        for (compact, hashed, says) in [(49, 100, "compacted at 50"), (-1, 0, "-1"), (101, 100, "beyond")] {
+        for (compact, hashed, says) in
+            [(49, 100, "compacted at 50"), (-1, 0, "-1"), (101, 100, "beyond")]
+        {
             assert!(usable(&answer(compact, hashed), 100, 50).unwrap_err().contains(says));
         }
         assert!(usable(&answer(50, 99), 100, 50).unwrap_err().contains("99"));

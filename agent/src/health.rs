@@ -1,7 +1,7 @@
 //! Is the cluster protected? A pure verdict for `/healthz`, with the reason.
 //!
-//! What must hold: an alarm, a failed drill, or a recovery point that is two ticks old is never "ok"; a process
-//! that has just started gets the same two ticks before it is blamed.
+//! What must hold: an alarm, a failed drill, or a recovery point that is two ticks old is never
+//! "ok"; a process that has just started gets the same two ticks before it is blamed.
 
 use holdfast_policies::schedule::Schedule;
 use jiff::{SignedDuration, Timestamp};
@@ -56,10 +56,13 @@ impl Health {
         };
         match self.last_round {
             Some(last) if late => bad(format!("the last completed round began {last}{error}")),
-            None if late => bad(format!("no round was completed since the start at {since}{error}")),
-            Some(last) => {
-                Verdict { ok: true, reason: format!("the last completed round began {last}{error}") }
+            None if late => {
+                bad(format!("no round was completed since the start at {since}{error}"))
             }
+            Some(last) => Verdict {
+                ok: true,
+                reason: format!("the last completed round began {last}{error}"),
+            },
             None => Verdict { ok: true, reason: format!("waiting for the first round{error}") },
         }
     }

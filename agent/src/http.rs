@@ -1,8 +1,8 @@
 //! `/metrics`, `/healthz` and `/livez` on one plain port.
 //!
-//! What must hold: whoever reaches the port can cost us little: GET and HEAD only, no body is read, headers
-//! within 8 KiB and 5 seconds, one request per connection, at most [`CONNECTIONS`] at once, ten seconds each.
-//! Nothing served here is secret: counts, times, reasons.
+//! What must hold: whoever reaches the port can cost us little: GET and HEAD only, no body is read,
+//! headers within 8 KiB and 5 seconds, one request per connection, at most [`CONNECTIONS`] at once,
+//! ten seconds each. Nothing served here is secret: counts, times, reasons.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -39,7 +39,9 @@ pub trait Pages: Send + Sync + 'static {
 
 /// The port cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("{address}: cannot listen for /metrics and /healthz: {source}; choose another `listen` address")]
+#[error(
+    "{address}: cannot listen for /metrics and /healthz: {source}; choose another `listen` address"
+)]
 pub struct ListenError {
     /// As configured.
     pub address: SocketAddr,
@@ -191,7 +193,8 @@ mod tests {
         let address = start(true).await;
         let post = "POST /metrics HTTP/1.1\r\nhost: x\r\ncontent-length: 999999999\r\n\r\n";
         assert!(ask(address, post).await.starts_with("HTTP/1.1 405"));
-        let long = format!("GET /metrics HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "a".repeat(64 << 10));
+        let long =
+            format!("GET /metrics HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "a".repeat(64 << 10));
         assert!(!ask(address, &long).await.contains(" 200 "));
         assert!(!ask(address, "\0\0garbage\r\n\r\n").await.contains(" 200 "));
         assert!(get(address, "/metrics").await.contains(" 200 "));

@@ -1,8 +1,9 @@
-//! Does what `cycle.rs` decides: rounds, prunes and drills, with their traces in metrics, logs and state.
+//! Does what `cycle.rs` decides: rounds, prunes and drills, with their traces in metrics, logs and
+//! state.
 //!
-//! What must hold: the vault stays open between jobs (one data seed per run, no LIST in steady state) and is
-//! opened anew after a failure to open it; the witness only ever moves forward; a failed job is told with its
-//! kind, never only logged.
+//! What must hold: the vault stays open between jobs (one data seed per run, no LIST in steady
+//! state) and is opened anew after a failure to open it; the witness only ever moves forward; a
+//! failed job is told with its kind, never only logged.
 
 mod drill;
 mod prune;
@@ -18,6 +19,9 @@ use crate::vaults::{self, ConnectKms};
 use holdfast_vault::clock::{Clock, SystemClock};
 use holdfast_vault::vault::Vault;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A data seed is used for 30 days at most; a vault that is opened anew makes another one.
+const SEED_AGE_MS: i64 = 30 * 86_400_000;
 
 /// What jobs, the loop and the pages share.
 #[derive(Debug, Default)]
@@ -74,6 +78,7 @@ pub struct Tools {
 pub struct Worker {
     tools: Tools,
     vault: Option<Vault>,
+    opened_boot_ms: i64,
 }
 
 /// How a job ended.
@@ -92,7 +97,7 @@ pub struct Done {
 impl Worker {
     /// Nothing is opened yet.
     pub fn new(tools: Tools) -> Worker {
-        Worker { tools, vault: None }
+        Worker { tools, vault: None, opened_boot_ms: 0 }
     }
 
     /// Does a job.
@@ -109,7 +114,8 @@ impl Worker {
             let witness = vault.witness();
             let mut traces = self.tools.shared.lock();
             let known = traces.state.witness.as_ref();
-            if known.is_none_or(|known| (known.era, known.number) <= (witness.era, witness.number)) {
+            if known.is_none_or(|known| (known.era, known.number) <= (witness.era, witness.number))
+            {
                 traces.state.witness = Some(witness);
             }
         }
@@ -117,13 +123,21 @@ impl Worker {
     }
 
     async fn opened(&mut self) -> Result<&mut Vault, RoundError> {
+        let now_boot_ms = SystemClock.boot_ms();
+        if now_boot_ms - self.opened_boot_ms > SEED_AGE_MS {
+            self.vault = None;
+        }
         if self.vault.is_none() {
             let state = self.tools.shared.lock().state.clone();
-            let opened = vaults::open(&self.tools.config.vault, &self.tools.connect, &state).await?;
+            let opened =
+                vaults::open(&self.tools.config.vault, &self.tools.connect, &state).await?;
             if opened.is_unsealed() {
-                tracing::warn!("this vault is not sealed: whoever reads the store reads the cluster");
+                tracing::warn!(
+                    "this vault is not sealed: whoever reads the store reads the cluster"
+                );
             }
             self.vault = Some(opened);
+            self.opened_boot_ms = now_boot_ms;
         }
         Ok(self.vault.as_mut().expect("it was opened above"))
     }

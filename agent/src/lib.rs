@@ -1,11 +1,12 @@
 //! The daemon: ticks, snapshots, prunes, drills, reports.
 //!
-//! In the order of a round: [`cycle`] decides, [`survey`] and [`member`] pick who is asked, [`source`] takes the
-//! stream into the [`spool`], [`reader`] reads it, [`round`] hands it to the vault and [`verify`] reads it back.
-//! Around it: [`config`], [`state`], [`metrics`], [`health`], [`http`], and the loop in [`daemon`].
+//! In the order of a round: [`cycle`] decides, [`survey`] and [`member`] pick who is asked,
+//! [`source`] takes the stream into the [`spool`], [`reader`] reads it, [`round`] hands it to the
+//! vault and [`verify`] reads it back. Around it: [`config`], [`state`], [`metrics`], [`health`],
+//! [`http`], and the loop in [`daemon`].
 //!
-//! What must hold: the agent never harms etcd: it reads, one stream at a time, drained fast, and nothing while
-//! the store cannot be reached.
+//! What must hold: the agent never harms etcd: it reads, one stream at a time, drained fast, and
+//! nothing while the store cannot be reached.
 
 pub mod config;
 pub mod cycle;
@@ -20,7 +21,7 @@ pub mod member;
 pub mod metrics;
 pub mod reader;
 pub mod round;
-mod run;
+pub mod run;
 pub mod source;
 pub mod spool;
 pub mod state;

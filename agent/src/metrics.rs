@@ -1,7 +1,8 @@
-//! What Prometheus reads. Names begin with `holdfast_`; times are seconds since 1970, 0 where there is none.
+//! What Prometheus reads. Names begin with `holdfast_`; times are seconds since 1970, 0 where there
+//! is none.
 //!
-//! What must hold: no label holds a key, a value, or anything else that grows without limit: steps, jobs and
-//! kinds of failure are fixed words.
+//! What must hold: no label holds a key, a value, or anything else that grows without limit: steps,
+//! jobs and kinds of failure are fixed words.
 
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info};
@@ -116,7 +117,11 @@ impl Metrics {
         };
         let times = [
             ("last_success_timestamp", "When the last completed round began", &self.last_success),
-            ("recovery_point_timestamp", "When the newest snapshot was taken", &self.recovery_point),
+            (
+                "recovery_point_timestamp",
+                "When the newest snapshot was taken",
+                &self.recovery_point,
+            ),
             ("recovery_point_age", "Age of the newest snapshot", &self.recovery_point_age),
             ("next_run_timestamp", "When the next round is due", &self.next_run),
         ];
@@ -128,8 +133,16 @@ impl Metrics {
             ("snapshot_revision", "Its revision", &self.revision),
             ("snapshot_records", "Its records alive", &self.records),
             ("snapshots", "Snapshots in the vault", &self.snapshots),
-            ("failures_in_a_row", "Rounds that failed since the last completed one", &self.failures_in_a_row),
-            ("store_reachable", "1: the store answered when it was asked last", &self.store_reachable),
+            (
+                "failures_in_a_row",
+                "Rounds that failed since the last completed one",
+                &self.failures_in_a_row,
+            ),
+            (
+                "store_reachable",
+                "1: the store answered when it was asked last",
+                &self.store_reachable,
+            ),
             ("alarms", "Findings that somebody must look at", &self.alarms),
         ];
         for (name, help, gauge) in gauges {

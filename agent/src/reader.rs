@@ -1,12 +1,13 @@
-//! From a spooled database to what the vault stores: the live records in order, then the small buckets.
+//! From a spooled database to what the vault stores: the live records in order, then the small
+//! buckets.
 //!
-//! Two passes over the bucket `key`: [`Scan`] learns which records are alive; [`SpoolReader`] gives them, computes
-//! HashKV beside it, and notes which keys encrypted values need. The second pass runs on a thread of its own,
-//! which opens pages while the vault compresses.
+//! Two passes over the bucket `key`: [`Scan`] learns which records are alive; [`SpoolReader`] gives
+//! them, computes HashKV beside it, and notes which keys encrypted values need. The second pass
+//! runs on a thread of its own, which opens pages while the vault compresses.
 //!
-//! What must hold: the records given are canonical, exactly those that a compaction at C leaves; memory is two
-//! bits per record and a few batches of [`BATCH_BYTES`]; a database that is damaged, or that changes between
-//! the passes, gives an error and never a shorter snapshot.
+//! What must hold: the records given are canonical, exactly those that a compaction at C leaves;
+//! memory is two bits per record and a few batches of [`BATCH_BYTES`]; a database that is damaged,
+//! or that changes between the passes, gives an error and never a shorter snapshot.
 
 use crate::encryption_keys::{self, EncryptionKeys};
 use crate::stop::Stop;
@@ -22,8 +23,8 @@ use holdfast_vault::snapshot::walk::{SourceRecord, WalkResult};
 use holdfast_vault::snapshot::{Source, SourceBucket, SourceError};
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Arc, OnceLock};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 /// Bytes of records that travel between the threads at once; a larger record travels alone.
@@ -82,8 +83,7 @@ impl Scan {
             sequences.insert(name, bucket.sequence());
         }
         let marks = CompactionMarks::read(&small).map_err(DatabaseError::from)?;
-        let mut builder =
-            LivenessBuilder::new(marks.effective(), TombstoneRule::KeepAtCompaction);
+        let mut builder = LivenessBuilder::new(marks.effective(), TombstoneRule::KeepAtCompaction);
         let mut key = KeyFacts::default();
         each_record(db, stop, |record| {
             key.add(record);
@@ -136,7 +136,8 @@ pub struct Spooled<S: PageSource> {
     pub sensitive_prefixes: Vec<Vec<u8>>,
     /// Ends the passes.
     pub stop: Stop,
-    /// HashKV as the last complete second pass computed it; empty before, and when nothing was asked.
+    /// HashKV as the last complete second pass computed it; empty before, and when nothing was
+    /// asked.
     pub computed: OnceLock<u32>,
 }
 

@@ -1,14 +1,16 @@
 //! One round: from a member's stream to a verified snapshot in the vault.
 //!
 //! ```text
-//! reach the store → pick a member → stream into the spool → first pass (what is alive) → ask HashKV(R) of
-//! the same member → second pass into the vault, HashKV computed beside it → commit → read back
+//! reach the store → pick a member → stream into the spool → first pass (what is alive)
+//!   → ask HashKV(R) of the same member → second pass into the vault, HashKV computed beside it
+//!   → commit → read back
 //! ```
 //!
-//! What must hold: etcd is not bothered while the store cannot be reached; nothing is committed from a stream
-//! that is not whole; a hash that differs, a record that vanished or changed, and another history are alarms,
-//! recorded in the snapshot's facts and told, and the snapshot is kept all the same: it may be the last one;
-//! dropping the future at any moment leaves no snapshot behind but one that is whole.
+//! What must hold: etcd is not bothered while the store cannot be reached; nothing is committed
+//! from a stream that is not whole; a hash that differs, a record that vanished or changed, and
+//! another history are alarms, recorded in the snapshot's facts and told, and the snapshot is kept
+//! all the same: it may be the last one; dropping the future at any moment leaves no snapshot
+//! behind but one that is whole.
 
 mod error;
 mod facts;
@@ -87,7 +89,7 @@ impl Round<'_> {
         let outcome = self.timed("write", self.store(vault, &taken, &mut alarms)).await?;
         let (entry, summary) = judge(vault, &taken.choice, outcome)?;
         let hash_equal = match &summary {
-            Some(summary) => self.look_at(&client, vault, &taken, summary, &mut alarms).await,
+            Some(summary) => look_at(&client, &taken, summary, &mut alarms).await,
             None => None,
         };
         let stream_bytes = taken.stream_bytes;
@@ -112,7 +114,12 @@ impl Round<'_> {
         let revision = scan.facts.revision;
         let asked = self.timed("hash", ask_hash(client, &choice, &scan)).await;
         let facts = facts::facts(&choice, &scan, &stream);
-        tracing::info!(revision, stream_bytes = stream.bytes, records = scan.liveness.records(), "the stream is whole");
+        tracing::info!(
+            revision,
+            stream_bytes = stream.bytes,
+            records = scan.liveness.records(),
+            "the stream is whole"
+        );
         let prefixes = self.config.vault.sensitive_prefixes.iter();
         let spooled = Spooled {
             db,
@@ -162,46 +169,14 @@ impl Round<'_> {
         let outcome = vault.snapshot(source(), &options).await?;
         let Outcome::Diverged { fork, reason } = &outcome else { return Ok(outcome) };
         if !taken.linearizable {
-            let reason = format!("{reason}; the quorum cannot be read, so this is not believed yet");
+            let reason =
+                format!("{reason}; the quorum cannot be read, so this is not believed yet");
             return Ok(Outcome::Late { reason });
         }
         tracing::error!(fork, reason, "another history: a new lineage begins");
         alarms.push(format!("another history since revision {fork}: {reason}"));
         options.new_lineage = Some(reason.clone());
         Ok(vault.snapshot(source(), &options).await?)
-    }
-
-    /// What the walk and the hash found. Gives whether the hash was equal.
-    async fn look_at(
-        &self,
-        client: &Client,
-        vault: &mut Vault,
-        taken: &Taken,
-        summary: &Summary,
-        alarms: &mut Vec<String>,
-    ) -> Option<bool> {
-        let told = summary.findings.iter().take(MOST_FINDINGS);
-        alarms.extend(told.map(|finding| format!("snapshot {}: {finding:?}", summary.number)));
-        if let Some(more) = summary.findings.len().checked_sub(MOST_FINDINGS + 1) {
-            alarms.push(format!("snapshot {}: {} more findings", summary.number, more + 1));
-        }
-        let asked = taken.spooled.asked?;
-        let computed = *taken.spooled.computed.get()?;
-        let equal = computed == asked.hash;
-        if !equal {
-            let endpoint = &taken.choice.endpoint;
-            let others = hash::second_opinions(client, endpoint, &asked).await.join("; ");
-            let (revision, said) = (asked.revision, asked.hash);
-            alarms.push(format!(
-                "snapshot {}: HashKV at revision {revision} is {computed:08x} in what {endpoint} sent, but \
-                 it answers {said:08x}; {others}; run `etcdctl endpoint hashkv --cluster --rev {revision}`",
-                summary.number
-            ));
-        }
-        for alarm in alarms.iter() {
-            tracing::error!(alarm, lineage = ?vault.head().lineage.as_ref().map(|one| one.since_number));
-        }
-        Some(equal)
     }
 
     async fn timed<T>(&self, step: &'static str, work: impl Future<Output = T>) -> T {
@@ -217,6 +192,42 @@ impl Round<'_> {
 /// Findings that are told one by one.
 const MOST_FINDINGS: usize = 10;
 
+/// What the walk and the hash found, as alarms. Gives whether the hash was equal.
+async fn look_at(
+    client: &Client,
+    taken: &Taken,
+    summary: &Summary,
+    alarms: &mut Vec<String>,
+) -> Option<bool> {
+    let number = summary.number;
+    let told = summary.findings.iter().take(MOST_FINDINGS);
+    alarms.extend(told.map(|finding| format!("snapshot {number}: {finding:?}")));
+    let more = summary.findings.len().saturating_sub(MOST_FINDINGS);
+    if more > 0 {
+        alarms.push(format!("snapshot {number}: {more} more findings"));
+    }
+    let equal = match (taken.spooled.asked, taken.spooled.computed.get()) {
+        (Some(asked), Some(computed)) if *computed != asked.hash => {
+            let endpoint = &taken.choice.endpoint;
+            let others = hash::second_opinions(client, endpoint, &asked).await.join("; ");
+            let (revision, said) = (asked.revision, asked.hash);
+            alarms.push(format!(
+                "snapshot {number}: HashKV at revision {revision} is {computed:08x} in what \
+                 {endpoint} \
+                 sent, but it answers {said:08x}; {others}; run `etcdctl endpoint hashkv --cluster \
+                 --rev {revision}`"
+            ));
+            Some(false)
+        }
+        (Some(_), Some(_)) => Some(true),
+        _ => None,
+    };
+    for alarm in alarms.iter() {
+        tracing::error!(alarm, "somebody must look at this");
+    }
+    equal
+}
+
 /// The snapshot that protects the cluster now, and what we stored if it is ours.
 fn judge(
     vault: &Vault,
@@ -224,7 +235,7 @@ fn judge(
     outcome: Outcome,
 ) -> Result<(CatalogueEntry, Option<Summary>), RoundError> {
     match outcome {
-        Outcome::Committed(summary) => Ok((summary.entry.clone(), Some(summary))),
+        Outcome::Committed(summary) => Ok((summary.entry.clone(), Some(*summary))),
         Outcome::Covered { number } => {
             tracing::info!(snapshot = number, "another agent's snapshot is as new: nothing to add");
             Ok((vault.chain().catalogue().get(number).cloned().unwrap_or_default(), None))

@@ -1,14 +1,18 @@
-//! Takes a member's snapshot stream into the spool, and believes nothing that its digest does not prove.
+//! Takes a member's snapshot stream into the spool, and believes nothing that its digest does not
+//! prove.
 //!
-//! The stream is the database, `high water mark × page size` bytes in blobs of 32 KiB, and then the SHA-256 of
-//! it, 32 bytes (upstream sends them as a last message of their own; we take the last 32 bytes, however they
-//! are cut). So a whole stream has a length of a multiple of 512, plus 32.
+//! The stream is the database, `high water mark × page size` bytes in blobs of 32 KiB, and then the
+//! SHA-256 of it, 32 bytes (upstream sends them as a last message of their own; we take the last 32
+//! bytes, however they are cut). So a whole stream has a length of a multiple of 512, plus 32.
 //!
 //! What must hold:
-//! - the stream is drained as fast as it comes: a bounded channel of blobs to a thread that hashes, seals and
-//!   writes, nothing else in between. While it runs, the member holds a read transaction open;
-//! - a stall is "no bytes", not "no messages": upstream may send empty blobs for ever when its copy fails;
-//! - a stream that is cut, stalls, fails, or does not match its digest gives no spool, each by its own error.
+//! - the stream is drained as fast as it comes: a bounded channel of blobs to a thread that hashes,
+//!   seals and writes, nothing else in between. While it runs, the member holds a read transaction
+//!   open;
+//! - a stall is "no bytes", not "no messages": upstream may send empty blobs for ever when its copy
+//!   fails;
+//! - a stream that is cut, stalls, fails, or does not match its digest gives no spool, each by its
+//!   own error.
 
 use crate::spool::{Spool, SpoolError, SpoolWriter};
 use bytes::Bytes;
@@ -53,7 +57,10 @@ pub struct Received {
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The member ended the stream with an error.
-    #[error("the member failed the snapshot stream after {received_bytes} bytes: {status}; look at its log")]
+    #[error(
+        "the member failed the snapshot stream after {received_bytes} bytes: {status}; look at \
+         its log"
+    )]
     Failed {
         /// Bytes until then.
         received_bytes: u64,
@@ -61,7 +68,10 @@ pub enum SourceError {
         status: Box<Status>,
     },
     /// No byte came for too long.
-    #[error("the snapshot stream stalled: no byte for {seconds} s after {received_bytes} bytes, {empty_blobs} empty messages; look at the member's disk and log")]
+    #[error(
+        "the snapshot stream stalled: no byte for {seconds} s after {received_bytes} bytes, \
+         {empty_blobs} empty messages; look at the member's disk and log"
+    )]
     Stalled {
         /// The deadline.
         seconds: u64,
@@ -71,7 +81,10 @@ pub enum SourceError {
         empty_blobs: u64,
     },
     /// The stream went on, but not to its end in time.
-    #[error("the snapshot stream took more than {seconds} s and was left after {received_bytes} bytes; raise etcd.snapshotTimeout, or look at the network")]
+    #[error(
+        "the snapshot stream took more than {seconds} s and was left after {received_bytes} \
+         bytes; raise etcd.snapshotTimeout, or look at the network"
+    )]
     TooSlow {
         /// The deadline.
         seconds: u64,
@@ -87,7 +100,10 @@ pub enum SourceError {
         reason: String,
     },
     /// What arrived is not what the member hashed.
-    #[error("the snapshot stream fails its SHA-256 (over {database_bytes} bytes): it was changed on its way, or the member's disk lies; nothing was stored")]
+    #[error(
+        "the snapshot stream fails its SHA-256 (over {database_bytes} bytes): it was changed on \
+         its way, or the member's disk lies; nothing was stored"
+    )]
     Digest {
         /// Bytes without the digest.
         database_bytes: u64,
@@ -224,9 +240,15 @@ impl Assembly {
             return Err(cut("it is shorter than a digest".to_owned()));
         };
         if database_bytes == 0 || database_bytes % UNIT_BYTES != 0 {
-            return Err(cut(format!("{database_bytes} bytes before the digest are no whole pages")));
+            return Err(cut(format!(
+                "{database_bytes} bytes before the digest are no whole pages"
+            )));
         }
-        assert_eq!(database_bytes + DIGEST_BYTES as u64, drained.bytes, "every byte is accounted for");
+        assert_eq!(
+            database_bytes + DIGEST_BYTES as u64,
+            drained.bytes,
+            "every byte is accounted for"
+        );
         if self.hash.finalize()[..] != digest {
             return Err(SourceError::Digest { database_bytes });
         }

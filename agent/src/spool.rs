@@ -1,7 +1,7 @@
 //! The spool: a snapshot on disk that nobody can read but this process.
 //!
-//! An unlinked temporary file (mode 0600, `O_TMPFILE` where the file system has it), cut into blocks of
-//! [`BLOCK_BYTES`], each sealed with AES-256-GCM under a key that exists in memory only:
+//! An unlinked temporary file (mode 0600, `O_TMPFILE` where the file system has it), cut into
+//! blocks of [`BLOCK_BYTES`], each sealed with AES-256-GCM under a key that exists in memory only:
 //!
 //! ```text
 //! block n stands at n * (BLOCK_BYTES + 16)
@@ -9,9 +9,9 @@
 //! nonce   = 4 zero bytes | n, big-endian, 8 bytes
 //! ```
 //!
-//! What must hold: a key seals one spool only and a block once, so no nonce repeats; nothing is readable
-//! before [`SpoolWriter::finish`]; memory is bounded by [`CACHE_BLOCKS`], whatever the length; a disk that is
-//! full is its own error; dropping a spool, or the process, frees the disk.
+//! What must hold: a key seals one spool only and a block once, so no nonce repeats; nothing is
+//! readable before [`SpoolWriter::finish`]; memory is bounded by [`CACHE_BLOCKS`], whatever the
+//! length; a disk that is full is its own error; dropping a spool, or the process, frees the disk.
 
 use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit, Nonce, Tag};
 use std::borrow::Cow;
@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use zeroize::Zeroizing;
 
-/// Plain bytes per block. Pages of 4 KiB are read in key order, which is not their order in the file: a
-/// larger block would be opened for the sake of one page.
+/// Plain bytes per block. Pages of 4 KiB are read in key order, which is not their order in the
+/// file: a larger block would be opened for the sake of one page.
 pub const BLOCK_BYTES: usize = 64 << 10;
 /// Blocks that stay open in memory while reading: 12 MiB.
 pub const CACHE_BLOCKS: usize = WAYS * SETS;
@@ -38,7 +38,8 @@ const NODE_LIMIT_BYTES: u64 = 256 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
     /// The file cannot be created.
-    #[error("{}: the spool cannot be created: {source}; check that the directory exists and is writable", directory.display())]
+    #[error("{}: the spool cannot be created: {source}; check that the directory exists and is \
+        writable", directory.display())]
     Create {
         /// The spool directory.
         directory: PathBuf,
@@ -46,7 +47,8 @@ pub enum SpoolError {
         source: io::Error,
     },
     /// The disk is full.
-    #[error("{}: the disk is full after {written_bytes} bytes of the snapshot; free space there, or set spool.directory to a larger disk", directory.display())]
+    #[error("{}: the disk is full after {written_bytes} bytes of the snapshot; free space there, \
+        or set spool.directory to a larger disk", directory.display())]
     DiskFull {
         /// The spool directory.
         directory: PathBuf,
@@ -54,7 +56,10 @@ pub enum SpoolError {
         written_bytes: u64,
     },
     /// The snapshot is larger than configured.
-    #[error("the snapshot is larger than spool.sizeLimit ({limit_bytes} bytes); raise the limit or defragment the member")]
+    #[error(
+        "the snapshot is larger than spool.sizeLimit ({limit_bytes} bytes); raise the limit or \
+         defragment the member"
+    )]
     TooLarge {
         /// The limit.
         limit_bytes: u64,
@@ -91,7 +96,8 @@ pub struct Spool {
     cache: Mutex<Cache>,
 }
 
-/// Set-associative: a block may stand in one of the [`WAYS`] slots of its set; the one unused longest goes.
+/// Set-associative: a block may stand in one of the [`WAYS`] slots of its set; the one unused
+/// longest goes.
 struct Cache {
     slots: Vec<Slot>,
     clock: u64,
@@ -149,7 +155,8 @@ impl SpoolWriter {
         self.size_bytes
     }
 
-    /// Ends writing; from here on the spool can be read. It is not synced: it dies with the process.
+    /// Ends writing; from here on the spool can be read. It is not synced: it dies with the
+    /// process.
     ///
     /// # Errors
     /// As [`SpoolWriter::write`].
@@ -226,7 +233,8 @@ impl Spool {
         let tag = Tag::try_from(&*tag).map_err(io::Error::other)?;
         let opened = self.cipher.decrypt_inout_detached(&nonce(block), b"", text.into(), &tag);
         opened.map_err(|_| {
-            let text = format!("block {block} of the spool was changed on the disk; check the disk");
+            let text =
+                format!("block {block} of the spool was changed on the disk; check the disk");
             io::Error::new(io::ErrorKind::InvalidData, text)
         })?;
         buffer.truncate(plain);

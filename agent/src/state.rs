@@ -1,8 +1,8 @@
 //! What the agent remembers on its own disk: the chain's witness, and how the last jobs ended.
 //!
-//! What must hold: the file is replaced as a whole and is on disk before `save` returns; a file that cannot be
-//! read is an error, never "no memory", since the witness is what notices a store that was rolled back; one
-//! agent at a time uses a state directory ([`Lock`]).
+//! What must hold: the file is replaced as a whole and is on disk before `save` returns; a file
+//! that cannot be read is an error, never "no memory", since the witness is what notices a store
+//! that was rolled back; one agent at a time uses a state directory ([`Lock`]).
 
 use crate::cycle::Memory;
 use holdfast_vault::chain::Witness;
@@ -21,7 +21,8 @@ const LOCK_FILE: &str = "agent.lock";
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// Another agent uses it.
-    #[error("{}: in use by another agent (process {holder}); stop that one, or give each its own stateDirectory", directory.display())]
+    #[error("{}: in use by another agent (process {holder}); stop that one, or give each its own \
+        stateDirectory", directory.display())]
     Locked {
         /// The state directory.
         directory: PathBuf,
@@ -37,7 +38,8 @@ pub enum StateError {
         source: io::Error,
     },
     /// The file is not what we wrote.
-    #[error("{}: not an agent's state ({reason}); restore it, or remove it to trust what the store says", path.display())]
+    #[error("{}: not an agent's state ({reason}); restore it, or remove it to trust what the \
+        store says", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -1,7 +1,9 @@
-//! Asks all members how they are, and what the quorum's revision is; the decision is in `member.rs`.
+//! Asks all members how they are, and what the quorum's revision is; the decision is in
+//! `member.rs`.
 //!
-//! What must hold: all members are asked at once, each within the request deadline; one that does not answer is
-//! an answer. Passwords and keys are read anew for every round, so that renewed ones are taken.
+//! What must hold: all members are asked at once, each within the request deadline; one that does
+//! not answer is an answer. Passwords and keys are read anew for every round, so that renewed ones
+//! are taken.
 
 use crate::config::EtcdConfig;
 use crate::member::{Answer, Probe, Survey};
@@ -14,7 +16,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use zeroize::Zeroizing;
 
-/// Largest answer taken from a member, and so the largest piece of a stream: upstream's blobs have 32 KiB.
+/// Largest answer taken from a member, and so the largest piece of a stream: upstream's blobs have
+/// 32 KiB.
 const MESSAGE_LIMIT_BYTES: usize = 8 << 20;
 
 /// The cluster cannot be asked.
@@ -88,7 +91,8 @@ fn answer(status: StatusResponse) -> Answer {
     }
 }
 
-/// Members with a CORRUPT alarm. Without an answer none is known: the alarms also stand in each Status.
+/// Members with a CORRUPT alarm. Without an answer none is known: the alarms also stand in each
+/// Status.
 async fn corrupt_members(client: &Client) -> BTreeSet<u64> {
     let request = AlarmRequest { action: AlarmAction::Get.into(), ..AlarmRequest::default() };
     let answer = client.maintenance().alarm(request).await;
@@ -106,10 +110,12 @@ async fn corrupt_members(client: &Client) -> BTreeSet<u64> {
     }
 }
 
-/// The revision that a linearizable read gives, from the first member that answers one (a learner does not).
+/// The revision that a linearizable read gives, from the first member that answers one (a learner
+/// does not).
 async fn quorum_revision(client: &Client) -> Option<i64> {
     for member in client.members() {
-        let request = RangeRequest { key: b"\0".to_vec(), count_only: true, ..RangeRequest::default() };
+        let request =
+            RangeRequest { key: b"\0".to_vec(), count_only: true, ..RangeRequest::default() };
         match member.check("Range", member.kv().range(request).await) {
             Ok(answer) => return answer.header.map(|header| header.revision),
             Err(error) => tracing::debug!(%error, "no linearizable read here"),

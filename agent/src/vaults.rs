@@ -1,9 +1,10 @@
 //! Opens the configured vault, and keeps it open between jobs.
 //!
-//! What must hold: a vault is only used together with the witness in the state file; a store that is behind it
-//! is never written to; key files are read when the vault is opened, and no secret stands in an error.
+//! What must hold: a vault is only used together with the witness in the state file; a store that
+//! is behind it is never written to; key files are read when the vault is opened, and no secret
+//! stands in an error.
 
-use crate::config::{Sealing, VaultConfig};
+use crate::config::{Sealing, Size, VaultConfig};
 use crate::state::AgentState;
 use holdfast_vault::format::ClusterId;
 use holdfast_vault::init::{VaultError, VaultOptions};
@@ -43,7 +44,8 @@ pub enum OpenError {
     },
     /// The state file is about another cluster.
     #[error(
-        "the state directory remembers cluster {remembered}, but the vault's cluster is {found}; use \
+        "the state directory remembers cluster {remembered}, but the vault's cluster is {found}; \
+         use \
          another stateDirectory, or remove agent.json there if this is meant"
     )]
     OtherCluster {
@@ -77,7 +79,9 @@ pub async fn open(
             return Err(OpenError::OtherCluster { remembered: known, found });
         }
     }
-    let store = Store::open(&config.url, StoreOptions::default())?;
+    let upload_bytes_per_second = config.upload_limit.map(Size::bytes);
+    let limits = StoreOptions { upload_bytes_per_second, ..StoreOptions::default() };
+    let store = Store::open(&config.url, limits)?;
     Ok(Vault::open(store, options).await?)
 }
 
@@ -93,10 +97,9 @@ pub fn providers(config: &VaultConfig, connect: &ConnectKms) -> Result<Providers
             let text = zeroize::Zeroizing::new(text);
             parse_encryption_config(&text).map_err(|error| wrong(error.to_string()))?
         }
-        None => EncryptionConfig {
-            resources: Vec::new(),
-            providers: vec![ProviderConfig::Identity],
-        },
+        None => {
+            EncryptionConfig { resources: Vec::new(), providers: vec![ProviderConfig::Identity] }
+        }
     };
     let sealing = match config.sealing {
         Sealing::Sealed => keys::Sealing::Required,

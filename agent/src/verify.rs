@@ -1,8 +1,8 @@
 //! Reads back what a round stored, before anybody counts on it.
 //!
-//! What must hold: the new snapshot's body and all indexes open from the store's own bytes (L2), bound to the
-//! commit by their digests; every segment that the round uploaded has the length and the SHA-256 that the body
-//! says (L1). Memory: one piece of [`PIECE_BYTES`].
+//! What must hold: the new snapshot's body and all indexes open from the store's own bytes (L2),
+//! bound to the commit by their digests; every segment that the round uploaded has the length and
+//! the SHA-256 that the body says (L1). Memory: one piece of [`PIECE_BYTES`].
 
 use crate::stop::Stop;
 use holdfast_vault::StoreError;
@@ -37,7 +37,8 @@ pub enum VerifyError {
     },
     /// An object has other bytes.
     #[error(
-        "snapshot {number}: {name} has other bytes in the store than were sent; run `holdfast vault check`, \
+        "snapshot {number}: {name} has other bytes in the store than were sent; run `holdfast \
+         vault check`, \
          and look at the store's disks"
     )]
     Changed {
@@ -55,11 +56,7 @@ pub enum VerifyError {
 ///
 /// # Errors
 /// See [`VerifyError`].
-pub async fn verify(
-    vault: &mut Vault,
-    summary: &Summary,
-    stop: &Stop,
-) -> Result<u64, VerifyError> {
+pub async fn verify(vault: &mut Vault, summary: &Summary, stop: &Stop) -> Result<u64, VerifyError> {
     let number = summary.number;
     let reader = vault.reader(number).await;
     let reader = reader.map_err(|source| VerifyError::Snapshot { number, source })?;

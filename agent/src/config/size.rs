@@ -1,7 +1,7 @@
 //! Sizes as operators write them: `512MiB`, `16GiB`, `1000000`.
 //!
-//! What must hold: a number without a unit is bytes; units are binary and written in full, so that nobody has
-//! to guess what `G` means.
+//! What must hold: a number without a unit is bytes; units are binary and written in full, so that
+//! nobody has to guess what `G` means.
 
 use serde::Deserialize;
 
@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn sizes_are_read_or_refused() {
-        for (text, bytes) in [("0", 0), ("17", 17), ("4KiB", 4096), ("16 GiB", 16 << 30), ("9B", 9)] {
+        for (text, bytes) in [("0", 0), ("17", 17), ("4KiB", 4096), ("16 GiB", 16 << 30), ("9B", 9)]
+        {
             assert_eq!(text.parse::<Size>().unwrap().bytes(), bytes, "{text}");
         }
         for text in ["", "GiB", "1G", "-1", "1.5GiB", "99999999999TiB", "1 gib"] {

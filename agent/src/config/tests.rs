@@ -20,7 +20,10 @@ fn the_smallest_file_and_its_defaults() {
     let config = parse(SMALL).unwrap();
     assert_eq!(config.state_directory, Path::new("/etc/holdfast/state"));
     assert_eq!(config.spool_directory(), config.state_directory);
-    assert_eq!(config.vault.encryption_config.as_deref(), Some(Path::new("/etc/holdfast/encryption.yaml")));
+    assert_eq!(
+        config.vault.encryption_config.as_deref(),
+        Some(Path::new("/etc/holdfast/encryption.yaml"))
+    );
     assert_eq!(config.vault.sensitive_prefixes, ["/registry/secrets/"]);
     assert_eq!(config.retention, RetentionPolicy::default());
     assert_eq!(config.prune.grace, Duration::from_secs(72 * 3600));
@@ -63,12 +66,47 @@ fn the_full_example_leaves_no_field_out() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc/agent.yaml");
     let text = std::fs::read_to_string(path).unwrap();
     for field in [
-        "endpoints", "caFile", "certFile", "keyFile", "serverName", "user", "passwordFile",
-        "requestTimeout", "snapshotTimeout", "stallTimeout", "hashTimeout", "url", "clusterId",
-        "encryptionConfig", "sealing", "sensitivePrefixes", "uploadLimit", "compressionLevel",
-        "rounds", "timeZone", "jitter", "retryAfter", "longestRetry", "hourly", "daily", "weekly",
-        "monthly", "yearly", "last", "within", "enabled", "grace", "schedule", "serverBinary",
-        "directory", "timeout", "sizeLimit", "stateDirectory", "listen", "format", "level",
+        "endpoints",
+        "caFile",
+        "certFile",
+        "keyFile",
+        "serverName",
+        "user",
+        "passwordFile",
+        "requestTimeout",
+        "snapshotTimeout",
+        "stallTimeout",
+        "hashTimeout",
+        "url",
+        "clusterId",
+        "encryptionConfig",
+        "sealing",
+        "sensitivePrefixes",
+        "uploadLimit",
+        "compressionLevel",
+        "rounds",
+        "timeZone",
+        "jitter",
+        "retryAfter",
+        "longestRetry",
+        "hourly",
+        "daily",
+        "weekly",
+        "monthly",
+        "yearly",
+        "last",
+        "within",
+        "enabled",
+        "grace",
+        "schedule",
+        "serverBinary",
+        "directory",
+        "timeout",
+        "sizeLimit",
+        "stateDirectory",
+        "listen",
+        "format",
+        "level",
         "shutdownGrace",
     ] {
         assert!(text.contains(&format!("{field}:")), "etc/agent.yaml does not show {field}");

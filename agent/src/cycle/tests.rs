@@ -1,4 +1,5 @@
-//! The daemon's decisions: single stories, and any course of events against the rules of the file's top.
+//! The daemon's decisions: single stories, and any course of events against the rules of the file's
+//! top.
 
 use super::*;
 use holdfast_policies::zone::Zone;
@@ -47,7 +48,10 @@ fn a_day_in_its_life() {
     assert_eq!(actions, [Action::WaitUntil(at(3600))]);
     assert_eq!(cycle.step(Event::Wake, at(3599)), [Action::WaitUntil(at(3600))]);
     let actions = cycle.step(Event::Wake, at(3600));
-    assert_eq!(actions, [Action::Start(Job::Round, Cause::Schedule(RunReason::Tick { at: at(3600) }))]);
+    assert_eq!(
+        actions,
+        [Action::Start(Job::Round, Cause::Schedule(RunReason::Tick { at: at(3600) }))]
+    );
 }
 
 #[test]
@@ -171,7 +175,8 @@ proptest! {
                 Op::Terminate => { terminated = true; Event::Terminate }
             };
             let actions = cycle.step(event, at(now));
-            let starts = actions.iter().filter(|action| matches!(action, Action::Start(..))).count();
+            let is_start = |action: &&Action| matches!(action, Action::Start(..));
+            let starts = actions.iter().filter(is_start).count();
             prop_assert!(starts <= 1);
             if let Some(job) = started(&actions) {
                 prop_assert!(running.is_none(), "{job} beside {running:?}");

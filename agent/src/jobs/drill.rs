@@ -22,7 +22,10 @@ impl Worker {
             Ok(report) => {
                 self.drill_told(report);
                 report.failure.as_ref().map(|failure| {
-                    format!("snapshot {} at {:?}: {}", report.snapshot, failure.level, failure.reason)
+                    format!(
+                        "snapshot {} at {:?}: {}",
+                        report.snapshot, failure.level, failure.reason
+                    )
                 })
             }
             Err(error) => Some(format!("it could not be done: {error}")),

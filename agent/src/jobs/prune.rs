@@ -1,7 +1,7 @@
 //! Forgets, condemns and sweeps by the configured policy.
 //!
-//! What must hold: the policy decides, here nothing does; orphans are looked for at most weekly, since that
-//! lists everything; clocks that are too far apart stop the prune, and it is told.
+//! What must hold: the policy decides, here nothing does; orphans are looked for at most weekly,
+//! since that lists everything; clocks that are too far apart stop the prune, and it is told.
 
 use super::{Done, Worker};
 use crate::cycle::{Ending, Job};
@@ -28,7 +28,12 @@ impl Worker {
             Ok(report) => match report.stopped.clone() {
                 None => {
                     self.pruned(&report, options.orphans.then_some(now_ms));
-                    return Done { job: Job::Prune, ending: Ending::Done, report: None, error: None };
+                    return Done {
+                        job: Job::Prune,
+                        ending: Ending::Done,
+                        report: None,
+                        error: None,
+                    };
                 }
                 Some(reason) => ("clocks", format!("nothing was deleted: {reason}")),
             },

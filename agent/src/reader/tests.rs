@@ -14,7 +14,13 @@ use std::path::Path;
 type Made = (BucketKey, Vec<u8>);
 
 fn put(main: i64, key: &str, value: &[u8]) -> Made {
-    let kv = KeyValue { key: key.as_bytes(), value, mod_revision: main, version: 1, ..KeyValue::default() };
+    let kv = KeyValue {
+        key: key.as_bytes(),
+        value,
+        mod_revision: main,
+        version: 1,
+        ..KeyValue::default()
+    };
     (BucketKey::put(Revision::new(main, 0)), kv.to_bytes())
 }
 
@@ -71,7 +77,15 @@ fn spooled(bytes: &[u8], asked: Option<HashKv>) -> SpoolReader<Spool> {
     let facts = Facts::default();
     let sensitive_prefixes = vec![b"/registry/secrets/".to_vec()];
     let computed = OnceLock::new();
-    SpoolReader::new(Arc::new(Spooled { db, scan, facts, asked, sensitive_prefixes, stop, computed }))
+    SpoolReader::new(Arc::new(Spooled {
+        db,
+        scan,
+        facts,
+        asked,
+        sensitive_prefixes,
+        stop,
+        computed,
+    }))
 }
 
 /// Main revision, tombstone, superseded, sensitive.

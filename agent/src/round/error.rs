@@ -34,7 +34,9 @@ pub enum RoundError {
     #[error(transparent)]
     Stream(#[from] SourceError),
     /// What arrived is no sound database.
-    #[error("{0}; the stream's digest was right, so the member's own file is damaged: check that member")]
+    #[error(
+        "{0}; the stream's digest was right, so the member's own file is damaged: check that member"
+    )]
     Database(ReaderError),
     /// The vault did not take it.
     #[error(transparent)]
@@ -49,7 +51,8 @@ pub enum RoundError {
     },
     /// Another cluster than the vault's.
     #[error(
-        "this is not the cluster in the vault: {reason}; nothing was stored; correct etcd.endpoints or \
+        "this is not the cluster in the vault: {reason}; nothing was stored; correct \
+         etcd.endpoints or \
          vault.clusterId, or make a vault for it with `holdfast vault init`"
     )]
     Unrelated {

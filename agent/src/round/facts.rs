@@ -1,7 +1,7 @@
 //! What is known of the source before its records are stored: the vault's `Facts`.
 //!
-//! What must hold: an endpoint is named without credentials; counts and digests of the records are left to the
-//! vault, HashKV and the keys of encrypted values to the second pass.
+//! What must hold: an endpoint is named without credentials; counts and digests of the records are
+//! left to the vault, HashKV and the keys of encrypted values to the second pass.
 
 use crate::member::Choice;
 use crate::reader::Scan;

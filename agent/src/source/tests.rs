@@ -5,7 +5,8 @@ use futures::stream;
 use holdfast_bolt::PageSource;
 use proptest::prelude::*;
 
-const SOON: Deadlines = Deadlines { stall: Duration::from_secs(30), whole: Duration::from_secs(600) };
+const SOON: Deadlines =
+    Deadlines { stall: Duration::from_secs(30), whole: Duration::from_secs(600) };
 
 fn message(blob: &[u8], remaining_bytes: u64) -> Result<SnapshotResponse, Status> {
     let blob = Bytes::copy_from_slice(blob);

@@ -105,13 +105,17 @@ proptest! {
     fn ranges_are_those_of_the_bytes(
         len in 0usize..5 * BLOCK_BYTES,
         piece in 1usize..2 * BLOCK_BYTES,
-        ranges in proptest::collection::vec((0usize..6 * BLOCK_BYTES, 0usize..3 * BLOCK_BYTES), 1..30),
+        ranges in proptest::collection::vec(
+            (0usize..6 * BLOCK_BYTES, 0usize..3 * BLOCK_BYTES),
+            1..30,
+        ),
     ) {
         let bytes = pattern(len);
         let spool = spool_of(&bytes, piece);
         prop_assert_eq!(spool.size_bytes(), len as u64);
         for (offset, count) in ranges {
-            match (bytes.get(offset..offset.saturating_add(count)), spool.read_at(offset as u64, count)) {
+            let want = bytes.get(offset..offset.saturating_add(count));
+            match (want, spool.read_at(offset as u64, count)) {
                 (Some(want), Ok(got)) => prop_assert_eq!(want, &*got),
                 (None, Err(error)) => prop_assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof),
                 (want, got) => prop_assert!(false, "{:?} {:?}", want.is_some(), got.is_ok()),

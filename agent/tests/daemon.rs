@@ -1,0 +1,109 @@
+//! The daemon's life: rounds by schedule, SIGTERM at different moments, the lock, the pages.
+
+mod support;
+
+use holdfast_agent::run::{AgentError, Outcome, daemon};
+use holdfast_agent::state::{AgentState, StateError};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use support::fake::{Fake, Fault};
+use support::{Site, eventually, parts};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+fn database() -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/k8s/k8s.db.zst");
+    let mut bytes = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
+    bytes.truncate(bytes.len() / 512 * 512);
+    bytes
+}
+
+async fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+async fn page(address: SocketAddr, path: &str) -> String {
+    let Ok(mut stream) = TcpStream::connect(address).await else { return String::new() };
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_at_start_the_pages_the_lock_and_sigterm() {
+    let site = Site::new().await;
+    let (_, url) = Fake::start(database(), Fault::None).await;
+    let address = free_port().await;
+    let config = site.config(&url, &format!("listen: {address}\n"));
+    let (terminate, signals) = mpsc::channel(1);
+    let running = tokio::spawn(daemon(config.clone(), parts(), signals));
+    let state = site.path("state");
+    eventually("the first round", || {
+        AgentState::load(&state).is_ok_and(|state| state.last_round_ms > 0)
+    })
+    .await;
+    let metrics = page(address, "/metrics").await;
+    assert!(metrics.contains("holdfast_jobs_completed_total{job=\"round\"} 1"), "{metrics}");
+    assert!(metrics.contains("holdfast_store_reachable 1"));
+    // The fake's hash differs: that is an alarm, and not "ok".
+    let health = page(address, "/healthz").await;
+    assert!(health.contains("503") && health.contains("HashKV"), "{health}");
+    assert!(page(address, "/livez").await.contains("200"));
+
+    let (_second, signals) = mpsc::channel(1);
+    let mut other = config;
+    other.listen = None;
+    let refused = daemon(other, parts(), signals).await.unwrap_err();
+    assert!(matches!(refused, AgentError::State(StateError::Locked { .. })), "{refused}");
+
+    terminate.send(()).await.unwrap();
+    assert_eq!(running.await.unwrap().unwrap(), Outcome::Stopped);
+    assert_eq!(site.open().await.snapshots().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_in_a_stalled_round_leaves_it() {
+    let site = Site::new().await;
+    let (fake, url) = Fake::start(database(), Fault::Stall).await;
+    let mut config = site.config(&url, "shutdownGrace: 1s\n");
+    config.etcd.stall_timeout = Duration::from_secs(600);
+    let (terminate, signals) = mpsc::channel(1);
+    let running = tokio::spawn(daemon(config, parts(), signals));
+    eventually("the stream", || fake.streams.load(Ordering::SeqCst) > 0).await;
+    let asked = Instant::now();
+    terminate.send(()).await.unwrap();
+    assert_eq!(running.await.unwrap().unwrap(), Outcome::Stopped);
+    let took = asked.elapsed();
+    assert!(took >= Duration::from_millis(900) && took < Duration::from_secs(8), "{took:?}");
+    assert_eq!(site.open().await.snapshots().len(), 0);
+    let state = AgentState::load(&site.path("state")).unwrap();
+    assert_eq!((state.last_round_ms, state.failures), (0, 0), "an abandoned round never was");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_away_is_tried_again_and_told() {
+    let site = Site::new().await;
+    let (fake, url) = Fake::start(database(), Fault::None).await;
+    std::fs::rename(site.path("vault"), site.path("elsewhere")).unwrap();
+    let address = free_port().await;
+    let more = format!("listen: {address}\nschedule: {{retryAfter: 1s, longestRetry: 2s}}\n");
+    let (terminate, signals) = mpsc::channel(1);
+    let running = tokio::spawn(daemon(site.config(&url, &more), parts(), signals));
+    let state = site.path("state");
+    eventually("two failures", || AgentState::load(&state).is_ok_and(|state| state.failures >= 2))
+        .await;
+    let metrics = page(address, "/metrics").await;
+    assert!(metrics.contains("holdfast_store_reachable 0"), "{metrics}");
+    assert!(metrics.contains("holdfast_jobs_failed_total{job=\"round\""), "{metrics}");
+    assert_eq!(fake.streams.load(Ordering::SeqCst), 0, "etcd was left alone");
+    std::fs::rename(site.path("elsewhere"), site.path("vault")).unwrap();
+    eventually("a round", || AgentState::load(&state).is_ok_and(|state| state.failures == 0)).await;
+    terminate.send(()).await.unwrap();
+    running.await.unwrap().unwrap();
+    assert_eq!(site.open().await.snapshots().len(), 1);
+}

@@ -1,0 +1,94 @@
+//! Whole rounds against a member whose stream goes wrong: nothing is stored, and each fault has its
+//! name.
+
+mod support;
+
+use holdfast_agent::run::{AgentError, once};
+use holdfast_agent::state::AgentState;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use support::fake::{Fake, Fault};
+use support::{Site, parts};
+use tokio::sync::mpsc;
+
+fn database() -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/k8s/k8s.db.zst");
+    let mut bytes = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
+    bytes.truncate(bytes.len() / 512 * 512);
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_fault_of_the_stream_is_ever_stored() {
+    let (site, database) = (Site::new().await, database());
+    for (fault, says) in [
+        (Fault::Cut, "cut after"),
+        (Fault::Fail, "disk gone"),
+        (Fault::Stall, "stalled"),
+        (Fault::Empty, "stalled"),
+        (Fault::Flip, "SHA-256"),
+        (Fault::NoDigest, "SHA-256"),
+    ] {
+        let (fake, url) = Fake::start(database.clone(), fault).await;
+        let (_terminate, signals) = mpsc::channel(1);
+        let error = once(site.config(&url, ""), parts(), signals).await.unwrap_err();
+        let AgentError::Job { reason, .. } = &error else { panic!("{fault:?}: {error}") };
+        assert!(reason.contains(says), "{fault:?}: {reason}");
+        assert_eq!(fake.streams.load(Ordering::SeqCst), 1);
+        let vault = site.open().await;
+        assert_eq!((vault.snapshots().len(), vault.head().number), (0, 1), "{fault:?}");
+    }
+    let state = AgentState::load(&site.path("state")).unwrap();
+    assert_eq!((state.failures, state.last_round_ms), (6, 0));
+    assert!(state.last_error.contains("SHA-256"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hash_that_differs_is_an_alarm_and_the_snapshot_is_kept() {
+    let site = Site::new().await;
+    let (_, url) = Fake::start(database(), Fault::None).await;
+    let (_terminate, signals) = mpsc::channel(1);
+    once(site.config(&url, ""), parts(), signals).await.unwrap();
+    let mut vault = site.open().await;
+    let entry = vault.snapshots().pop().unwrap();
+    let facts = vault.reader(entry.number).await.unwrap().facts();
+    assert_eq!(facts.hash_kv.unwrap().hash, 0xdead_beef);
+    assert_ne!(facts.restored_hash_kv.unwrap().hash, 0xdead_beef);
+    assert!(facts.kubernetes && facts.encryption_key_ids.contains(&"aescbc:v1:key1".to_owned()));
+    let state = AgentState::load(&site.path("state")).unwrap();
+    assert!(state.alarms[0].contains("deadbeef"), "{:?}", state.alarms);
+    assert_eq!(state.witness, Some(vault.witness()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn etcd_is_left_alone_while_the_store_is_away() {
+    let site = Site::new().await;
+    let (fake, url) = Fake::start(database(), Fault::None).await;
+    std::fs::rename(site.path("vault"), site.path("elsewhere")).unwrap();
+    let (_terminate, signals) = mpsc::channel(1);
+    once(site.config(&url, ""), parts(), signals).await.unwrap_err();
+    assert_eq!(fake.streams.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_was_rolled_back_is_never_written_to() {
+    let site = Site::new().await;
+    let (_, url) = Fake::start(database(), Fault::None).await;
+    let config = || site.config(&url, "prune: {enabled: false}\n");
+    let (_terminate, signals) = mpsc::channel(1);
+    once(config(), parts(), signals).await.unwrap();
+    let number = site.open().await.head().number;
+    for path in support::files(&site.path("vault")) {
+        if path.ends_with(format!("commit/0/{number:020}")) {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let before = support::files(&site.path("vault"));
+    let (_terminate, signals) = mpsc::channel(1);
+    let error = once(config(), parts(), signals).await.unwrap_err();
+    assert!(error.to_string().contains("rolled back"), "{error}");
+    assert_eq!(support::files(&site.path("vault")), before, "not a byte was added");
+    let state = AgentState::load(&site.path("state")).unwrap();
+    assert_eq!(state.witness.unwrap().number, number);
+    assert!(!state.alarms.is_empty());
+}

@@ -1,0 +1,92 @@
+//! Whole rounds against upstream's etcd into a local vault.
+
+mod support;
+
+use holdfast_agent::round::RoundReport;
+use holdfast_agent::run::{Outcome, once};
+use holdfast_vault::snapshot::ReadOptions;
+use support::{Etcd, Site, parts};
+use tokio::sync::mpsc;
+
+async fn round(site: &Site, etcd: &Etcd) -> RoundReport {
+    let (_terminate, signals) = mpsc::channel(1);
+    match once(site.config(&etcd.endpoint, ""), parts(), signals).await.unwrap() {
+        Outcome::Round(report) => *report,
+        Outcome::Stopped => panic!("one round was asked for"),
+    }
+}
+
+async fn live_records(site: &Site, number: u64) -> u64 {
+    let mut vault = site.open().await;
+    let reader = vault.reader(number).await.unwrap();
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut records = reader.records(ReadOptions::default());
+        while records.next().unwrap().is_some() {}
+        records.finish().unwrap()
+    });
+    let verified = reading.await.unwrap();
+    assert!(verified.digest_compared);
+    verified.record_count
+}
+
+async fn two_rounds(version: &str) {
+    let (site, etcd) = (Site::new().await, Etcd::start(version).await);
+    for number in 0..300 {
+        etcd.put(&format!("/registry/configmaps/ns/c{number}"), &[b'x'; 900]).await;
+    }
+    etcd.delete("/registry/configmaps/ns/c7").await;
+    let revision = etcd.put("/registry/secrets/ns/s", b"k8s:enc:secretbox:v1:k2:....").await;
+    etcd.compact(revision - 1).await;
+    let first = round(&site, &etcd).await;
+    assert_eq!((first.stored, first.hash_equal), (true, Some(true)));
+    assert_eq!(first.entry.revision, revision);
+    assert!(first.alarms.is_empty(), "{:?}", first.alarms);
+    // 300 puts, one of them deleted; the tombstone stands at C and is kept; the secret.
+    assert_eq!(live_records(&site, first.entry.number).await, 299 + 1 + 1);
+    for number in 0..10 {
+        etcd.put(&format!("/registry/configmaps/ns/c{number}"), &[b'y'; 900]).await;
+    }
+    let second = round(&site, &etcd).await;
+    assert_eq!((second.stored, second.hash_equal), (true, Some(true)));
+    assert!(second.entry.number > first.entry.number && second.alarms.is_empty());
+    assert_eq!(live_records(&site, second.entry.number).await, 301 + 10);
+    let mut vault = site.open().await;
+    let facts = vault.reader(second.entry.number).await.unwrap().facts();
+    assert_eq!(facts.encryption_key_ids, ["secretbox:v1:k2"]);
+    assert!(facts.server_version.starts_with(version), "{}", facts.server_version);
+    assert_eq!((facts.members.len(), facts.key_count), (1, 301));
+    assert_eq!(facts.endpoint, etcd.endpoint);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn etcd_3_5() {
+    two_rounds("3.5").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn etcd_3_6() {
+    two_rounds("3.6").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn etcd_3_7() {
+    two_rounds("3.7").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_cluster_is_refused() {
+    let site = Site::new().await;
+    let one = Etcd::start("3.6").await;
+    for number in 0..40 {
+        one.put(&format!("one/{number}"), b"1").await;
+    }
+    round(&site, &one).await;
+    let other = Etcd::start("3.6").await;
+    for number in 0..60 {
+        other.put(&format!("other/{number}"), b"2").await;
+    }
+    let (_terminate, signals) = mpsc::channel(1);
+    let error = once(site.config(&other.endpoint, ""), parts(), signals).await.unwrap_err();
+    assert!(error.to_string().contains("not the cluster in the vault"), "{error}");
+    assert_eq!(site.open().await.snapshots().len(), 1);
+}
