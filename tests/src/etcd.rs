@@ -11,9 +11,11 @@ use holdfast_api::client::{Client, ClientConfig, ClientError, Tls};
 use holdfast_api::etcdserverpb::{RangeRequest, SnapshotRequest};
 use holdfast_restore::server::{Ports, Server, ServerSpec};
 use std::io::Write;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -21,6 +23,11 @@ use tempfile::TempDir;
 const READY: Duration = Duration::from_secs(60);
 /// How long a member may take to end on SIGTERM.
 const GRACE: Duration = Duration::from_secs(30);
+
+/// Ports for members begin here.
+const FIRST_PORT: u16 = 12_000;
+/// And there are so many pairs: all below 32,768, where Linux begins for outgoing connections.
+const PORT_PAIRS: u32 = 10_000;
 
 /// What to start.
 #[derive(Clone)]
@@ -95,7 +102,7 @@ impl Etcd {
     /// # Panics
     /// It does not serve; with the end of its log.
     pub async fn start_with(options: Options) -> Etcd {
-        let mut etcd = Etcd::prepare(&options, Ports::free().expect("free ports"), "");
+        let mut etcd = Etcd::prepare(&options, free_ports(), "");
         etcd.boot().await;
         etcd
     }
@@ -236,6 +243,25 @@ impl Etcd {
     }
 }
 
+/// Two ports that nobody listens on, below those that the system gives to outgoing connections:
+/// such a connection would otherwise take them before a member starts, or while it is down.
+///
+/// # Panics
+/// There are none.
+pub fn free_ports() -> Ports {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    for _ in 0..PORT_PAIRS {
+        let pair = (std::process::id() % 1_000_000) * 97 + NEXT.fetch_add(1, Ordering::Relaxed);
+        let offset = u16::try_from(pair % PORT_PAIRS * 2).expect("within the range");
+        let (client, peer) = (FIRST_PORT + offset, FIRST_PORT + offset + 1);
+        if is_free(client) && is_free(peer) {
+            return Ports { client, peer };
+        }
+    }
+    panic!("no two free ports between {FIRST_PORT} and {}", u32::from(FIRST_PORT) + 2 * PORT_PAIRS);
+}
+
 /// Several members of one cluster.
 pub struct Cluster {
     /// They, in the order of their names.
@@ -249,7 +275,7 @@ impl Cluster {
     /// One does not serve; with the end of its log.
     pub async fn start(options: Options, count: usize) -> Cluster {
         let scheme = if options.pki.is_some() { "https" } else { "http" };
-        let ports: Vec<Ports> = (0..count).map(|_| Ports::free().expect("free ports")).collect();
+        let ports: Vec<Ports> = (0..count).map(|_| free_ports()).collect();
         let names = (1..).map(|number| format!("m{number}"));
         let founders: Vec<String> = names
             .clone()

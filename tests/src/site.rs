@@ -1,4 +1,5 @@
-//! A vault with its keys and the agent's configuration, worked on through our own binary as an operator does.
+//! A vault with its keys and the agent's configuration, worked on through our own binary as an
+//! operator does.
 //!
 //! What must hold: everything that the binary says, on both streams and at the finest log level, is
 //! remembered, so that a suite can show at its end that no secret was among it.
@@ -124,7 +125,7 @@ impl Site {
         let _ = write!(
             text,
             "vault:\n  url: {}\n  encryptionConfig: keys.yaml\nstateDirectory: state\n\
-             log:\n  level: trace\n",
+             retention:\n  last: 100\nlog:\n  level: trace\n",
             self.url
         );
         std::fs::create_dir_all(self.path("state")).expect("the folder is ours");
@@ -237,9 +238,10 @@ impl Site {
         let said = self.run(args).await;
         let line: Vec<&str> = args.iter().map(AsRef::as_ref).collect();
         assert!(!said.succeeded, "holdfast {} succeeded:\n{}", line.join(" "), said.out);
-        let found = said.err.lines().collect::<Vec<_>>().into_iter().rposition(|line| line.starts_with("holdfast: "));
+        let lines: Vec<&str> = said.err.lines().collect();
+        let found = lines.iter().rposition(|line| line.starts_with("holdfast: "));
         let at = found.unwrap_or_else(|| panic!("no message:\n{}{}", said.out, tail(&said.err)));
-        said.err.lines().skip(at).collect::<Vec<_>>().join("\n")
+        lines[at..].join("\n")
     }
 
     /// Adds to what the site remembers, for what a suite runs by itself.
@@ -247,7 +249,8 @@ impl Site {
         self.transcript.lock().expect("no panic while it is held").push_str(said);
     }
 
-    /// Shows that nothing the binary ever said holds one of these secrets, also not as hex or base64.
+    /// Shows that nothing the binary ever said holds one of these secrets, also not as hex or
+    /// base64.
     ///
     /// # Panics
     /// It does; or nothing was said at all, not even at the finest log level.

@@ -12,10 +12,12 @@ fn named_tests(text: &str) -> Vec<(String, String)> {
 #[test]
 fn every_promise_names_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let text = std::fs::read_to_string(root.join("docs/SEMANTICS.md")).expect("the document is there");
+    let text =
+        std::fs::read_to_string(root.join("docs/SEMANTICS.md")).expect("the document is there");
     let named = named_tests(&text);
     assert!(named.len() > 30, "only {} tests are named", named.len());
-    let promises = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| promise"));
+    let promises =
+        text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| promise"));
     for promise in promises {
         assert!(!named_tests(promise).is_empty(), "no test is named: {promise}");
     }

@@ -269,7 +269,11 @@ mod tests {
 
     /// Whoever embeds the vault may spawn its work.
     #[expect(dead_code, reason = "it is enough that it compiles")]
-    fn futures_can_be_spawned(vault: &mut Vault, source: Box<dyn Source>, options: &SnapshotOptions) {
+    fn futures_can_be_spawned(
+        vault: &mut Vault,
+        source: Box<dyn Source>,
+        options: &SnapshotOptions,
+    ) {
         is_send(&vault.refresh());
         is_send(&vault.reader(1));
         is_send(&vault.rewrap());

@@ -65,7 +65,7 @@ pub(crate) async fn rewrap(arguments: &RewrapArguments) -> anyhow::Result<ExitCo
             report.rewrapped, report.current
         ),
         None => {
-            println!("all {} seeds are wrapped under the first provider already", report.current)
+            println!("all {} seeds are wrapped under the first provider already", report.current);
         }
     }
     if arguments.new_index_seed {

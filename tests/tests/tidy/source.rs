@@ -100,12 +100,15 @@ fn is_root(file: &Path, crates: &[PathBuf]) -> bool {
     };
     let inner = relative(krate, file);
     let parts: Vec<&str> = inner.split('/').collect();
-    match parts.as_slice() {
-        ["build.rs"] | ["src", "lib.rs" | "main.rs"] | ["src", "bin", _] => true,
-        ["tests" | "examples" | "benches", _] => true,
-        ["tests" | "examples" | "benches", _, "main.rs"] | ["src", "bin", _, "main.rs"] => true,
-        _ => false,
-    }
+    matches!(
+        parts.as_slice(),
+        ["build.rs"]
+            | ["src", "lib.rs" | "main.rs"]
+            | ["src", "bin", _]
+            | ["tests" | "examples" | "benches", _]
+            | ["tests" | "examples" | "benches", _, "main.rs"]
+            | ["src", "bin", _, "main.rs"]
+    )
 }
 
 /// The files that a file's `mod name;` lines name, and whether they are for tests only.

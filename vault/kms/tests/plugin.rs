@@ -1,6 +1,8 @@
 //! The client against a real plugin on Kubernetes' own library: rotation, lost keys, faults,
 //! restarts.
 
+#![allow(clippy::unwrap_used, reason = "all of this is test code")]
+
 use holdfast_kms::Plugin;
 use holdfast_vault::keys::{Encrypted, KeyService, KmsConfig, ServiceError};
 use std::fs;

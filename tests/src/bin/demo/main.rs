@@ -1,8 +1,9 @@
 //! `make demo`: the main job on this machine, told step by step.
 //!
-//! A real etcd with Kubernetes-shaped objects, a backup, an update, a second backup, a drill; then the cluster
-//! is destroyed, restored, grown to three and compared. Must hold: every claim of the closing table is compared, not
-//! assumed; any difference ends the demo with exit code 1. Every process is ended before it exits.
+//! A real etcd with Kubernetes-shaped objects, a backup, an update, a second backup, a drill; then
+//! the cluster is destroyed, restored, grown to three and compared. Must hold: every claim of the
+//! closing table is compared, not assumed; any difference ends the demo with exit code 1. Every
+//! process is ended before it exits.
 
 mod stage;
 mod story;
