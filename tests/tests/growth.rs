@@ -1,6 +1,8 @@
 //! A restored single member grown to three over TLS by `holdfast grow`; the test is the operator
 //! that starts what it prints.
 
+#![allow(clippy::unwrap_used, reason = "all of this is test code")]
+
 use holdfast_api::client::{Client, ClientConfig, Tls};
 use holdfast_restore::server::{Ports, Server, ServerSpec};
 use holdfast_tests::etcd::{Etcd, Options, free_ports};

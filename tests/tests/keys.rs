@@ -2,6 +2,8 @@
 //! v2 plugin that fails and rotates. Each refusal names the key id that is needed, and no output
 //! holds a secret.
 
+#![allow(clippy::unwrap_used, reason = "all of this is test code")]
+
 use holdfast_tests::contents::{self, Contents};
 use holdfast_tests::etcd::{Etcd, Options};
 use holdfast_tests::kms::KeyPlugin;

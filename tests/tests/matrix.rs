@@ -2,6 +2,8 @@
 //! restored, booted on upstream's server, compared in both directions; upstream's tools judge our
 //! files.
 
+#![allow(clippy::unwrap_used, reason = "all of this is test code")]
+
 #[path = "matrix/judge.rs"]
 mod judge;
 

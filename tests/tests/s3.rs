@@ -1,6 +1,8 @@
 //! Stores as a vault meets them: a real S3 server and a folder. No credential of the store is
 //! ever said.
 
+#![allow(clippy::unwrap_used, reason = "all of this is test code")]
+
 use holdfast_tests::contents;
 use holdfast_tests::etcd::{Etcd, Options};
 use holdfast_tests::objects::{Object, object};
