@@ -10,9 +10,11 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
-    cli::logging::start(&arguments.log, arguments.command.is_daemon());
-    cli::process::harden();
-    match cli::dispatch(arguments.command) {
+    // Before a secret is read. A container may forbid it, and a restore must run there too.
+    if let Err(error) = holdfast_vault::keys::forbid_core_dumps() {
+        eprintln!("holdfast: core dumps could not be forbidden: {error}");
+    }
+    match cli::dispatch(arguments) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("holdfast: {}", cli::describe(&error));

@@ -1,5 +1,6 @@
 //! `holdfast agent`: the daemon, or one round of it.
 
+use super::logging::{self, LogArguments};
 use super::text;
 use clap::Args;
 use holdfast_agent::round::RoundReport;
@@ -24,10 +25,12 @@ pub(crate) struct AgentArguments {
     once: bool,
 }
 
-pub(crate) fn run(arguments: &AgentArguments) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(arguments: &AgentArguments, log: &LogArguments) -> anyhow::Result<ExitCode> {
+    let config = Config::load(&arguments.config)?;
+    logging::start(log, Some(&config.log));
     let mode = if arguments.once { Mode::Once } else { Mode::Daemon };
     let parts = Parts::new(Arc::new(holdfast_kms::connect));
-    match holdfast_agent::run(Config::load(&arguments.config)?, mode, parts)? {
+    match holdfast_agent::run(config, mode, parts)? {
         Outcome::Stopped => {}
         Outcome::Round(report) => print(&report),
     }

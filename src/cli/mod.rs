@@ -8,7 +8,6 @@ mod agent;
 mod drill;
 mod grow;
 pub(crate) mod logging;
-pub(crate) mod process;
 mod restore;
 mod snapshots;
 mod store;
@@ -52,17 +51,15 @@ pub(crate) enum Command {
     Store(store::StoreCommand),
 }
 
-impl Command {
-    /// Whether it runs until it is told to stop: then logs are the output, not an aside.
-    pub(crate) fn is_daemon(&self) -> bool {
-        matches!(self, Self::Agent(_))
+/// Starts logging and runs a command to its end.
+pub(crate) fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let Arguments { log, command } = arguments;
+    // The agent's configuration says how it logs.
+    if !matches!(command, Command::Agent(_)) {
+        logging::start(&log, None);
     }
-}
-
-/// Runs a command to its end.
-pub(crate) fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Agent(arguments) => agent::run(&arguments),
+        Command::Agent(arguments) => agent::run(&arguments, &log),
         Command::Snapshots(arguments) => snapshots::run(&arguments),
         Command::Restore(arguments) => restore::run(&arguments),
         Command::Undo(arguments) => restore::undo(&arguments),
