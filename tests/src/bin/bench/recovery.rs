@@ -1,7 +1,8 @@
 //! Restore and boot: our rebuild from a vault, verified, against upstream's copy of a plain file.
 //!
-//! Programs alternate; a first round that warms the page cache is not counted. What a run left is
-//! synced before the next, so that nobody pays for another's writes.
+//! Programs take turns, and each round begins with another one; a first round that warms the page
+//! cache is not counted. What a run left is synced before the next, so that nobody pays for
+//! another's writes.
 
 use crate::Ground;
 use crate::backup::First;
@@ -54,7 +55,9 @@ struct Series {
 pub(crate) async fn compare(ground: &Ground, first: &First, runs: usize) -> Result<()> {
     let mut series = WAYS.map(|_| Series::default());
     for round in 0..=runs {
-        for (way, series) in WAYS.into_iter().zip(&mut series) {
+        for turn in 0..WAYS.len() {
+            let place = (round + turn) % WAYS.len();
+            let (way, series) = (WAYS[place], &mut series[place]);
             let data_dir = ground.dir.join("restored");
             run(&mut Command::new("sync"));
             let restore = match way {
