@@ -1,7 +1,8 @@
 //! The one binary: parses the command line, starts logging and dispatches.
 //!
-//! Must hold: exit code 0 only when what was asked was done; 1 when it was not, with a message on standard
-//! error that says what, where and what to do next; 2 when the command line itself is wrong (clap's).
+//! Must hold: exit code 0 only when what was asked was done; 1 when it was not, with a message on
+//! standard error that says what, where and what to do next; 2 when the command line itself is
+//! wrong (clap's).
 
 mod cli;
 

@@ -46,8 +46,8 @@ pub struct Provider {
     /// The local key's name, or the plugin's; empty for `identity`.
     pub name: String,
     /// The ids of its keys, the sealing one first. Local keys have one (name and key check value);
-    /// a plugin has the one that it answered last, or none while it does not answer; `identity` has
-    /// none.
+    /// a plugin has the one that it answered last, or none while it does not answer; `identity`
+    /// has none.
     pub key_ids: Vec<String>,
 }
 

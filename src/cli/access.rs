@@ -1,7 +1,7 @@
 //! How a verb names a vault and its keys: by address and key file, or by the agent's configuration.
 //!
-//! Must hold: a restore needs the binary, the keys and the store's address, and nothing else; keys come from
-//! files, never from arguments.
+//! Must hold: a restore needs the binary, the keys and the store's address, and nothing else; keys
+//! come from files, never from arguments.
 
 use anyhow::{Context, bail};
 use clap::Args;

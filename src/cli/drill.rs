@@ -21,7 +21,8 @@ pub(crate) struct DrillArguments {
     /// The etcd binary to boot
     #[arg(long, value_name = "FILE", default_value = "etcd")]
     server: PathBuf,
-    /// Where the sandbox is made; needs room for the whole database, in clear, while the drill runs
+    /// Where the sandbox is made; needs room for the whole database, in clear, while the drill
+    /// runs
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
     /// How many records are compared one by one through the server's API

@@ -1,4 +1,5 @@
-//! `holdfast grow`: takes a running single member to three or five, and tells the operator what to start.
+//! `holdfast grow`: takes a running single member to three or five, and tells the operator what to
+//! start.
 
 use super::runtime;
 use anyhow::{Context, bail};

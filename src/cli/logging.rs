@@ -1,7 +1,7 @@
 //! Logs on standard error: text for people, JSON for collectors.
 //!
-//! Must hold: a flag wins over the agent's configuration; a one-off command is silent but for warnings
-//! unless asked.
+//! Must hold: a flag wins over the agent's configuration; a one-off command is silent but for
+//! warnings unless asked.
 
 use clap::{Args, ValueEnum};
 use holdfast_agent::config::{LogConfig, LogFormat};
@@ -25,8 +25,8 @@ enum Format {
     Json,
 }
 
-/// Starts logging; a filter that cannot be read falls back to the default and says so. `configured`: the
-/// agent's configuration.
+/// Starts logging; a filter that cannot be read falls back to the default and says so.
+/// `configured`: the agent's configuration.
 pub(crate) fn start(arguments: &LogArguments, configured: Option<&LogConfig>) {
     let default = configured.map_or("warn", |config| &config.level);
     let wanted = arguments.log_level.as_deref().unwrap_or(default);

@@ -1,7 +1,7 @@
 //! The verbs of the command line, one file each.
 //!
-//! Must hold: a verb parses its arguments, calls one library function and prints what that gave back; it
-//! decides nothing. Secrets come from files, never from arguments.
+//! Must hold: a verb parses its arguments, calls one library function and prints what that gave
+//! back; it decides nothing. Secrets come from files, never from arguments.
 
 pub(crate) mod access;
 mod agent;

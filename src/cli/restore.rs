@@ -105,7 +105,8 @@ pub(crate) struct UndoArguments {
 pub(crate) fn run(arguments: &RestoreArguments) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(async {
         let place = arguments.vault.resolve()?;
-        let mut vault = place.open_with(|options| options.fingerprint = arguments.fingerprint.clone()).await?;
+        let fingerprint = arguments.fingerprint.clone();
+        let mut vault = place.open_with(|options| options.fingerprint = fingerprint).await?;
         if arguments.fingerprint.is_none() {
             eprintln!(
                 "No --fingerprint was given: that this is your vault rests on the keys alone. Its fingerprint is {}",

@@ -10,7 +10,8 @@ use std::process::ExitCode;
 /// What can be done with a store.
 #[derive(Subcommand)]
 pub(crate) enum StoreCommand {
-    /// Check that a store keeps the promises a vault needs; writes and removes a few objects below doctor/
+    /// Check that a store keeps the promises a vault needs; writes and removes a few objects below
+    /// doctor/
     Doctor(DoctorArguments),
 }
 

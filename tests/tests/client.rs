@@ -3,7 +3,8 @@
 
 use holdfast_api::client::{Client, ClientConfig, ClientError, Pem, Tls};
 use holdfast_api::etcdserverpb::{
-    AlarmRequest, PutRequest, RangeRequest, WatchCreateRequest, WatchRequest, watch_request,
+    AlarmRequest, MoveLeaderRequest, PutRequest, RangeRequest, WatchCreateRequest, WatchRequest,
+    watch_request,
 };
 use holdfast_tests::etcd::{Cluster, Etcd, Options};
 use holdfast_tests::peers::VERSIONS;
@@ -72,13 +73,20 @@ async fn a_watch_delivers_past_and_coming_events() {
 
 #[tokio::test]
 async fn an_endpoint_that_is_gone_is_passed_over() {
-    let cluster = Cluster::start(Options::new("3.6"), 3).await;
-    let mut cluster = cluster;
+    let mut cluster = Cluster::start(Options::new("3.6"), 3).await;
     let client = cluster.client();
+    // The one that goes must not be the leader: an election is another story.
+    let (first, second) =
+        (client.members()[0].status().await.unwrap(), client.members()[1].status().await.unwrap());
+    let ids = [first.header.unwrap().member_id, second.header.unwrap().member_id];
+    if first.leader == ids[0] {
+        let request = MoveLeaderRequest { target_id: ids[1] };
+        client.members()[0].maintenance().move_leader(request).await.unwrap();
+    }
     put(&client, "before", "1").await.unwrap();
     cluster.members[0].kill().await;
-    put(&client, "after", "2").await.unwrap();
     assert_eq!(get(&client, "before").await.unwrap(), b"1");
+    put(&client, "after", "2").await.unwrap();
     let gone = cluster.members[0].endpoint();
     let error = client.member(&gone).unwrap().status().await.unwrap_err();
     assert!(error.is_temporary(), "{error}");

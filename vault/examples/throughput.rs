@@ -1,7 +1,8 @@
-//! How fast snapshots are taken and read back: `cargo run --release --example throughput -p holdfast-vault DIR MIB`.
+//! How fast snapshots are taken and read back: `cargo run --release --example throughput -p
+//! holdfast-vault DIR MIB`.
 //!
-//! Prints seconds, bytes and the highest anonymous memory of taking and of reading, over records shaped like
-//! Kubernetes objects that are made on the fly.
+//! Prints seconds, bytes and the highest anonymous memory of taking and of reading, over records
+//! shaped like Kubernetes objects that are made on the fly.
 
 use holdfast_vault::init::VaultOptions;
 use holdfast_vault::keys::{Providers, Sealing, parse_encryption_config};
@@ -23,7 +24,8 @@ resources:
       - aesgcm: {keys: [{name: k, secret: MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=}]}
 ";
 
-/// `count` records of about 4 KiB; those whose revision is a multiple of `changed` are dead in the second round.
+/// `count` records of about 4 KiB; those whose revision is a multiple of `changed` are dead in the
+/// second round.
 struct Made {
     count: i64,
     round: i64,

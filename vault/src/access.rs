@@ -1,5 +1,5 @@
-//! What every part of the engine works with: the store, the names, the open seeds, clocks and chance; and the
-//! sealing and opening of the small messages.
+//! What every part of the engine works with: the store, the names, the open seeds, clocks and
+//! chance; and the sealing and opening of the small messages.
 
 use crate::chain::names::Names;
 use crate::chain::state::Digest;

@@ -1,8 +1,8 @@
 //! The chain of commits: names, the pure state fold, head discovery and the commit attempt.
 //!
-//! Holds: the head is found without LIST (probe upward from a commit that still exists; a cold start lists and
-//! then probes); after any answer but success the name of an attempt is read back; a number is never used
-//! twice; a store behind a witness is an error, never built upon.
+//! Holds: the head is found without LIST (probe upward from a commit that still exists; a cold
+//! start lists and then probes); after any answer but success the name of an attempt is read back;
+//! a number is never used twice; a store behind a witness is an error, never built upon.
 
 pub mod catalogue;
 mod commit;
@@ -55,9 +55,9 @@ pub enum ChainError {
     },
     /// The store answers with an older head than one that was seen before.
     #[error(
-        "the store's head is commit {found}, but commit {witnessed} was seen before: the store was rolled \
-         back or lost writes; nothing is written; compare with another copy, or remove the state file to \
-         accept what the store has"
+        "the store's head is commit {found}, but commit {witnessed} was seen before: the store \
+         was rolled back or lost writes; nothing is written; compare with another copy, or remove \
+         the state file to accept what the store has"
     )]
     RolledBack {
         /// The head in the store.
@@ -165,7 +165,8 @@ impl Chain {
         }
     }
 
-    /// The entries of the pages named by a head; pages that `self` already holds are not read again.
+    /// The entries of the pages named by a head; pages that `self` already holds are not read
+    /// again.
     async fn pages(
         access: &Access,
         known: &Catalogue,

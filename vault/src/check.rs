@@ -1,8 +1,8 @@
-//! Checking a vault: L0 everything is there, L1 its bytes are those written, L2 everything opens and is what
-//! the indexes say. L3 and higher are shown by restoring.
+//! Checking a vault: L0 everything is there, L1 its bytes are those written, L2 everything opens
+//! and is what the indexes say. L3 and higher are shown by restoring.
 //!
-//! Holds: every object that the chain refers to is looked at, the root, wraps and commits included; a finding
-//! names the object, the part, and the snapshots that need it; a check writes nothing.
+//! Holds: every object that the chain refers to is looked at, the root, wraps and commits included;
+//! a finding names the object, the part, and the snapshots that need it; a check writes nothing.
 
 use crate::access::{AccessError, MESSAGE_LIMIT, WRAP_LIMIT, sha256};
 use crate::chain::ChainError;
@@ -60,8 +60,8 @@ pub struct CheckReport {
 }
 
 impl Vault {
-    /// Checks the vault as its head stands. What cannot be opened because a key is missing is an error, not a
-    /// finding.
+    /// Checks the vault as its head stands. What cannot be opened because a key is missing is an
+    /// error, not a finding.
     pub async fn check(&mut self, options: &CheckOptions) -> Result<CheckReport, ChainError> {
         self.refresh().await?;
         let mut checker = Checker {
@@ -299,7 +299,8 @@ impl Checker<'_> {
             Some(Described::Spill(bucket)) => {
                 open_spill(bytes, &expected, bucket, &keyring)?;
             }
-            // Only a condemned or forgotten snapshot's body described it: its frames are opened blindly.
+            // Only a condemned or forgotten snapshot's body described it: its frames are opened
+            // blindly.
             None if !opened.frames.is_empty() => {
                 let opener = opened.frames_opener(&keyring)?;
                 let mut buffer = FrameBuffer::new();

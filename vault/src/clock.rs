@@ -1,10 +1,12 @@
-//! Time as an argument: the wall clock for what people read, a clock that counts suspend for limits.
+//! Time as an argument: the wall clock for what people read, a clock that counts suspend for
+//! limits.
 
 /// The two clocks that the vault needs.
 pub trait Clock: Send + Sync {
     /// Milliseconds since 1970-01-01T00:00:00Z.
     fn now_ms(&self) -> i64;
-    /// Milliseconds of a clock that only grows and counts while the machine sleeps (CLOCK_BOOTTIME).
+    /// Milliseconds of a clock that only grows and counts while the machine sleeps
+    /// (CLOCK_BOOTTIME).
     fn boot_ms(&self) -> i64;
 }
 

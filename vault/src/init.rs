@@ -1,8 +1,9 @@
 //! Making a vault and opening one.
 //!
-//! Holds: the root is created once with put-if-absent and repeated sealed in every commit; a difference is an
-//! error; a store is probed with a real collision before the first write of every process; a chain that is
-//! behind a witness, or has another fingerprint than was asked for, is not opened.
+//! Holds: the root is created once with put-if-absent and repeated sealed in every commit; a
+//! difference is an error; a store is probed with a real collision before the first write of every
+//! process; a chain that is behind a witness, or has another fingerprint than was asked for, is not
+//! opened.
 
 use crate::access::{Access, AccessError, AccessParts};
 use crate::chain::names::CLUSTERS;
@@ -121,8 +122,8 @@ impl From<AccessError> for VaultError {
 const ROOT_LIMIT: u64 = 1 << 16;
 
 impl Vault {
-    /// Makes a vault with one cluster: root, index seed, first commit. A run that was cut off before its
-    /// first commit is taken up again.
+    /// Makes a vault with one cluster: root, index seed, first commit. A run that was cut off
+    /// before its first commit is taken up again.
     pub async fn init(store: Store, mut options: VaultOptions) -> Result<Vault, VaultError> {
         let address = store.address().to_owned();
         let unsealed = options.providers.unsealed();
@@ -157,8 +158,8 @@ impl Vault {
         Ok(Vault::over(Chain::load(Arc::new(access)).await?, root))
     }
 
-    /// Opens a vault: root, cluster, the chain up to its head. Needs the index seed only; data seeds are
-    /// opened when something is read.
+    /// Opens a vault: root, cluster, the chain up to its head. Needs the index seed only; data
+    /// seeds are opened when something is read.
     pub async fn open(store: Store, options: VaultOptions) -> Result<Vault, VaultError> {
         let root = read_root(&store).await?;
         let address = store.address().to_owned();

@@ -1,17 +1,20 @@
 //! Keeps revisions as sealed, verifiable objects in object stores, and gives them back.
 //!
 //! In the order in which data flows:
-//! - [`Store::open`] opens a local directory or an S3-like bucket; [`store::doctor::examine`] judges one.
-//! - [`Vault::init`] makes a vault, [`Vault::open`] opens one; both take [`VaultOptions`] with the key
-//!   [`keys::Providers`], clocks and chance.
-//! - [`Vault::snapshot`] takes a [`snapshot::Source`] (records in order of revision, small buckets, facts) and
-//!   answers with a [`snapshot::Outcome`]: committed, covered by another writer, late, diverged, unrelated.
-//! - [`Vault::snapshots`] lists, [`Vault::reader`] opens one: [`SnapshotReader::records`] gives the records in
-//!   order to a synchronous consumer, `finish` proves them and gives a [`VerifiedSnapshot`];
-//!   [`SnapshotReader::bucket`] gives the small buckets.
+//! - [`Store::open`] opens a local directory or an S3-like bucket; [`store::doctor::examine`]
+//!   judges one.
+//! - [`Vault::init`] makes a vault, [`Vault::open`] opens one; both take [`VaultOptions`] with the
+//!   key [`keys::Providers`], clocks and chance.
+//! - [`Vault::snapshot`] takes a [`snapshot::Source`] (records in order of revision, small buckets,
+//!   facts) and answers with a [`snapshot::Outcome`]: committed, covered by another writer, late,
+//!   diverged, unrelated.
+//! - [`Vault::snapshots`] lists, [`Vault::reader`] opens one: [`SnapshotReader::records`] gives the
+//!   records in order to a synchronous consumer, `finish` proves them and gives a
+//!   [`VerifiedSnapshot`]; [`SnapshotReader::bucket`] gives the small buckets.
 //! - [`Vault::plan_prune`] and [`Vault::prune`], [`Vault::check`], [`Vault::pin`], [`Vault::hold`],
 //!   [`Vault::report`], [`Vault::key_uses`], [`Vault::rewrap`].
-//! - [`Vault::witness`] is what an agent's state file remembers; [`VaultOptions::witness`] compares.
+//! - [`Vault::witness`] is what an agent's state file remembers; [`VaultOptions::witness`]
+//!   compares.
 //!
 //! The crate knows revisions and bytes, but no bolt and no etcd messages.
 

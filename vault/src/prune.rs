@@ -1,10 +1,11 @@
 //! Forgetting, condemning, sweeping; orphans.
 //!
-//! Holds: what goes is decided by pure rules (`holdfast_policies`), printed as a plan first; nothing is deleted
-//! but what a commit condemned longer ago than the grace, checked again beside the head just read, and orphans
-//! older than 7 days by the store's own clock; the order is segments, spills, bodies, pages, ledgers, reports,
-//! wraps, and commits last and ascending, so a crash leaves garbage and never a reference to nothing; a seed is
-//! retired by a commit first and its wraps go a grace later, when no writer can use it any more.
+//! Holds: what goes is decided by pure rules (`holdfast_policies`), printed as a plan first;
+//! nothing is deleted but what a commit condemned longer ago than the grace, checked again beside
+//! the head just read, and orphans older than 7 days by the store's own clock; the order is
+//! segments, spills, bodies, pages, ledgers, reports, wraps, and commits last and ascending, so a
+//! crash leaves garbage and never a reference to nothing; a seed is retired by a commit first and
+//! its wraps go a grace later, when no writer can use it any more.
 
 use crate::chain::draft::Draft;
 use crate::chain::rules::ORPHAN_AGE_MS;
@@ -136,7 +137,8 @@ impl Vault {
         Ok(report)
     }
 
-    /// Both clocks, and whether the bucket keeps versions. The store's is what it stamps on a fresh object.
+    /// Both clocks, and whether the bucket keeps versions. The store's is what it stamps on a fresh
+    /// object.
     async fn clocks(&self) -> Result<(Clocks, bool), ChainError> {
         let access = self.access();
         let name = access.names().hint();
@@ -277,7 +279,8 @@ fn verdicts(chain: &Chain, options: &PruneOptions, clocks: Clocks) -> Vec<Verdic
 
 type Done<'a> = (&'a BTreeSet<ObjectId>, &'a BTreeSet<Bytes>, &'a [CommitFact]);
 
-/// The commit that forgets, condemns and records what was swept; without actions: there is nothing to say.
+/// The commit that forgets, condemns and records what was swept; without actions: there is nothing
+/// to say.
 fn record(chain: &Chain, options: &PruneOptions, clocks: Clocks, done: Done<'_>) -> Draft {
     let (swept, wraps, commits) = done;
     let mut draft = Draft::default();
@@ -394,8 +397,8 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Wraps that were condemned longer ago than the grace. The seed's other wraps open it, or nothing names
-    /// it and no writer uses it.
+    /// Wraps that were condemned longer ago than the grace. The seed's other wraps open it, or
+    /// nothing names it and no writer uses it.
     async fn wraps(
         &mut self,
         vault: &Vault,
@@ -461,8 +464,8 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Commits below the floor that the head declares, ascending, one after the other: a gap must never lie
-    /// above an extant commit.
+    /// Commits below the floor that the head declares, ascending, one after the other: a gap must
+    /// never lie above an extant commit.
     async fn commits(&mut self, vault: &Vault, due: &PrunePlan) -> Result<(), ChainError> {
         let head = vault.head();
         let mut numbers: Vec<(u64, u64)> = due

@@ -1,8 +1,9 @@
 //! Keys: which key opens how much, new wraps under the first provider, new seeds.
 //!
-//! Holds: a rewrap touches no data; new wraps are stored, read back and opened before one commit names them and
-//! condemns the old ones, which stay for the grace: at any crash either opens. A rewrap does not revoke: old
-//! wraps live on in versions, locks and copies; after a stolen key, new seeds and a full copy forward are needed.
+//! Holds: a rewrap touches no data; new wraps are stored, read back and opened before one commit
+//! names them and condemns the old ones, which stay for the grace: at any crash either opens. A
+//! rewrap does not revoke: old wraps live on in versions, locks and copies; after a stolen key, new
+//! seeds and a full copy forward are needed.
 
 use crate::access::AccessError;
 use crate::chain::ChainError;
@@ -158,8 +159,8 @@ impl Vault {
         Ok(report)
     }
 
-    /// Makes a new index seed; commits, bodies and indexes are sealed under it from here on. Objects sealed
-    /// under the old one stay readable by it.
+    /// Makes a new index seed; commits, bodies and indexes are sealed under it from here on.
+    /// Objects sealed under the old one stay readable by it.
     pub async fn rotate_index_seed(&mut self) -> Result<u64, ChainError> {
         self.refresh().await?;
         self.prepare_to_write().await?;

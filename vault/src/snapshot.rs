@@ -1,7 +1,8 @@
 //! Taking snapshots and giving them back.
 //!
-//! Holds: a snapshot is a statement of which records are alive; nothing is committed before everything was
-//! compared; what is read back is checked against the chain, down to the digest over all live records.
+//! Holds: a snapshot is a statement of which records are alive; nothing is committed before
+//! everything was compared; what is read back is checked against the chain, down to the digest over
+//! all live records.
 
 mod base;
 mod body;
@@ -54,7 +55,7 @@ pub enum SnapshotError {
     #[error("the data seed of this run was retired meanwhile; run the round again, with a new one")]
     SeedRetired,
     /// There is no such snapshot.
-    #[error("snapshot {number} does not exist{}", if *.was_there { ": it was forgotten while it was read; choose another" } else { "; `holdfast snapshots` lists those that do" })]
+    #[error("snapshot {number} does not exist{}", why_missing(*.was_there))]
     NoSnapshot {
         /// Its number.
         number: u64,
@@ -77,6 +78,14 @@ pub enum SnapshotError {
         /// What differs.
         detail: String,
     },
+}
+
+fn why_missing(was_there: bool) -> &'static str {
+    if was_there {
+        ": it was forgotten while it was read; choose another"
+    } else {
+        "; `holdfast snapshots` lists those that do"
+    }
 }
 
 impl From<crate::store::StoreError> for SnapshotError {
@@ -107,7 +116,8 @@ pub(crate) fn body_reference(chain: &Chain, entry: &CatalogueEntry) -> Option<Ob
     same.then(|| found.object.clone())
 }
 
-/// Reads and opens a snapshot's body and checks that it belongs to its commit. Only the index seed is needed.
+/// Reads and opens a snapshot's body and checks that it belongs to its commit. Only the index seed
+/// is needed.
 pub(crate) async fn read_body(
     chain: &Chain,
     entry: &CatalogueEntry,

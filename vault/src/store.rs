@@ -1,10 +1,11 @@
 //! Object stores: a local directory or an S3-like bucket, behind one type with typed errors.
 //!
-//! Holds: a write that is acknowledged is durable (the local directory syncs files and directories; read in
-//! object_store 0.14's source: put, multipart completion and new directories are synced under
-//! `with_fsync(true)`, deletes are not, which can only bring garbage back); every call has a time limit;
-//! idempotent calls are repeated with growing, jittered pauses; a create is never repeated here, since only
-//! its caller can tell its own earlier success from another's; memory is bounded.
+//! Holds: a write that is acknowledged is durable (the local directory syncs files and directories;
+//! read in object_store 0.14's source: put, multipart completion and new directories are synced
+//! under `with_fsync(true)`, deletes are not, which can only bring garbage back); every call has a
+//! time limit; idempotent calls are repeated with growing, jittered pauses; a create is never
+//! repeated here, since only its caller can tell its own earlier success from another's; memory is
+//! bounded.
 
 mod address;
 pub mod doctor;
@@ -95,9 +96,9 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the store at `address`: `file:///path`, a path, or `s3://bucket/prefix` with the credentials and
-    /// the endpoint of the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN,
-    /// AWS_REGION, AWS_ENDPOINT_URL).
+    /// Opens the store at `address`: `file:///path`, a path, or `s3://bucket/prefix` with the
+    /// credentials and the endpoint of the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+    /// AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL).
     pub fn open(address: &str, options: StoreOptions) -> Result<Store, StoreError> {
         let address = Address::parse(address)?;
         let backend = address::connect(&address, options.create)?;
@@ -128,7 +129,8 @@ impl Store {
         &self.address
     }
 
-    /// The file of object `name`, when the store is a local directory: readers may read it in place.
+    /// The file of object `name`, when the store is a local directory: readers may read it in
+    /// place.
     pub fn local_file(&self, name: &str) -> Option<PathBuf> {
         self.directory.as_ref().map(|directory| directory.join(name))
     }
@@ -136,8 +138,8 @@ impl Store {
     /// Creates `name`, if nothing has that name. Tried once: after any error the caller reads back.
     ///
     /// # Errors
-    /// `AlreadyExists`: taken, or another create in flight, or our own earlier try. `Unreachable`: it may or
-    /// may not have taken effect.
+    /// `AlreadyExists`: taken, or another create in flight, or our own earlier try. `Unreachable`:
+    /// it may or may not have taken effect.
     pub async fn put_if_absent(&self, name: &str, bytes: Bytes) -> Result<(), StoreError> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let path = self.path(name);
@@ -154,8 +156,8 @@ impl Store {
             .map(|_| ())
     }
 
-    /// Begins a write of unknown length to `name`, in parts of 8 MiB, at most two of them in flight over all
-    /// uploads of this store.
+    /// Begins a write of unknown length to `name`, in parts of 8 MiB, at most two of them in flight
+    /// over all uploads of this store.
     pub fn upload(&self, name: &str) -> Upload {
         Upload::new(self.clone(), name)
     }
@@ -204,8 +206,8 @@ impl Store {
         Ok(info(name.to_owned(), &meta))
     }
 
-    /// All objects whose name begins with the folder `prefix`, in the order of the store, from the first name
-    /// after `start_after` on. Ends at the first error.
+    /// All objects whose name begins with the folder `prefix`, in the order of the store, from the
+    /// first name after `start_after` on. Ends at the first error.
     pub fn list(
         &self,
         prefix: &str,
@@ -225,7 +227,8 @@ impl Store {
             .boxed()
     }
 
-    /// All objects below `prefix`, sorted by name; the whole listing is repeated on temporary failures.
+    /// All objects below `prefix`, sorted by name; the whole listing is repeated on temporary
+    /// failures.
     ///
     /// # Errors
     /// `Size` when there are more than `limit`.

@@ -12,7 +12,8 @@ use crate::store::doctor::probe_collision;
 use crate::writer::WriterKeys;
 use std::sync::Arc;
 
-/// An open vault. Its view of the chain is as old as the last call that read it; whoever writes reads it anew.
+/// An open vault. Its view of the chain is as old as the last call that read it; whoever writes
+/// reads it anew.
 #[derive(Debug)]
 pub struct Vault {
     chain: Chain,
@@ -76,8 +77,8 @@ impl Vault {
         self.chain.refresh().await
     }
 
-    /// Takes a snapshot. The first call of a process probes the store with a real collision and makes a data
-    /// seed of its own.
+    /// Takes a snapshot. The first call of a process probes the store with a real collision and
+    /// makes a data seed of its own.
     pub async fn snapshot(
         &mut self,
         source: Box<dyn Source>,
@@ -158,8 +159,8 @@ impl Vault {
         Ok(())
     }
 
-    /// Stores a drill's report, and raises the snapshot's proven level if it passed. `level` counts as in the
-    /// catalogue: the highest level shown plus 1.
+    /// Stores a drill's report, and raises the snapshot's proven level if it passed. `level` counts
+    /// as in the catalogue: the highest level shown plus 1.
     pub async fn report(&mut self, report: &Report) -> Result<u64, SnapshotError> {
         self.chain.refresh().await?;
         self.prepare_to_write().await?;
@@ -198,7 +199,8 @@ impl Vault {
         outcome.ok_or(SnapshotError::NoSnapshot { number: snapshot, was_there: false })
     }
 
-    /// Commits what `draft` makes of the head, again and again until it wins; `None`: there was nothing to say.
+    /// Commits what `draft` makes of the head, again and again until it wins; `None`: there was
+    /// nothing to say.
     pub(crate) async fn small_commit(
         &mut self,
         mut draft: impl FnMut(&Chain) -> Result<Option<Draft>, ChainError>,

@@ -1,7 +1,8 @@
-//! The keys of one writer's run: a data seed of its own, wrapped and stored before it seals anything.
+//! The keys of one writer's run: a data seed of its own, wrapped and stored before it seals
+//! anything.
 //!
-//! Holds: a seed that a prune has retired, or that waited for its first commit for longer than 6 hours, is not
-//! used again; its wraps are in the store, read back, before a commit names it.
+//! Holds: a seed that a prune has retired, or that waited for its first commit for longer than 6
+//! hours, is not used again; its wraps are in the store, read back, before a commit names it.
 
 use crate::access::{Access, AccessError};
 use crate::chain::Chain;
@@ -56,7 +57,8 @@ impl WriterKeys {
         }
     }
 
-    /// Before a commit: its wraps are there, if no commit names them yet and they are older than an hour.
+    /// Before a commit: its wraps are there, if no commit names them yet and they are older than an
+    /// hour.
     pub async fn recheck(&self, chain: &Chain) -> Result<(), AccessError> {
         let access = chain.access();
         let age = access.clock().boot_ms() - self.made_boot_ms;

@@ -1,4 +1,5 @@
-//! A number is never used twice: a writer stops before its put, hundreds of commits and a prune pass, and it goes on.
+//! A number is never used twice: a writer stops before its put, hundreds of commits and a prune
+//! pass, and it goes on.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails panics")]
 

@@ -1,5 +1,6 @@
-//! Two writers, a pruner and a reader on one vault, by seed: pauses of any length, requests and answers lost, late
-//! or doubled, stale listings. One thread and a paused clock: one seed is one schedule.
+//! Two writers, a pruner and a reader on one vault, by seed: pauses of any length, requests and
+//! answers lost, late or doubled, stale listings. One thread and a paused clock: one seed is one
+//! schedule.
 //!
 //! HOLDFAST_RACES sets how many schedules run (default 300), HOLDFAST_RACES_SEED where they begin.
 

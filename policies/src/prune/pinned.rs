@@ -11,8 +11,8 @@ pub struct PinnedBytes {
     pub number: u64,
     /// Sealed bytes of all objects that it needs.
     pub needed_bytes: u64,
-    /// Those that no other kept snapshot needs and that are not in the live set: what forgetting it
-    /// would free.
+    /// Those that no other kept snapshot needs and that are not in the live set: what forgetting
+    /// it would free.
     pub only_bytes: u64,
 }
 

@@ -8,9 +8,9 @@
 //! What must hold:
 //! - Until the metas are written, the file does not open; they are written only after all other
 //!   bytes are durable; [`Builder::finish`] returns only after they are durable, too.
-//! - Memory: one write buffer of 1 MiB, and per open bucket one unfinished node per level
-//!   (about a page each, more for keys or values larger than a page: then one entry), and per
-//!   finished top-level bucket its name and header (with its inline page, at most a quarter page).
+//! - Memory: one write buffer of 1 MiB, and per open bucket one unfinished node per level (about a
+//!   page each, more for keys or values larger than a page: then one entry), and per finished
+//!   top-level bucket its name and header (with its inline page, at most a quarter page).
 //! - Every node but a root has an element; every branch has two or more; no node has more than
 //!   65,534 elements; the first key of a child equals its key in the branch.
 

@@ -1,8 +1,8 @@
 //! Checks a whole database: structure, order, and that every page is used exactly once.
 //!
 //! Finds what Go's `bbolt check` finds (pages referred to twice, freed twice, free and in use,
-//! neither free nor in use, out of bounds, of the wrong type; keys out of order in a node or against
-//! the branches above), and goes on after a fault where it can.
+//! neither free nor in use, out of bounds, of the wrong type; keys out of order in a node or
+//! against the branches above), and goes on after a fault where it can.
 //!
 //! What must hold: two bits per page and one node per level are in memory; each page is walked
 //! once, so the check ends on any input. If no freelist is stored, free pages are those that are

@@ -17,7 +17,8 @@ use std::process::ExitCode;
 pub(crate) struct CheckArguments {
     #[command(flatten)]
     vault: VaultArguments,
-    /// 0: objects exist; 1: their digests; 2: they open and decompress; 3: each snapshot builds a sound database
+    /// 0: objects exist; 1: their digests; 2: they open and decompress; 3: each snapshot builds a
+    /// sound database
     #[arg(long, value_name = "0-3", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=3))]
     level: u8,
     /// Only these snapshots and what they need; may be repeated

@@ -24,7 +24,8 @@ pub(crate) struct PruneArguments {
     orphans: bool,
 }
 
-/// What to keep; left out: the configuration's policy, else 24 hourly, 7 daily, 5 weekly, 12 monthly.
+/// What to keep; left out: the configuration's policy, else 24 hourly, 7 daily, 5 weekly, 12
+/// monthly.
 #[derive(Args)]
 pub(crate) struct KeepArguments {
     /// Keep the newest N

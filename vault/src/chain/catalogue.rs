@@ -1,7 +1,8 @@
-//! The catalogue: every snapshot that exists. What is not in it does not exist, whatever a listing shows.
+//! The catalogue: every snapshot that exists. What is not in it does not exist, whatever a listing
+//! shows.
 //!
-//! The newest entries stand in the head; 1,024 of them at a time move to a page, an object of its own. Holds:
-//! numbers ascend over pages and head; no number twice; a page is never empty.
+//! The newest entries stand in the head; 1,024 of them at a time move to a page, an object of its
+//! own. Holds: numbers ascend over pages and head; no number twice; a page is never empty.
 
 use crate::proto::{CatalogueEntry, PageRef};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,5 @@
-//! The commit attempt: write pages and ledger, create the name, and after any answer but success look what
-//! lies there.
+//! The commit attempt: write pages and ledger, create the name, and after any answer but success
+//! look what lies there.
 
 use super::load::remember;
 use super::rules::{self, Found, LEDGER_EVERY, Next, Round};
@@ -27,14 +27,16 @@ pub enum CommitOutcome {
 }
 
 impl Chain {
-    /// Tries to add `draft` as the commit after the head. `store_ms` is the store's clock, 0 if unknown.
+    /// Tries to add `draft` as the commit after the head. `store_ms` is the store's clock, 0 if
+    /// unknown.
     ///
     /// # Errors
-    /// `RoundTooOld`, `Unknown` (the store stopped answering), `Store`, and damage found while re-reading.
+    /// `RoundTooOld`, `Unknown` (the store stopped answering), `Store`, and damage found while
+    /// re-reading.
     ///
     /// # Panics
-    /// If the draft breaks a rule of the chain: that is a defect of its maker, found before anything is
-    /// written.
+    /// If the draft breaks a rule of the chain: that is a defect of its maker, found before
+    /// anything is written.
     pub async fn commit(
         &mut self,
         draft: &Draft,

@@ -1,7 +1,7 @@
 //! What a commit shall say, before its number and base are known, and the pure step to a commit.
 //!
-//! Holds: what the chain's bottom cannot lose (vault, cluster, tag key, seeds, lineage, stores, holds, pins,
-//! high-water mark) is carried from commit to commit here and nowhere else.
+//! Holds: what the chain's bottom cannot lose (vault, cluster, tag key, seeds, lineage, stores,
+//! holds, pins, high-water mark) is carried from commit to commit here and nowhere else.
 
 use super::catalogue::{Catalogue, CatalogueEdit};
 use super::rules;
@@ -66,8 +66,8 @@ impl Draft {
         Draft { actions: vec![action], ..Draft::default() }
     }
 
-    /// The commit after `state`'s head. `catalogue` is the one after the edit, with all pages stored;
-    /// `ledger` a newer ledger than the head's.
+    /// The commit after `state`'s head. `catalogue` is the one after the edit, with all pages
+    /// stored; `ledger` a newer ledger than the head's.
     pub fn build(
         &self,
         state: &State,

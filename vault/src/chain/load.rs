@@ -1,4 +1,5 @@
-//! Finding the head: cold (LIST, then probe) and warm (probe upward from a commit that still exists).
+//! Finding the head: cold (LIST, then probe) and warm (probe upward from a commit that still
+//! exists).
 
 use super::rules::PROBE_LIMIT_MS;
 use super::{Catalogue, Chain, ChainError, Digest, State, StoredCommit};
@@ -18,8 +19,8 @@ const WINDOW: usize = 16;
 const RECENT: usize = 1024;
 
 impl Chain {
-    /// Reads the chain from nothing: a listing gives the newest name, then it probes on, since a listing may
-    /// be stale.
+    /// Reads the chain from nothing: a listing gives the newest name, then it probes on, since a
+    /// listing may be stale.
     pub async fn load(access: Arc<Access>) -> Result<Chain, ChainError> {
         let read_boot_ms = access.clock().boot_ms();
         let (era, number) = newest_listed(&access).await?;
@@ -48,8 +49,9 @@ impl Chain {
             state.apply(next.commit, digest)?;
             remember(&mut recent, state.number(), digest);
         }
-        // What followed the known head is younger than this view of it, so none of it was deleted yet; and
-        // the commit below the gap still exists, since numbers are deleted from the bottom.
+        // What followed the known head is younger than this view of it, so none of it was deleted
+        // yet; and the commit below the gap still exists, since numbers are deleted from
+        // the bottom.
         let known = self.access.names().commit(era, state.number());
         match self.access.store().head(&known).await {
             Ok(_) => {}
@@ -93,7 +95,8 @@ async fn read(access: &Access, era: u64, number: u64) -> Result<StoredCommit, Ch
         AccessError::Format(error) if error.is_damage() => {
             ChainError::Damaged { name, detail: error.to_string() }
         }
-        // The header's seed id stands in clear: without any wrap it is more likely damaged than lost.
+        // The header's seed id stands in clear: without any wrap it is more likely damaged than
+        // lost.
         error @ AccessError::NoWrap { .. } => {
             ChainError::Damaged { name, detail: error.to_string() }
         }

@@ -1,9 +1,10 @@
 //! The rules of a commit attempt, pure.
 //!
-//! Holds: a round that is older than 6 hours makes no attempt; a create that took more than 10 minutes since
-//! the head was read is confirmed by a listing after its own number; a known head is trusted for probing only
-//! for 6 days and while its object still exists; time never goes back within the chain; a floor keeps the newest 256 commits
-//! and all younger than 7 days, and never passes the newest ledger.
+//! Holds: a round that is older than 6 hours makes no attempt; a create that took more than 10
+//! minutes since the head was read is confirmed by a listing after its own number; a known head is
+//! trusted for probing only for 6 days and while its object still exists; time never goes back
+//! within the chain; a floor keeps the newest 256 commits and all younger than 7 days, and never
+//! passes the newest ledger.
 
 use crate::proto::Commit;
 
@@ -19,8 +20,8 @@ pub const ORPHAN_AGE_MS: i64 = 7 * 86_400_000;
 pub const KEPT_COMMITS: u64 = 256;
 /// Commits younger than this are never deleted.
 pub const KEPT_COMMITS_MS: i64 = 7 * 86_400_000;
-/// A head that was read longer ago than this is not probed from: what followed it may have been deleted, and
-/// a number of it created again by a sleeper. A day less than `KEPT_COMMITS_MS`.
+/// A head that was read longer ago than this is not probed from: what followed it may have been
+/// deleted, and a number of it created again by a sleeper. A day less than `KEPT_COMMITS_MS`.
 pub const PROBE_LIMIT_MS: i64 = 6 * 86_400_000;
 /// A ledger is written with each commit whose number is a multiple of this.
 pub const LEDGER_EVERY: u64 = 256;
@@ -75,8 +76,8 @@ pub enum Next {
     TooOld,
 }
 
-/// Judges an attempt. `created`: the create answered with success; `found`: what a GET of the name gave
-/// otherwise; times are of the clock that counts suspend.
+/// Judges an attempt. `created`: the create answered with success; `found`: what a GET of the name
+/// gave otherwise; times are of the clock that counts suspend.
 pub fn judge(
     created: bool,
     found: Option<Found>,
@@ -101,16 +102,16 @@ pub fn commit_time_ms(own_ms: i64, previous: Option<&Commit>) -> i64 {
     previous.map_or(own_ms, |commit| own_ms.max(commit.time_ms + 1))
 }
 
-/// The moment that decides about deleting: the earlier of both clocks. `None`: they are too far apart, or
-/// the chain's last commit is that far in the future of both, and nothing may be deleted.
+/// The moment that decides about deleting: the earlier of both clocks. `None`: they are too far
+/// apart, or the chain's last commit is that far in the future of both, and nothing may be deleted.
 pub fn deleting_now_ms(own_ms: i64, store_ms: i64, head: &Commit) -> Option<i64> {
     let now = own_ms.min(store_ms);
     let apart = (own_ms - store_ms).abs();
     (apart <= CLOCK_STOP_MS && head.time_ms - now <= CLOCK_STOP_MS).then_some(now)
 }
 
-/// The floor that the commit after `head` may have. `ledger` is the newest ledger's number (0: none), and
-/// `old_enough` the highest number known to be older than 7 days (0: none).
+/// The floor that the commit after `head` may have. `ledger` is the newest ledger's number (0:
+/// none), and `old_enough` the highest number known to be older than 7 days (0: none).
 pub fn floor(head: &Commit, ledger: u64, old_enough: u64) -> u64 {
     let newest = head.number.saturating_sub(KEPT_COMMITS);
     let highest = newest.min(ledger).min(old_enough.saturating_add(1));

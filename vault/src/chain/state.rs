@@ -1,12 +1,14 @@
 //! The state of a vault cluster as a pure fold over its commits.
 //!
-//! Holds (`check_invariants`, `apply`): commits are contiguous and each names its predecessor's digest; an
-//! object lives in at most one interval `[added, removed)` of commit numbers and never comes back; only what
-//! left the live set is condemned, and only when no snapshot that still exists lies in its interval; only what
-//! was condemned is swept; vault, cluster and tag key never change; time grows; the floor never falls.
+//! Holds (`check_invariants`, `apply`): commits are contiguous and each names its predecessor's
+//! digest; an object lives in at most one interval `[added, removed)` of commit numbers and never
+//! comes back; only what left the live set is condemned, and only when no snapshot that still
+//! exists lies in its interval; only what was condemned is swept; vault, cluster and tag key never
+//! change; time grows; the floor never falls.
 //!
-//! A body belongs to its own snapshot: it is live in its commit alone, its interval is `[n, n + 1)` without
-//! being listed as removed. Pages, ledgers and reports serve the head: no snapshot needs them once removed.
+//! A body belongs to its own snapshot: it is live in its commit alone, its interval is `[n, n + 1)`
+//! without being listed as removed. Pages, ledgers and reports serve the head: no snapshot needs
+//! them once removed.
 
 use crate::format::ObjectId;
 use crate::proto::{Commit, Ledger, LedgerEntry, ObjectKind, ObjectRef, Wrap};
@@ -180,8 +182,8 @@ impl State {
         Ok(())
     }
 
-    /// The rules between this state and the snapshots that exist: each has its body, and nothing that one of
-    /// them needs is condemned or unknown.
+    /// The rules between this state and the snapshots that exist: each has its body, and nothing
+    /// that one of them needs is condemned or unknown.
     pub fn check_kept(&self, kept: &BTreeSet<u64>) -> Result<(), String> {
         let bodies: BTreeSet<u64> = self
             .objects
@@ -200,7 +202,8 @@ impl State {
         Ok(())
     }
 
-    /// Whether `commit` may be the next, with `kept` as the snapshots that exist from it on. Changes nothing.
+    /// Whether `commit` may be the next, with `kept` as the snapshots that exist from it on.
+    /// Changes nothing.
     pub fn check_next(&self, commit: &Commit, kept: &BTreeSet<u64>) -> Result<(), StateError> {
         let wrong = |reason: String| StateError { number: commit.number, reason };
         self.follows(commit)?;

@@ -1,8 +1,8 @@
 //! A memory of the chain outside of the store: era, number and digest of a head that was seen.
 //!
-//! A chain shows a removed or changed middle, but not a store that answers with last week's head. Whoever
-//! kept a witness notices: a head below it, or another commit at its number, is an error. Holds: the file is
-//! replaced as a whole and is on disk before `save` returns.
+//! A chain shows a removed or changed middle, but not a store that answers with last week's head.
+//! Whoever kept a witness notices: a head below it, or another commit at its number, is an error.
+//! Holds: the file is replaced as a whole and is on disk before `save` returns.
 
 use super::state::Digest;
 use serde::{Deserialize, Serialize};

@@ -80,8 +80,8 @@ impl Base {
         self.body.buckets.iter().filter(|bucket| bucket.spill.is_some())
     }
 
-    /// What to copy forward, and the size of new segments. Before the first snapshot the source's size
-    /// stands in for what is alive.
+    /// What to copy forward, and the size of new segments. Before the first snapshot the source's
+    /// size stands in for what is alive.
     pub fn merge_plan(&self, source_bytes: u64) -> MergePlan {
         let facts: Vec<SegmentFact> = self
             .body

@@ -1,5 +1,5 @@
-//! Segments in the making: one for each target, rolled at the target size, their bytes handed out as they are
-//! made.
+//! Segments in the making: one for each target, rolled at the target size, their bytes handed out
+//! as they are made.
 //!
 //! Holds: never a whole segment in memory; the bytes of one upload are handed out in order.
 

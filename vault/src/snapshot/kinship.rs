@@ -1,8 +1,8 @@
 //! Is this source the cluster that the vault holds? A pure verdict from what the walk counted.
 //!
-//! etcd's cluster id does not tell: it hashes peer URLs and token. Kinship is shown by content. Holds: the
-//! verdict needs the whole walk and nothing is committed before it; a source below the head's raft index or
-//! revision is never committed in the same lineage.
+//! etcd's cluster id does not tell: it hashes peer URLs and token. Kinship is shown by content.
+//! Holds: the verdict needs the whole walk and nothing is committed before it; a source below the
+//! head's raft index or revision is never committed in the same lineage.
 
 /// What the base snapshot says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

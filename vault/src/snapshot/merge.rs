@@ -1,9 +1,9 @@
 //! The order of a restore, pure: which frames are needed when, and their live records by revision.
 //!
-//! Segments may overlap in range, and a segment has two sorted lanes; so frames are taken in order of their
-//! first revision, and the records of those that overlap are merged. Holds: a frame without live bits is
-//! never needed; records come out strictly ascending, each once (an equal revision twice is an error); only
-//! frames that overlap the current revision are held.
+//! Segments may overlap in range, and a segment has two sorted lanes; so frames are taken in order
+//! of their first revision, and the records of those that overlap are merged. Holds: a frame
+//! without live bits is never needed; records come out strictly ascending, each once (an equal
+//! revision twice is an error); only frames that overlap the current revision are held.
 
 use crate::format::{FrameEntry, FrameRecords, Record, SegmentFrame};
 use crate::snapshot::walk::Rev;

@@ -1,9 +1,10 @@
 //! Giving a snapshot back: catalogue → body → indexes → frames → records in order of revision.
 //!
-//! Frames are fetched and opened by a few threads in the order in which the merge needs them, within a window;
-//! the consumer is synchronous. Holds: frames whose bits are all off are not fetched; whoever has read to the
-//! end has either got exactly the records that were backed up, in order (digest over all of them, counts), or
-//! an error; a frame is bound to the commit by its digest in the sealed index before it is believed.
+//! Frames are fetched and opened by a few threads in the order in which the merge needs them,
+//! within a window; the consumer is synchronous. Holds: frames whose bits are all off are not
+//! fetched; whoever has read to the end has either got exactly the records that were backed up, in
+//! order (digest over all of them, counts), or an error; a frame is bound to the commit by its
+//! digest in the sealed index before it is believed.
 
 use super::merge::{self, Decoded, Merge, PlannedFrame, Pull};
 use super::{SnapshotError, bitmap, read_body, read_index};
@@ -30,8 +31,8 @@ pub use pool::RecordStream;
 /// How a snapshot is read.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadOptions {
-    /// Threads that fetch and open frames; 0: as many as there are processors, at most 8, and at least 4 for
-    /// stores that are not a local directory.
+    /// Threads that fetch and open frames; 0: as many as there are processors, at most 8, and at
+    /// least 4 for stores that are not a local directory.
     pub threads: usize,
     /// Plain bytes that may wait for the consumer.
     pub window_bytes: u64,
@@ -56,8 +57,9 @@ pub struct VerifiedSnapshot {
     pub record_count: u64,
     /// Bytes of their values.
     pub live_bytes: u64,
-    /// Whether the digest over all of them was compared. It is not when the vault keeps other bytes than its
-    /// source had (contested or wrongly vanished records): there is none to compare with.
+    /// Whether the digest over all of them was compared. It is not when the vault keeps other
+    /// bytes than its source had (contested or wrongly vanished records): there is none to
+    /// compare with.
     pub digest_compared: bool,
 }
 
@@ -91,8 +93,8 @@ const INDEXES: usize = 8;
 const PLANS: u32 = 3;
 
 impl SnapshotReader {
-    /// Opens snapshot `number`. If an object is missing, the chain is read again and the plan made anew, three
-    /// times.
+    /// Opens snapshot `number`. If an object is missing, the chain is read again and the plan made
+    /// anew, three times.
     pub async fn open(chain: &mut Chain, number: u64) -> Result<SnapshotReader, SnapshotError> {
         let mut plan = 1;
         loop {
@@ -187,13 +189,14 @@ impl SnapshotReader {
         Ok(open_spill(&bytes, &expected, bucket, &access.keyring())?)
     }
 
-    /// All records in order, fetched and opened by threads; call it where blocking is allowed, inside the
-    /// runtime. A consumer reads to the end and then calls `RecordStream::finish`.
+    /// All records in order, fetched and opened by threads; call it where blocking is allowed,
+    /// inside the runtime. A consumer reads to the end and then calls `RecordStream::finish`.
     pub fn records(&self, options: ReadOptions) -> RecordStream {
         RecordStream::start(self, options)
     }
 
-    /// All records in order, one frame after the other on this task: for small snapshots and simulations.
+    /// All records in order, one frame after the other on this task: for small snapshots and
+    /// simulations.
     pub async fn for_each<E: From<SnapshotError>>(
         &self,
         mut each: impl FnMut(&Record<'_>) -> Result<(), E>,

@@ -23,16 +23,17 @@ pub struct SourceBucket {
     pub sequence: u64,
 }
 
-/// A consistent state of an etcd, read in order, by a blocking thread. A writer that lost a race reads it
-/// again from the start.
+/// A consistent state of an etcd, read in order, by a blocking thread. A writer that lost a race
+/// reads it again from the start.
 ///
-/// The records are canonical: exactly those that a compaction at C leaves, so that all members agree.
+/// The records are canonical: exactly those that a compaction at C leaves, so that all members
+/// agree.
 pub trait Source: Send {
     /// Starts over.
     fn rewind(&mut self) -> Result<(), SourceError>;
 
-    /// What is known before the first record: the compaction marks, revision, raft index and term, cluster
-    /// and member. Counts and digests are filled in by the vault.
+    /// What is known before the first record: the compaction marks, revision, raft index and term,
+    /// cluster and member. Counts and digests are filled in by the vault.
     fn facts(&self) -> Facts;
 
     /// The next record of the `key` bucket, ascending by revision.
@@ -44,7 +45,7 @@ pub trait Source: Send {
     /// The next entry of the current bucket, in order of keys.
     fn next_entry(&mut self) -> Result<Option<Entry<'_>>, SourceError>;
 
-    /// After everything: what only a whole pass tells (HashKV, numbers of keys, leases, users, key ids). May
-    /// refuse the round, for example when the source's own HashKV differs.
+    /// After everything: what only a whole pass tells (HashKV, numbers of keys, leases, users, key
+    /// ids). May refuse the round, for example when the source's own HashKV differs.
     fn finish(&mut self, walk: &WalkResult, facts: &mut Facts) -> Result<(), SourceError>;
 }

@@ -1,8 +1,9 @@
 //! Taking a snapshot: walk, upload, verdict, body, commit.
 //!
-//! Holds: nothing is committed before the whole walk and the verdict; the base is always the head; a loser of
-//! the race drops its round if the winner covers it, keeps its work if the live set did not change, and else
-//! reads its source again; whatever was uploaded in vain is an orphan and hurts nobody.
+//! Holds: nothing is committed before the whole walk and the verdict; the base is always the head;
+//! a loser of the race drops its round if the winner covers it, keeps its work if the live set did
+//! not change, and else reads its source again; whatever was uploaded in vain is an orphan and
+//! hurts nobody.
 
 use super::build::{BuildSettings, Builders};
 use super::kinship::{self, BaseFacts, Kinship, SourceFacts};
@@ -157,8 +158,8 @@ pub async fn take(
     Err(SnapshotError::LostRaces { times: options.repeats + 1 })
 }
 
-/// Whether a snapshot that was committed after `started` is as new as the source, or newer; never for a new
-/// lineage.
+/// Whether a snapshot that was committed after `started` is as new as the source, or newer; never
+/// for a new lineage.
 fn covered(
     chain: &Chain,
     started: u64,

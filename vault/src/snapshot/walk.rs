@@ -1,10 +1,11 @@
-//! The comparison of a source with the base snapshot, pure: sorted records beside the segments' indexes.
+//! The comparison of a source with the base snapshot, pure: sorted records beside the segments'
+//! indexes.
 //!
-//! Holds: within a lineage a bit only turns off, and only for a record at or below the compaction revision C
-//! or one that was copied forward; a record that vanished above C stays alive and is a finding; where digests
-//! differ the old record stays alive, the new one goes up as contested, and it is a finding; every record of
-//! the source ends up alive exactly once. Memory: the indexes of the segments that overlap the current
-//! revision, never a map of records.
+//! Holds: within a lineage a bit only turns off, and only for a record at or below the compaction
+//! revision C or one that was copied forward; a record that vanished above C stays alive and is a
+//! finding; where digests differ the old record stays alive, the new one goes up as contested, and
+//! it is a finding; every record of the source ends up alive exactly once. Memory: the indexes of
+//! the segments that overlap the current revision, never a map of records.
 
 use crate::format::{LiveHash, ObjectId, Record};
 use crate::snapshot::kinship::SourceFacts;
@@ -148,8 +149,8 @@ pub struct WalkResult {
     pub counts: SourceFacts,
     /// Up to 1,000 of them; the counts in `counts` are complete.
     pub findings: Vec<Finding>,
-    /// (revision, segment with the version that stays alive, segment with the other version if it was
-    /// stored before).
+    /// (revision, segment with the version that stays alive, segment with the other version if it
+    /// was stored before).
     pub contested: Vec<(Rev, ObjectId, Option<ObjectId>)>,
     /// Records alive after it: all of the source and those that vanished wrongly.
     pub record_count: u64,
@@ -157,7 +158,8 @@ pub struct WalkResult {
     pub tombstone_count: u64,
     /// Bytes of their values.
     pub live_bytes: u64,
-    /// SHA-256 over them in order of revision; `None` when the vault keeps other bytes than the source has.
+    /// SHA-256 over them in order of revision; `None` when the vault keeps other bytes than the
+    /// source has.
     pub live_sha256: Option<[u8; 32]>,
     /// Bits that turned off because of compaction.
     pub compacted: u64,
@@ -235,8 +237,8 @@ impl Walk {
         Walk { mode, segments, walked, queue, opened, open, last, hash, exact, result }
     }
 
-    /// The segment whose index must be given before a record at `rev` can be taken; with `None` before
-    /// `finish`. The number is its place in the list given to `new`.
+    /// The segment whose index must be given before a record at `rev` can be taken; with `None`
+    /// before `finish`. The number is its place in the list given to `new`.
     pub fn wants(&self, rev: Option<Rev>) -> Option<usize> {
         let next = *self.queue.get(self.opened)?;
         let reached = rev.is_none_or(|rev| self.segments[next].range.0 <= rev);
@@ -319,7 +321,8 @@ impl Walk {
                 let lowest = &mut self.result.counts.lowest_vanished;
                 *lowest = (*lowest).min(entry.rev.0);
                 self.found(Finding::Vanished(entry.rev));
-                // Its bytes are not at hand, so it stays where it is and the digest of all cannot be told.
+                // Its bytes are not at hand, so it stays where it is and the digest of all cannot
+                // be told.
                 self.stay(segment, entry.ordinal, entry.length);
                 self.exact = false;
                 self.result.record_count += 1;

@@ -1,7 +1,7 @@
 //! From an address to a store: `file:///path`, a plain path, `s3://bucket/prefix`.
 //!
-//! Holds: credentials come from the environment only (AWS_*), an address that carries some is refused, and
-//! nothing that is printed holds them.
+//! Holds: credentials come from the environment only (AWS_*), an address that carries some is
+//! refused, and nothing that is printed holds them.
 
 use super::StoreError;
 use object_store::aws::{AmazonS3Builder, Checksum};

@@ -1,7 +1,8 @@
 //! The conformance suite: what a store must do so that a vault is safe in it.
 //!
-//! One function, run by the tests against every back end and by `holdfast store doctor URL`. It works below
-//! `doctor/<random>/` and removes what it made. A failed check names what would go wrong and what to do.
+//! One function, run by the tests against every back end and by `holdfast store doctor URL`. It
+//! works below `doctor/<random>/` and removes what it made. A failed check names what would go
+//! wrong and what to do.
 
 use super::{ObjectInfo, PART_BYTES, Store, StoreError};
 use bytes::Bytes;
@@ -56,8 +57,8 @@ impl DoctorReport {
     }
 }
 
-/// Runs every check below `doctor/<token>/`; `token` is random, `now_ms` our clock. Errors of the store
-/// become failed checks, so that the report is always whole.
+/// Runs every check below `doctor/<token>/`; `token` is random, `now_ms` our clock. Errors of the
+/// store become failed checks, so that the report is always whole.
 pub async fn examine(store: &Store, token: &str, now_ms: i64) -> DoctorReport {
     let mut doctor =
         Doctor { store, folder: format!("doctor/{token}"), outcomes: vec![], clock_ahead_ms: None };
@@ -80,11 +81,12 @@ pub async fn examine(store: &Store, token: &str, now_ms: i64) -> DoctorReport {
     }
 }
 
-/// Whether a create really refuses a taken name: create, create again with other bytes, read back. Leaves
-/// nothing behind when deletes work. Run by the first write of every process.
+/// Whether a create really refuses a taken name: create, create again with other bytes, read back.
+/// Leaves nothing behind when deletes work. Run by the first write of every process.
 pub async fn probe_collision(store: &Store, name: &str) -> Result<bool, StoreError> {
     let (first, second) = (Bytes::from_static(b"first"), Bytes::from_static(b"second"));
-    // An answer "exists" for a fresh random name is our own lost answer; what counts is what lies there.
+    // An answer "exists" for a fresh random name is our own lost answer; what counts is what lies
+    // there.
     match store.put_if_absent(name, first.clone()).await {
         Ok(()) | Err(StoreError::AlreadyExists { .. }) => {}
         Err(error) => return Err(error),
@@ -198,8 +200,8 @@ impl Doctor<'_> {
         self.judge("concurrent creates", race, UNSAFE);
     }
 
-    /// Eight creates of one name at once: exactly one set of bytes may be there, and at most one may say
-    /// that it won.
+    /// Eight creates of one name at once: exactly one set of bytes may be there, and at most one
+    /// may say that it won.
     async fn race(&self) -> Result<(bool, String), StoreError> {
         let name = self.name("race");
         let creates = (0u8..8).map(|index| {

@@ -1,7 +1,7 @@
 //! What can go wrong at a store, one variant per failure that someone reacts to.
 //!
-//! A message never holds credentials: of an answer's body only its code and message are taken, and the text
-//! is cut at 300 characters.
+//! A message never holds credentials: of an answer's body only its code and message are taken, and
+//! the text is cut at 300 characters.
 
 use std::error::Error as _;
 

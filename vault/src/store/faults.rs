@@ -1,8 +1,9 @@
 //! Stores that misbehave on purpose, as ordinary implementations of `ObjectStore`.
 //!
-//! `Faulty` does one named thing at the n-th call or to every object of some name; `Weather` delays, loses and
-//! doubles requests and answers by a seed, in the time of the runtime (paused in simulations). Both wrap any
-//! other store, so that what is tested is the code that runs in production.
+//! `Faulty` does one named thing at the n-th call or to every object of some name; `Weather`
+//! delays, loses and doubles requests and answers by a seed, in the time of the runtime (paused in
+//! simulations). Both wrap any other store, so that what is tested is the code that runs in
+//! production.
 
 mod clocked;
 mod faulty;

@@ -1,8 +1,9 @@
 //! Writing an object of unknown length with bounded memory.
 //!
-//! Holds: one part (8 MiB) is being filled and at most two are in flight over all uploads of a store; an object
-//! shorter than one part is a single put; nothing is visible before `finish` has returned; `finish` answers
-//! only when the store has acknowledged the whole. A completion whose answer was lost is settled by a HEAD.
+//! Holds: one part (8 MiB) is being filled and at most two are in flight over all uploads of a
+//! store; an object shorter than one part is a single put; nothing is visible before `finish` has
+//! returned; `finish` answers only when the store has acknowledged the whole. A completion whose
+//! answer was lost is settled by a HEAD.
 
 use super::{Store, StoreError};
 use bytes::{Bytes, BytesMut};
@@ -49,7 +50,8 @@ impl Upload {
     pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), StoreError> {
         self.written += bytes.len() as u64;
         if self.filling.capacity() == 0 {
-            // Once and whole: growing by doubling would hold two copies. Untouched pages cost nothing.
+            // Once and whole: growing by doubling would hold two copies. Untouched pages cost
+            // nothing.
             self.filling.reserve(PART_BYTES);
         }
         while !bytes.is_empty() {

@@ -32,6 +32,18 @@ const WALKS: [&str; 3] = [
     "/etcdserverpb.Maintenance/HashKV",
 ];
 
+/// Calls that change nothing: they may be sent again when nobody knows whether they arrived.
+const READS: [&str; 8] = [
+    "/etcdserverpb.KV/Range",
+    "/etcdserverpb.Cluster/MemberList",
+    "/etcdserverpb.Lease/LeaseTimeToLive",
+    "/etcdserverpb.Lease/LeaseLeases",
+    "/etcdserverpb.Maintenance/Status",
+    "/etcdserverpb.Auth/AuthStatus",
+    "/etcdserverpb.Auth/UserGet",
+    "/etcdserverpb.Auth/RoleGet",
+];
+
 /// One endpoint and its (lazy, self-healing) connection.
 #[derive(Debug, Clone)]
 pub(super) struct Route {
@@ -138,7 +150,7 @@ impl Transport {
         self.first_that_connects(|| with(fresh.value())).await
     }
 
-    /// Sends to the preferred endpoint, and on if it cannot be reached.
+    /// Sends to the preferred endpoint, and on if it cannot be reached, or breaks off a read.
     async fn first_that_connects(
         &self,
         request: impl Fn() -> Request<Body>,
@@ -147,12 +159,14 @@ impl Transport {
         let mut reasons = Vec::new();
         for step in 0..self.routes.len() {
             let at = (start + step) % self.routes.len();
-            match send(&self.routes[at], request()).await {
+            let request = request();
+            let is_read = READS.contains(&request.uri().path());
+            match send(&self.routes[at], request).await {
                 Ok(answer) => {
                     self.preferred.store(at, Ordering::Relaxed);
                     return Ok(answer);
                 }
-                Err(failure) if failure.not_sent => {
+                Err(failure) if failure.not_sent || is_read => {
                     reasons.push(failure.status.message().to_owned());
                 }
                 Err(failure) => return Err(failure.status),

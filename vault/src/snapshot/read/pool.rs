@@ -1,8 +1,9 @@
-//! The threads behind a read: each takes the next frames of the plan, fetches and opens them, and puts them
-//! where the consumer picks them up in order.
+//! The threads behind a read: each takes the next frames of the plan, fetches and opens them, and
+//! puts them where the consumer picks them up in order.
 //!
-//! Holds: at most `window_bytes` of plaintext are opened ahead, but always the frame that the consumer waits
-//! for; a consumer that goes away stops the threads; the first error in order reaches the consumer.
+//! Holds: at most `window_bytes` of plaintext are opened ahead, but always the frame that the
+//! consumer waits for; a consumer that goes away stops the threads; the first error in order
+//! reaches the consumer.
 
 use super::{
     DecodeError, Proof, ReadOptions, Sealed, Segment, SnapshotReader, VerifiedSnapshot, decode,

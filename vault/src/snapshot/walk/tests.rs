@@ -159,7 +159,11 @@ proptest! {
     #[test]
     fn snapshots_equal_the_source_and_bits_only_turn_off(
         rounds in prop::collection::vec(
-            (prop::collection::vec((0u8..12, prop::bool::weighted(0.2)), 0..30), 0i64..30, any::<u64>()),
+            (
+                prop::collection::vec((0u8..12, prop::bool::weighted(0.2)), 0..30),
+                0i64..30,
+                any::<u64>(),
+            ),
             1..8,
         ),
     ) {
@@ -173,7 +177,8 @@ proptest! {
             }
             etcd.compacted = etcd.compacted.max(etcd.revision - keep);
             let source = etcd.alive();
-            let give_up: Vec<bool> = (0..base.len()).map(|i| give_up >> (i % 64) & 1 == 1).collect();
+            let bits = (0..base.len()).map(|place| give_up >> (place % 64) & 1 == 1);
+            let give_up: Vec<bool> = bits.collect();
             let before = base.clone();
             let (result, sink) = walk(&base, &give_up, &source, same(&etcd, base_revision));
             prop_assert!(result.findings.is_empty(), "{:?}", result.findings);

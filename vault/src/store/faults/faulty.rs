@@ -1,5 +1,5 @@
-//! One fault at one place: the n-th call fails before or after its effect, a read is cut or flipped, a create
-//! answers wrongly, a listing is stale.
+//! One fault at one place: the n-th call fails before or after its effect, a read is cut or
+//! flipped, a create answers wrongly, a listing is stale.
 
 use super::{flatten_list, network_error};
 use async_trait::async_trait;
@@ -24,7 +24,8 @@ pub enum Fault {
     FailAfter,
     /// A read ends at half of its bytes with a network error.
     Cut,
-    /// One bit of the byte at this offset of the object is flipped (counted from its end when negative).
+    /// One bit of the byte at this offset of the object is flipped (counted from its end when
+    /// negative).
     Flip(i64),
     /// A create takes effect and answers that the object exists.
     ExistsForOwn,

@@ -1,8 +1,9 @@
 //! Delays, losses and doubles by a seed.
 //!
-//! Every request takes a random time to arrive and its answer a random time to come back; either may be lost,
-//! and a request that was lost for its caller may still take effect much later, or twice. Time is the
-//! runtime's: under a paused clock a simulated month costs nothing and one seed gives one schedule.
+//! Every request takes a random time to arrive and its answer a random time to come back; either
+//! may be lost, and a request that was lost for its caller may still take effect much later, or
+//! twice. Time is the runtime's: under a paused clock a simulated month costs nothing and one seed
+//! gives one schedule.
 
 use super::{flatten_list, network_error};
 use async_trait::async_trait;
