@@ -1,9 +1,9 @@
 //! The tower service under the stubs: chooses an endpoint, attaches the token, keeps deadlines.
 //!
-//! What must hold: a request is sent to another endpoint only if no connection stood (so it cannot
-//! be done twice); a request refused for its token is sent once more with a fresh one (etcd checks
-//! the token before it does anything); the two bidirectional streams are passed through untouched.
-//! The token never appears in an error.
+//! What must hold: a write is sent to another endpoint only if no connection stood (so it cannot be
+//! done twice), a read also when the connection broke; a request refused for its token is sent once
+//! more with a fresh one (etcd checks the token before it does anything); the two bidirectional
+//! streams are passed through untouched. The token never appears in an error.
 
 use super::error::chain;
 use super::login::{Login, Refusal};
