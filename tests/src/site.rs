@@ -216,6 +216,8 @@ impl Site {
         self.remember(&format!("{out}\n{err}\n"));
         let crashed = status.code().is_none() || err.contains("panicked at");
         assert!(!crashed, "{line}: {status}\n{out}{}", tail(&err));
+        let coloured = out.contains('\u{1b}') || err.contains('\u{1b}');
+        assert!(!coloured, "{line}: terminal colours in a pipe\n{out}{}", tail(&err));
         Said { out, err, succeeded: status.success() }
     }
 
