@@ -46,7 +46,7 @@ struct Running {
 
 /// What its thread gives back.
 enum Ended {
-    Done(Box<Worker>, Done),
+    Done(Box<(Worker, Done)>),
     Abandoned,
 }
 
@@ -173,8 +173,9 @@ impl Daemon {
     fn finished(&mut self, ended: Option<Ended>) -> Event {
         let job = self.running.take().expect("only a running job ends").job;
         let ending = match ended {
-            Some(Ended::Done(worker, done)) => {
-                self.worker = Some(*worker);
+            Some(Ended::Done(both)) => {
+                let (worker, done) = *both;
+                self.worker = Some(worker);
                 assert_eq!(done.job, job, "the job that ran is the one that ended");
                 done.ending
             }
@@ -238,7 +239,7 @@ fn start(job: Job, mut worker: Worker) -> Running {
         });
         // The loop ended meanwhile: nobody asks any more.
         let _ = tell.send(match outcome {
-            Some(done) => Ended::Done(Box::new(worker), done),
+            Some(done) => Ended::Done(Box::new((worker, done))),
             None => Ended::Abandoned,
         });
     };

@@ -90,9 +90,8 @@ async fn connection(stream: TcpStream, pages: Arc<dyn Pages>) {
         .max_buf_size(HEADER_BYTES)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
-    match tokio::time::timeout(CONNECTION_TIMEOUT, serving).await {
-        Ok(Err(error)) => tracing::debug!(%error, "a request to the metrics port"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIMEOUT, serving).await {
+        tracing::debug!(%error, "a request to the metrics port");
     }
 }
 

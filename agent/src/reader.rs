@@ -112,7 +112,7 @@ fn each_record<S: PageSource>(
         if entry.is_bucket {
             return Err(DatabaseError::Nested { bucket: "key".to_owned() }.into());
         }
-        if seen % STOP_EVERY == 0 && stop.is_set() {
+        if seen.is_multiple_of(STOP_EVERY) && stop.is_set() {
             return Err(ReaderError::Stopped);
         }
         seen += 1;
@@ -202,7 +202,7 @@ impl<S: PageSource + Send + Sync + 'static> SpoolReader<S> {
             return Ok(false);
         }
         if self.feed.is_none() {
-            self.feed = Some(Feed::start(self.spooled.clone()).map_err(told)?);
+            self.feed = Some(Feed::start(self.spooled.clone()).map_err(|error| refused(&error))?);
         }
         let Some(feed) = &self.feed else { return Ok(false) };
         if let Ok(batch) = feed.batches.recv() {
@@ -212,8 +212,8 @@ impl<S: PageSource + Send + Sync + 'static> SpoolReader<S> {
         }
         // The thread has ended: well only if it says so.
         let Some(feed) = self.feed.take() else { return Ok(false) };
-        let ended = feed.thread.join().map_err(|_| told("the reading thread panicked"))?;
-        self.told = Some(ended.map_err(told)?);
+        let ended = feed.thread.join().map_err(|_| refused(&"the reading thread panicked"))?;
+        self.told = Some(ended.map_err(|error| refused(&error))?);
         (self.batch, self.next) = (Batch::default(), 0);
         Ok(false)
     }
@@ -352,7 +352,7 @@ impl<S: PageSource + Send + Sync + 'static> Source for SpoolReader<S> {
 
     fn finish(&mut self, _: &WalkResult, facts: &mut Facts) -> Result<(), SourceError> {
         let Some(found) = &self.told else {
-            return Err(told("the vault stopped before the last record"));
+            return Err(refused(&"the vault stopped before the last record"));
         };
         facts.encryption_key_ids = found.keys.ids();
         facts.kubernetes = found.keys.kubernetes();
@@ -367,7 +367,7 @@ impl<S: PageSource + Send + Sync + 'static> Source for SpoolReader<S> {
     }
 }
 
-fn told(error: impl ToString) -> SourceError {
+fn refused(error: &impl ToString) -> SourceError {
     SourceError(error.to_string())
 }
 

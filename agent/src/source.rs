@@ -239,7 +239,7 @@ impl Assembly {
         let Ok(digest) = digest else {
             return Err(cut("it is shorter than a digest".to_owned()));
         };
-        if database_bytes == 0 || database_bytes % UNIT_BYTES != 0 {
+        if database_bytes == 0 || !database_bytes.is_multiple_of(UNIT_BYTES) {
             return Err(cut(format!(
                 "{database_bytes} bytes before the digest are no whole pages"
             )));

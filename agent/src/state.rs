@@ -153,7 +153,10 @@ impl AgentState {
             }
             Err(source) => return Err(StateError::Io { path, source }),
         };
-        serde_json::from_slice(&text)
+        // serde would take a list for a struct, and an empty one for a fresh state.
+        let object: serde_json::Result<serde_json::Map<_, _>> = serde_json::from_slice(&text);
+        object
+            .and_then(|object| serde_json::from_value(serde_json::Value::Object(object)))
             .map_err(|error| StateError::Unreadable { path, reason: error.to_string() })
     }
 

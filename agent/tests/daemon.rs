@@ -1,5 +1,7 @@
 //! The daemon's life: rounds by schedule, SIGTERM at different moments, the lock, the pages.
 
+#![allow(clippy::unwrap_used, reason = "a failing helper fails its test")]
+
 mod support;
 
 use holdfast_agent::run::{AgentError, Outcome, daemon};

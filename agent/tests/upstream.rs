@@ -1,9 +1,12 @@
 //! Whole rounds against upstream's etcd into a local vault.
 
+#![allow(clippy::unwrap_used, reason = "a failing helper fails its test")]
+
 mod support;
 
 use holdfast_agent::round::RoundReport;
-use holdfast_agent::run::{Outcome, once};
+use holdfast_agent::run::{Outcome, daemon, once};
+use holdfast_agent::state::AgentState;
 use holdfast_vault::snapshot::ReadOptions;
 use support::{Etcd, Site, parts};
 use tokio::sync::mpsc;
@@ -89,4 +92,56 @@ async fn another_cluster_is_refused() {
     let error = once(site.config(&other.endpoint, ""), parts(), signals).await.unwrap_err();
     assert!(error.to_string().contains("not the cluster in the vault"), "{error}");
     assert_eq!(site.open().await.snapshots().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_agents_at_once_lose_nothing() {
+    let (site, etcd) = (Site::new().await, Etcd::start("3.6").await);
+    for number in 0..50 {
+        etcd.put(&format!("k/{number}"), &[b'x'; 500]).await;
+    }
+    let agent = |name: &str| {
+        let mut config = site.config(&etcd.endpoint, "prune: {enabled: false}\n");
+        config.state_directory = site.path(name);
+        async move {
+            let (_terminate, signals) = mpsc::channel(1);
+            once(config, parts(), signals).await
+        }
+    };
+    let (one, two) = tokio::join!(agent("one"), agent("two"));
+    let mut seen = Vec::new();
+    for outcome in [one, two] {
+        let Outcome::Round(report) = outcome.unwrap() else { panic!("a round was asked for") };
+        assert_eq!(live_records(&site, report.entry.number).await, 50);
+        seen.push((report.entry.number, report.stored));
+    }
+    assert!(seen.iter().any(|(_, stored)| *stored), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_proves_what_it_stored() {
+    let (site, etcd) = (Site::new().await, Etcd::start("3.6").await);
+    for number in 0..50 {
+        etcd.put(&format!("k/{number}"), &[b'x'; 500]).await;
+    }
+    std::fs::create_dir(site.path("drills")).unwrap();
+    let server = support::peer("etcd-3.6");
+    let more = format!(
+        "drill: {{schedule: '@daily', serverBinary: {}, directory: drills}}\n",
+        server.display()
+    );
+    let (terminate, signals) = mpsc::channel(1);
+    let running = tokio::spawn(daemon(site.config(&etcd.endpoint, &more), parts(), signals));
+    let state = site.path("state");
+    support::eventually("a drill", || {
+        AgentState::load(&state).is_ok_and(|state| state.last_drill_ms > 0)
+    })
+    .await;
+    terminate.send(()).await.unwrap();
+    assert_eq!(running.await.unwrap().unwrap(), Outcome::Stopped);
+    let entry = site.open().await.snapshots().pop().unwrap();
+    assert!(entry.proven_level > 6, "it boots and serves: {}", entry.proven_level);
+    let state = AgentState::load(&state).unwrap();
+    assert!(state.longest_restore_ms > 0 && state.last_error.is_empty());
+    assert_eq!(std::fs::read_dir(site.path("drills")).unwrap().count(), 0, "cleaned up");
 }

@@ -14,7 +14,7 @@ fn message(blob: &[u8], remaining_bytes: u64) -> Result<SnapshotResponse, Status
 }
 
 fn whole(len: usize) -> Vec<u8> {
-    let mut bytes: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+    let mut bytes: Vec<u8> = (0..=250).cycle().take(len).collect();
     bytes.extend(Sha256::digest(&bytes));
     bytes
 }

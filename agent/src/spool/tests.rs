@@ -25,8 +25,11 @@ fn the_file_has_no_name_and_no_plain_byte() {
     let secret = b"a secret that repeats; ".repeat(20_000);
     writer.write(&secret).unwrap();
     let spool = writer.finish().unwrap();
-    let mut stored = vec![0; spool.file.metadata().unwrap().len() as usize];
+    let stride = BLOCK_BYTES + TAG_BYTES;
+    let mut stored = vec![0; secret.len().div_ceil(BLOCK_BYTES) * TAG_BYTES + secret.len()];
+    assert_eq!(spool.file.metadata().unwrap().len(), stored.len() as u64);
     spool.file.read_exact_at(&mut stored, 0).unwrap();
+    assert!(stored.len() > stride);
     assert!(stored.len() > secret.len());
     assert!(!stored.windows(8).any(|window| window == &secret[..8]));
     assert_eq!(&*spool.read_at(0, secret.len()).unwrap(), &secret[..]);
@@ -55,7 +58,7 @@ fn a_changed_or_moved_block_is_an_error_and_stays_one() {
         assert!(error.to_string().contains("block 1"), "{error}");
     }
     assert!(spool.read_at(0, BLOCK_BYTES).is_ok());
-    let mut third = vec![0; stride as usize];
+    let mut third = vec![0; BLOCK_BYTES + TAG_BYTES];
     spool.file.read_exact_at(&mut third, 2 * stride).unwrap();
     spool.file.write_all_at(&third, stride).unwrap();
     assert!(spool.read_at(BLOCK_BYTES as u64, 1).is_err(), "a block in another's place");

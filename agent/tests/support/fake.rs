@@ -156,6 +156,15 @@ impl Maintenance for Fake {
 
 #[tonic::async_trait]
 impl Kv for Fake {
+    type RangeStreamStream = BoxStream<'static, Result<RangeStreamResponse, Status>>;
+
+    async fn range_stream(
+        &self,
+        _: Request<RangeRequest>,
+    ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        Err(Status::unimplemented("range_stream"))
+    }
+
     async fn range(&self, _: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
         Ok(Response::new(RangeResponse { header: Some(HEADER), ..RangeResponse::default() }))
     }

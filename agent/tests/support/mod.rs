@@ -96,7 +96,6 @@ impl Etcd {
     pub async fn start(version: &str) -> Etcd {
         let folder = tempfile::tempdir().unwrap();
         let ports = Ports::free().unwrap();
-        let endpoint = ports.client_url();
         let spec = ServerSpec {
             program: peer(&format!("etcd-{version}")),
             data_dir: folder.path().join("data"),
@@ -109,6 +108,7 @@ impl Etcd {
             extra: vec!["--unsafe-no-fsync".to_owned()],
             tls: false,
         };
+        let endpoint = spec.client_url();
         let mut server = Server::start(spec).unwrap();
         let client = Client::lazy(ClientConfig::new([endpoint.clone()])).unwrap();
         let probe = || async {
