@@ -7,7 +7,6 @@ use crate::survey::ConnectError;
 use crate::vaults::OpenError;
 use crate::verify::VerifyError;
 use holdfast_api::client::ClientError;
-use holdfast_vault::StoreError;
 use holdfast_vault::chain::ChainError;
 use holdfast_vault::init::VaultError;
 use holdfast_vault::snapshot::SnapshotError;
@@ -103,7 +102,6 @@ impl RoundError {
 fn open_kind(error: &OpenError) -> &'static str {
     match error {
         OpenError::Vault(VaultError::Chain(error)) => chain_kind(error),
-        OpenError::Store(StoreError::Configuration { .. }) => "configuration",
         OpenError::Store(_) => "store",
         OpenError::Keys { .. } => "keys",
         OpenError::Vault(_) | OpenError::ClusterId { .. } | OpenError::OtherCluster { .. } => {
@@ -115,7 +113,8 @@ fn open_kind(error: &OpenError) -> &'static str {
 /// One word for what is wrong with a chain.
 pub fn chain_kind(error: &ChainError) -> &'static str {
     match error {
-        ChainError::Store(_) | ChainError::Unknown { .. } => "store",
+        // A folder that is not mounted looks like a vault without commits.
+        ChainError::Store(_) | ChainError::Unknown { .. } | ChainError::Empty { .. } => "store",
         ChainError::RolledBack { .. } | ChainError::Replaced { .. } => "rolledback",
         ChainError::Keys(_) | ChainError::ReadOnly => "keys",
         _ => "chain",

@@ -78,6 +78,15 @@ async fn a_stream_cut_anywhere_is_never_taken() {
 }
 
 #[tokio::test]
+async fn what_the_member_announced_must_come() {
+    // The length alone would pass.
+    let bytes = &whole(4 * 512)[..512 + 32];
+    let error = take(stream::iter([message(bytes, 1_536)])).await.unwrap_err();
+    assert!(matches!(error, SourceError::Cut { received_bytes: 544, .. }), "{error}");
+    assert!(error.to_string().contains("announced 1536 more"), "{error}");
+}
+
+#[tokio::test]
 async fn a_flipped_bit_fails_the_digest() {
     let bytes = whole(2 * 512);
     for at in (0..bytes.len()).step_by(7) {
