@@ -174,6 +174,33 @@ fn a_hash_that_differs_is_told_beside_what_a_restore_gives() {
 }
 
 #[test]
+fn where_nothing_is_alive_the_hash_counts_dead_records_too() {
+    let bytes = database(&[put(2, "a", b"1"), put(3, "b", b"1"), delete(4, "a"), delete(5, "b")]);
+    let scope = HashScope { revision: 6, compact_revision: 6 };
+    let db = Db::open(bytes.clone()).unwrap();
+    let hash = hashkv(&DatabaseRecords::new(&db), scope).unwrap();
+    assert_ne!(hash, crc32c_of(b"key"), "something was hashed");
+    let asked = HashKv { revision: 6, compact_revision: 6, hash };
+    let mut reader = spooled(&bytes, Some(asked));
+    assert_eq!(records(&mut reader).unwrap(), []);
+    let mut facts = Facts::default();
+    reader.finish(&walked(), &mut facts).unwrap();
+    assert_eq!((facts.hash_kv, facts.restored_hash_kv), (Some(asked), None));
+}
+
+/// The hash of an empty store.
+fn crc32c_of(bytes: &[u8]) -> u32 {
+    let mut crc = !0u32;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
+        }
+    }
+    !crc
+}
+
+#[test]
 fn a_source_that_ends_early_is_never_finished() {
     let mut reader = spooled(&database(&history()), None);
     reader.next_record().unwrap();

@@ -65,6 +65,21 @@ fn a_changed_or_moved_block_is_an_error_and_stays_one() {
 }
 
 #[test]
+fn a_block_that_does_not_open_leaves_no_wrong_bytes_behind() {
+    // Blocks of one set: the fifth takes the place of the first.
+    let same_set = |nth: usize| (nth * SETS * BLOCK_BYTES) as u64;
+    let bytes = pattern((WAYS * SETS + 1) * BLOCK_BYTES);
+    let spool = spool_of(&bytes, 1 << 20);
+    for nth in 0..WAYS {
+        spool.read_at(same_set(nth), 10).unwrap();
+    }
+    let place = (WAYS * SETS * (BLOCK_BYTES + TAG_BYTES)) as u64;
+    spool.file.write_all_at(&[0xff; 64], place).unwrap();
+    assert!(spool.read_at(same_set(WAYS), 10).is_err());
+    assert_eq!(&*spool.read_at(0, 10).unwrap(), &bytes[..10]);
+}
+
+#[test]
 fn limits_are_errors_that_say_what_to_do() {
     let directory = tempfile::tempdir().unwrap();
     let mut writer = SpoolWriter::create(directory.path(), 10).unwrap();
