@@ -115,6 +115,8 @@ pub struct ChainFacts<'a> {
     pub floor: u64,
     /// The commit of the newest ledger.
     pub ledger: Option<u64>,
+    /// How many of the newest commits stay: [`KEPT_COMMITS`], less in simulations only.
+    pub kept_commits: u64,
 }
 
 /// How long condemned objects stay.
@@ -227,7 +229,7 @@ pub fn plan(chain: ChainFacts<'_>, grace: Grace, clocks: Clocks) -> PrunePlan {
     plan.sweep.extend(seeds(chain, now_ms));
     plan.sweep.extend(commits(chain));
     plan.sweep.sort_by_key(|swept| swept.target);
-    plan.floor = next_floor(chain.commits, chain.floor, chain.ledger, now_ms);
+    plan.floor = next_floor(&chain, now_ms);
     plan
 }
 
@@ -310,7 +312,7 @@ fn seeds(chain: ChainFacts<'_>, now_ms: i64) -> Vec<Swept> {
 fn commits(chain: ChainFacts<'_>) -> Vec<Swept> {
     let newest = chain.commits.iter().map(|commit| commit.number).max().unwrap_or(0);
     let goes = |commit: &&CommitFact| {
-        commit.number < chain.floor && commit.number.saturating_add(KEPT_COMMITS) <= newest
+        commit.number < chain.floor && commit.number.saturating_add(chain.kept_commits) <= newest
     };
     let swept = |commit: &CommitFact| Swept {
         target: Target::Commit(commit.number),

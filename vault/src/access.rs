@@ -2,6 +2,7 @@
 //! chance; and the sealing and opening of the small messages.
 
 use crate::chain::names::Names;
+use crate::chain::rules::ChainLimits;
 use crate::chain::state::Digest;
 use crate::clock::Clock;
 use crate::format::{
@@ -38,6 +39,7 @@ pub struct Access {
     sealing: RwLock<Option<IndexSeed>>,
     providers: Providers,
     unsealed: bool,
+    limits: ChainLimits,
 }
 
 /// Why something sealed cannot be opened.
@@ -110,6 +112,8 @@ pub struct AccessParts {
     pub providers: Providers,
     /// Whether the vault was created without sealing, as its root says.
     pub unsealed: bool,
+    /// How much of the chain is kept.
+    pub limits: ChainLimits,
 }
 
 impl Access {
@@ -128,6 +132,7 @@ impl Access {
             sealing: RwLock::new(None),
             providers: parts.providers,
             unsealed: parts.unsealed,
+            limits: parts.limits,
         }
     }
 
@@ -154,6 +159,11 @@ impl Access {
     /// This process as a writer.
     pub fn writer(&self) -> WriterId {
         self.writer
+    }
+
+    /// How much of the chain is kept.
+    pub fn limits(&self) -> ChainLimits {
+        self.limits
     }
 
     /// The clocks.

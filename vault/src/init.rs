@@ -7,6 +7,7 @@
 
 use crate::access::{Access, AccessError, AccessParts};
 use crate::chain::names::CLUSTERS;
+use crate::chain::rules::ChainLimits;
 use crate::chain::{Chain, ChainError, Witness};
 use crate::clock::{Clock, SystemClock};
 use crate::format::{
@@ -35,6 +36,8 @@ pub struct VaultOptions {
     pub witness: Option<Witness>,
     /// The fingerprint that the root must have, as `Vault::fingerprint` prints it.
     pub fingerprint: Option<String>,
+    /// How much of the chain is kept: the default, but in simulations.
+    pub limits: ChainLimits,
 }
 
 impl VaultOptions {
@@ -47,6 +50,7 @@ impl VaultOptions {
             cluster: None,
             witness: None,
             fingerprint: None,
+            limits: ChainLimits::default(),
         }
     }
 }
@@ -234,6 +238,7 @@ fn make_access(
         entropy: options.entropy,
         providers: options.providers,
         unsealed: root.unsealed,
+        limits: options.limits,
     }))
 }
 

@@ -212,6 +212,7 @@ impl Facts {
             commits,
             floor: head.floor,
             ledger: head.ledger.as_ref().map(|ledger| ledger.number),
+            kept_commits: chain.access().limits().kept_commits,
         }
     }
 }

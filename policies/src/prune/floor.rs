@@ -4,6 +4,8 @@
 //! days, or the newest ledger; without a ledger it stays. So a reader finds the head by probing,
 //! and the state by one ledger and the commits after it.
 
+use super::ChainFacts;
+
 /// The newest commits that are never deleted.
 pub const KEPT_COMMITS: u64 = 256;
 /// Commits younger than this are never deleted, milliseconds.
@@ -22,15 +24,19 @@ pub struct CommitFact {
     pub index_seed: super::Id,
 }
 
-/// The floor for the next commit. `commits` are all extant ones, in any order.
-pub fn next_floor(commits: &[CommitFact], floor: u64, ledger: Option<u64>, now_ms: i64) -> u64 {
+/// The floor for the next commit. A listing may be stale: what lies above the newest commit that is
+/// known to be old counts as young, listed or not.
+pub fn next_floor(chain: &ChainFacts<'_>, now_ms: i64) -> u64 {
+    let ChainFacts { commits, floor, ledger, kept_commits, .. } = *chain;
     let (Some(ledger), Some(newest)) = (ledger, commits.iter().map(|commit| commit.number).max())
     else {
         return floor;
     };
-    let young = |commit: &&CommitFact| now_ms.saturating_sub(commit.time_ms) < KEPT_COMMITS_MS;
-    let first_young = commits.iter().filter(young).map(|commit| commit.number).min();
-    let by_count = newest.saturating_sub(KEPT_COMMITS - 1);
-    let limit = by_count.min(ledger).min(first_young.unwrap_or(newest));
+    let young = |commit: &CommitFact| now_ms.saturating_sub(commit.time_ms) < KEPT_COMMITS_MS;
+    let number = |commit: &CommitFact| commit.number;
+    let first_young = commits.iter().filter(|commit| young(commit)).map(number).min();
+    let last_old = commits.iter().filter(|commit| !young(commit)).map(number).max().unwrap_or(0);
+    let by_count = newest.saturating_sub(kept_commits.saturating_sub(1));
+    let limit = by_count.min(ledger).min(first_young.unwrap_or(newest)).min(last_old.saturating_add(1));
     floor.max(limit)
 }

@@ -27,7 +27,16 @@ fn object(number: u64, added: u64, removed: Option<u64>) -> ObjectFact {
 }
 
 fn chain<'a>(kept: &'a [u64], objects: &'a [ObjectFact]) -> ChainFacts<'a> {
-    ChainFacts { kept, holds: &[], objects, seeds: &[], commits: &[], floor: 1, ledger: None }
+    ChainFacts {
+        kept,
+        holds: &[],
+        objects,
+        seeds: &[],
+        commits: &[],
+        floor: 1,
+        ledger: None,
+        kept_commits: KEPT_COMMITS,
+    }
 }
 
 fn commit(number: u64, time_ms: i64) -> CommitFact {
@@ -140,6 +149,9 @@ fn seeds_go_last_of_what_they_seal() {
 #[test]
 fn the_floor_stays_below_what_readers_need() {
     let old: Vec<_> = (1..=1_000).map(|number| commit(number, 0)).collect();
+    let next_floor = |commits: &[CommitFact], floor, ledger, now_ms| {
+        next_floor(&ChainFacts { commits, floor, ledger, ..chain(&[], &[]) }, now_ms)
+    };
     assert_eq!(next_floor(&old, 1, Some(768), START_MS), 745);
     assert_eq!(next_floor(&old, 1, Some(512), START_MS), 512);
     assert_eq!(next_floor(&old, 1, None, START_MS), 1);
@@ -151,6 +163,13 @@ fn the_floor_stays_below_what_readers_need() {
     young[299].time_ms = START_MS - KEPT_COMMITS_MS;
     assert_eq!(next_floor(&young, 1, Some(768), START_MS), 745);
     assert_eq!(next_floor(&[], 3, Some(9), START_MS), 3);
+    // A stale listing leaves out the commit that is young: 400 is as good as young.
+    let mut stale = young.clone();
+    stale.drain(399..=500);
+    for commit in &mut stale[399..] {
+        commit.time_ms = START_MS;
+    }
+    assert_eq!(next_floor(&stale, 1, Some(768), START_MS), 400);
 }
 
 #[derive(Debug, Clone)]
@@ -291,6 +310,7 @@ impl Vault {
             commits: &self.commits,
             floor: self.floor,
             ledger: Some(self.ledger),
+            kept_commits: KEPT_COMMITS,
         };
         let plan = plan(facts, Grace::default(), clocks);
         prop_assert_eq!(plan.stopped.is_some(), own_ahead_minutes.abs() > 10);

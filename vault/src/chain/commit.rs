@@ -2,7 +2,7 @@
 //! look what lies there.
 
 use super::load::remember;
-use super::rules::{self, Found, LEDGER_EVERY, Next, Round};
+use super::rules::{self, Found, Next, Round};
 use super::state::object_id;
 use super::{Catalogue, Chain, ChainError, Draft};
 use crate::access::sha256;
@@ -180,7 +180,7 @@ impl Chain {
     /// Stores a ledger of the head's state when the next number asks for one.
     async fn write_ledger(&self, draft: &mut Draft) -> Result<Option<LedgerRef>, ChainError> {
         let number = self.state.number();
-        if !(number + 1).is_multiple_of(LEDGER_EVERY) {
+        if !(number + 1).is_multiple_of(self.access.limits().ledger_every) {
             return Ok(None);
         }
         let wraps = self.access.read_wraps(&self.head().seeds).await?;

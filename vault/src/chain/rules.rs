@@ -3,10 +3,10 @@
 //! Holds: a round that is older than 6 hours makes no attempt; a create that took more than 10
 //! minutes since the head was read is confirmed by a listing after its own number; a known head is
 //! trusted for probing only for 6 days and while its object still exists; time never goes back
-//! within the chain; a floor keeps the newest 256 commits and all younger than 7 days, and never
-//! passes the newest ledger.
+//! within the chain. What may be deleted, the floor included, is decided in `holdfast_policies`.
 
 use crate::proto::Commit;
+use holdfast_policies::prune::KEPT_COMMITS;
 
 /// Longest life of a round, milliseconds of the clock that counts suspend.
 pub const ROUND_LIMIT_MS: i64 = 6 * 3_600_000;
@@ -16,19 +16,26 @@ pub const CONFIRM_AFTER_MS: i64 = 10 * 60_000;
 pub const RECHECK_AFTER_MS: i64 = 3_600_000;
 /// Orphans are at least this old by the store's clock.
 pub const ORPHAN_AGE_MS: i64 = 7 * 86_400_000;
-/// The newest commits that are never deleted.
-pub const KEPT_COMMITS: u64 = 256;
-/// Commits younger than this are never deleted.
-pub const KEPT_COMMITS_MS: i64 = 7 * 86_400_000;
 /// A head that was read longer ago than this is not probed from: what followed it may have been
-/// deleted, and a number of it created again by a sleeper. A day less than `KEPT_COMMITS_MS`.
+/// deleted, and a number of it created again by a sleeper. A day less than
+/// commits live at least (`holdfast_policies::prune::KEPT_COMMITS_MS`).
 pub const PROBE_LIMIT_MS: i64 = 6 * 86_400_000;
-/// A ledger is written with each commit whose number is a multiple of this.
-pub const LEDGER_EVERY: u64 = 256;
-/// Clocks further apart than this are worth a warning.
-pub const CLOCK_WARN_MS: i64 = 60_000;
-/// Clocks further apart than this stop forgetting and sweeping.
-pub const CLOCK_STOP_MS: i64 = 10 * 60_000;
+
+/// How much of a chain is kept and how often its state is told whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChainLimits {
+    /// The newest commits that are never deleted.
+    pub kept_commits: u64,
+    /// A ledger is written with each commit whose number is a multiple of this.
+    pub ledger_every: u64,
+}
+
+impl Default for ChainLimits {
+    /// What docs/FORMAT.md promises; only simulations take less.
+    fn default() -> ChainLimits {
+        ChainLimits { kept_commits: KEPT_COMMITS, ledger_every: 256 }
+    }
+}
 
 /// A round of work: from the moment its base was read. Its age limits what it may still do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,22 +109,6 @@ pub fn commit_time_ms(own_ms: i64, previous: Option<&Commit>) -> i64 {
     previous.map_or(own_ms, |commit| own_ms.max(commit.time_ms + 1))
 }
 
-/// The moment that decides about deleting: the earlier of both clocks. `None`: they are too far
-/// apart, or the chain's last commit is that far in the future of both, and nothing may be deleted.
-pub fn deleting_now_ms(own_ms: i64, store_ms: i64, head: &Commit) -> Option<i64> {
-    let now = own_ms.min(store_ms);
-    let apart = (own_ms - store_ms).abs();
-    (apart <= CLOCK_STOP_MS && head.time_ms - now <= CLOCK_STOP_MS).then_some(now)
-}
-
-/// The floor that the commit after `head` may have. `ledger` is the newest ledger's number (0:
-/// none), and `old_enough` the highest number known to be older than 7 days (0: none).
-pub fn floor(head: &Commit, ledger: u64, old_enough: u64) -> u64 {
-    let newest = head.number.saturating_sub(KEPT_COMMITS);
-    let highest = newest.min(ledger).min(old_enough.saturating_add(1));
-    head.floor.max(highest).max(1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,23 +131,9 @@ mod tests {
     }
 
     #[test]
-    fn time_goes_on_and_disagreeing_clocks_delete_nothing() {
+    fn time_goes_on() {
         let head = Commit { time_ms: 1_000_000, ..Default::default() };
         assert_eq!(commit_time_ms(5, Some(&head)), 1_000_001);
         assert_eq!(commit_time_ms(2_000_000, Some(&head)), 2_000_000);
-        assert_eq!(deleting_now_ms(1_000_100, 1_000_050, &head), Some(1_000_050));
-        assert_eq!(deleting_now_ms(1_000_000, 1_000_000 + 11 * MINUTE, &head), None);
-        let ahead = Commit { time_ms: 20 * MINUTE, ..Default::default() };
-        assert_eq!(deleting_now_ms(0, 0, &ahead), None);
-    }
-
-    #[test]
-    fn the_floor_keeps_what_probing_needs() {
-        let head = Commit { number: 1000, floor: 10, ..Default::default() };
-        assert_eq!(floor(&head, 767, 900), 744);
-        assert_eq!(floor(&head, 511, 900), 511);
-        assert_eq!(floor(&head, 767, 99), 100);
-        assert_eq!(floor(&head, 0, 900), 10);
-        assert_eq!(floor(&Commit::default(), 0, 0), 1);
     }
 }
