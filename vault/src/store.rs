@@ -11,12 +11,15 @@ mod address;
 pub mod doctor;
 mod error;
 pub mod faults;
+mod masked;
 mod pace;
 mod upload;
+mod versions;
 
 pub use address::Address;
 pub use error::StoreError;
 pub use upload::{PART_BYTES, Upload};
+pub use versions::ObjectVersion;
 
 use bytes::Bytes;
 use error::classify;
@@ -82,6 +85,7 @@ pub struct Store {
     inner: Arc<dyn ObjectStore>,
     prefix: Path,
     directory: Option<PathBuf>,
+    versions: Option<Arc<versions::Versions>>,
     address: Arc<str>,
     options: Arc<StoreOptions>,
     parts: Arc<Semaphore>,
@@ -105,6 +109,7 @@ impl Store {
         let mut store = Store::over(backend.inner, &address.to_string(), options);
         store.prefix = backend.prefix;
         store.directory = backend.directory;
+        store.versions = backend.versions;
         Ok(store)
     }
 
@@ -116,6 +121,7 @@ impl Store {
             inner,
             prefix: Path::default(),
             directory: None,
+            versions: None,
             address: address.into(),
             options: Arc::new(options),
             parts: Arc::new(Semaphore::new(2)),

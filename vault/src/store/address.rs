@@ -4,6 +4,7 @@
 //! refused, and nothing that is printed holds them.
 
 use super::StoreError;
+use super::versions::Versions;
 use object_store::aws::{AmazonS3Builder, Checksum};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -84,6 +85,7 @@ pub(super) struct Backend {
     pub(super) inner: Arc<dyn ObjectStore>,
     pub(super) prefix: Path,
     pub(super) directory: Option<PathBuf>,
+    pub(super) versions: Option<Arc<Versions>>,
 }
 
 /// Opens the back end of `address`; `create` makes a missing local directory.
@@ -109,7 +111,12 @@ fn local(path: &std::path::Path, create: bool) -> Result<Backend, StoreError> {
     let inner = LocalFileSystem::new_with_prefix(&directory)
         .map_err(|error| StoreError::Configuration { detail: error.to_string() })?
         .with_fsync(true);
-    Ok(Backend { inner: Arc::new(inner), prefix: Path::default(), directory: Some(directory) })
+    Ok(Backend {
+        inner: Arc::new(inner),
+        prefix: Path::default(),
+        directory: Some(directory),
+        versions: None,
+    })
 }
 
 fn s3(bucket: &str, prefix: &str) -> Result<Backend, StoreError> {
@@ -139,14 +146,16 @@ fn s3(bucket: &str, prefix: &str) -> Result<Backend, StoreError> {
     let mut builder = AmazonS3Builder::from_env()
         .with_bucket_name(bucket)
         .with_checksum_algorithm(Checksum::SHA256)
-        .with_client_options(client)
+        .with_client_options(client.clone())
         .with_retry(retry);
     if let Some(endpoint) = endpoint {
         builder = builder.with_endpoint(endpoint).with_allow_http(plain_http);
     }
+    let described = builder.clone();
     let inner = builder.build().map_err(|error| wrong(error.to_string()))?;
+    let versions = Some(Arc::new(Versions::new(bucket, &described, &inner, &client)?));
     let prefix = Path::parse(prefix).map_err(|error| wrong(error.to_string()))?;
-    Ok(Backend { inner: Arc::new(inner), prefix, directory: None })
+    Ok(Backend { inner: Arc::new(inner), prefix, directory: None, versions })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! works below `doctor/<random>/` and removes what it made. A failed check names what would go
 //! wrong and what to do.
 
-use super::{ObjectInfo, PART_BYTES, Store, StoreError};
+use super::{ObjectInfo, PART_BYTES, Store, StoreError, masked};
 use bytes::Bytes;
 use futures::StreamExt;
 use serde::Serialize;
@@ -72,6 +72,7 @@ pub async fn examine(store: &Store, token: &str, now_ms: i64) -> DoctorReport {
         doctor.multipart().await;
         doctor.list().await;
         doctor.delete().await;
+        doctor.hidden().await;
     }
     doctor.clean().await;
     DoctorReport {
@@ -337,6 +338,22 @@ impl Doctor<'_> {
             answer,
             "nothing can be pruned with these rights: grant delete, or prune from another machine",
         );
+    }
+
+    /// What a versioned bucket hides of the chains in it.
+    async fn hidden(&mut self) {
+        match masked::search(self.store).await {
+            Ok(None) => {}
+            Ok(Some((ok, detail))) => {
+                self.note("commit versions", ok, detail, masked::ADVICE);
+            }
+            Err(error) => self.outcomes.push(CheckOutcome {
+                check: "commit versions",
+                verdict: Verdict::Warn,
+                detail: error.to_string(),
+                advice: "grant the right to list versions, if the bucket keeps them",
+            }),
+        }
     }
 
     async fn clean(&self) {

@@ -152,9 +152,13 @@ fn io_kind(error: &object_store::Error) -> Option<std::io::ErrorKind> {
 
 /// The part of an error that is safe and useful to print.
 fn brief(error: &object_store::Error) -> String {
-    let text = error.to_string();
+    brief_text(&error.to_string())
+}
+
+/// The part of a store's answer that is safe and useful to print.
+pub(super) fn brief_text(text: &str) -> String {
     let mut out = match text.find("<?xml").or_else(|| text.find("<Error")) {
-        None => text,
+        None => text.to_owned(),
         Some(start) => {
             let (head, body) = text.split_at(start);
             let code = between(body, "<Code>", "</Code>").unwrap_or("unknown code");

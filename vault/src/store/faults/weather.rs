@@ -85,11 +85,16 @@ impl Weather {
         self.below(1000) < thousandths
     }
 
-    async fn travel(&self) {
+    /// How long one direction takes.
+    fn delay_ms(&self) -> u64 {
         let options = self.options();
         let longest =
             if self.chance(options.long) { options.long_delay_ms } else { options.delay_ms };
-        tokio::time::sleep(Duration::from_millis(self.below(longest) + 1)).await;
+        self.below(longest) + 1
+    }
+
+    async fn travel(&self) {
+        tokio::time::sleep(Duration::from_millis(self.delay_ms())).await;
     }
 
     /// Runs a write: it may be lost, late, doubled, or its answer lost.
@@ -143,7 +148,7 @@ impl Weather {
         stream: BoxStream<'static, Result<ObjectMeta>>,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
         let options = self.options();
-        let delay = Duration::from_millis(self.below(options.delay_ms) + 1);
+        let delay = Duration::from_millis(self.delay_ms());
         let lost = self.chance(options.lose_answer);
         let keep_half = self.chance(options.stale_list).then(|| self.below(u64::MAX));
         flatten_list(async move {
@@ -204,20 +209,30 @@ impl ObjectStore for Weather {
         &self,
         locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
+        let options = self.options();
         let inner = self.inner.clone();
-        let lost_before = self.chance(self.options().lose_request);
-        let lost_after = self.chance(self.options().lose_answer);
-        let delay = Duration::from_millis(self.below(self.options().delay_ms) + 1);
+        let lost_before = self.chance(options.lose_request);
+        let lost_after = self.chance(options.lose_answer);
+        let late = self.chance(options.late).then(|| self.below(options.long_delay_ms) + 1);
+        let delay = Duration::from_millis(self.delay_ms());
         locations
             .then(move |location| {
                 let inner = inner.clone();
                 async move {
                     let location = location?;
                     tokio::time::sleep(delay).await;
+                    let one = futures::stream::iter([Ok(location.clone())]).boxed();
+                    if let Some(late_ms) = late {
+                        let again = futures::stream::iter([Ok(location.clone())]).boxed();
+                        let inner = inner.clone();
+                        tokio::spawn(async move {
+                            tokio::time::sleep(Duration::from_millis(late_ms)).await;
+                            let _: Result<Vec<Path>> = inner.delete_stream(again).try_collect().await;
+                        });
+                    }
                     if lost_before {
                         return Err(network_error("a delete was lost"));
                     }
-                    let one = futures::stream::iter([Ok(location.clone())]).boxed();
                     let _: Vec<Path> = inner.delete_stream(one).try_collect().await?;
                     if lost_after {
                         return Err(network_error("a delete's answer was lost"));
