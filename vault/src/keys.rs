@@ -6,9 +6,12 @@
 mod config;
 mod keyring;
 pub(crate) mod local;
+mod locked;
+mod paper;
 mod place;
 mod process;
 pub(crate) mod provider;
+pub(crate) mod recovery;
 mod seed;
 mod service;
 mod wrap;
@@ -17,9 +20,11 @@ pub use config::{
     ConfigError, EncryptionConfig, KmsConfig, LocalSecret, ProviderConfig, parse_encryption_config,
 };
 pub use keyring::Keyring;
+pub use paper::PaperError;
 pub use place::WrapOwner;
 pub use process::forbid_core_dumps;
 pub use provider::{KeyName, ProviderKind, Providers, Sealing};
+pub use recovery::{Recipient, RecoveryKey};
 pub use seed::{DataSeed, IndexSeed, Seed};
 pub use service::{Encrypted, KeyService, ServiceError, ServiceStatus};
 pub use wrap::{NewWrap, OpenedSeed, SealedWrap, WrapError, WrapName};

@@ -54,13 +54,7 @@ impl LocalKey {
 
     /// Seals a seed's 32 bytes.
     pub(crate) fn seal(&self, nonce: &[u8; 12], data: &[u8], seed: &[u8; 32]) -> Vec<u8> {
-        let mut sealed = seed.to_vec();
-        let tag = self
-            .cipher
-            .encrypt_inout_detached(nonce.into(), data, InOutBuf::from(&mut sealed[..]))
-            .expect("32 bytes are within the cipher's limit");
-        sealed.extend_from_slice(&tag);
-        sealed
+        seal_in(&self.cipher, nonce, data, seed)
     }
 
     /// Opens a seed; `None`: it was not sealed like this.
@@ -70,15 +64,53 @@ impl LocalKey {
         data: &[u8],
         sealed: &[u8],
     ) -> Option<Zeroizing<[u8; 32]>> {
-        let sealed: &[u8; 32 + TAG_BYTES] = sealed.try_into().ok()?;
-        let (body, tag) = sealed.split_last_chunk::<TAG_BYTES>()?;
-        let mut seed = Zeroizing::new([0; 32]);
-        seed.copy_from_slice(body);
-        self.cipher
-            .decrypt_inout_detached(nonce.into(), data, InOutBuf::from(&mut seed[..]), tag.into())
-            .ok()?;
-        Some(seed)
+        open_in(&self.cipher, nonce, data, sealed)
     }
+}
+
+/// Seals a seed under a wrapping key.
+pub(crate) fn seal_with(
+    key: &[u8; 32],
+    nonce: &[u8; 12],
+    data: &[u8],
+    seed: &[u8; 32],
+) -> Vec<u8> {
+    seal_in(&Aes256Gcm::new(key.into()), nonce, data, seed)
+}
+
+/// Opens a seed under a wrapping key; `None`: it was not sealed like this.
+pub(crate) fn open_sealed(
+    key: &[u8; 32],
+    nonce: &[u8; 12],
+    data: &[u8],
+    sealed: &[u8],
+) -> Option<Zeroizing<[u8; 32]>> {
+    open_in(&Aes256Gcm::new(key.into()), nonce, data, sealed)
+}
+
+fn seal_in(cipher: &Aes256Gcm, nonce: &[u8; 12], data: &[u8], seed: &[u8; 32]) -> Vec<u8> {
+    let mut sealed = seed.to_vec();
+    let tag = cipher
+        .encrypt_inout_detached(nonce.into(), data, InOutBuf::from(&mut sealed[..]))
+        .expect("32 bytes are within the cipher's limit");
+    sealed.extend_from_slice(&tag);
+    sealed
+}
+
+fn open_in(
+    cipher: &Aes256Gcm,
+    nonce: &[u8; 12],
+    data: &[u8],
+    sealed: &[u8],
+) -> Option<Zeroizing<[u8; 32]>> {
+    let sealed: &[u8; 32 + TAG_BYTES] = sealed.try_into().ok()?;
+    let (body, tag) = sealed.split_last_chunk::<TAG_BYTES>()?;
+    let mut seed = Zeroizing::new([0; 32]);
+    seed.copy_from_slice(body);
+    cipher
+        .decrypt_inout_detached(nonce.into(), data, InOutBuf::from(&mut seed[..]), tag.into())
+        .ok()?;
+    Some(seed)
 }
 
 /// The key id of a local key.

@@ -7,12 +7,14 @@
 //! key material.
 
 use super::local::LocalKey;
-use super::{EncryptionConfig, KeyService, KmsConfig, ProviderConfig, WrapError};
+use super::{
+    EncryptionConfig, KeyService, KmsConfig, ProviderConfig, Recipient, RecoveryKey, WrapError,
+};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Kinds of providers, as in a Kubernetes EncryptionConfiguration.
+/// Kinds of providers: those of a Kubernetes EncryptionConfiguration, and the recovery key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ProviderKind {
     /// A key of 16, 24 or 32 bytes.
@@ -25,11 +27,13 @@ pub enum ProviderKind {
     Identity,
     /// A KMS v2 plugin.
     Kms,
+    /// The recovery key: its public half wraps, the paper opens. Not in a configuration's list.
+    Recovery,
 }
 
 impl ProviderKind {
-    const ALL: [ProviderKind; 5] =
-        [Self::AesGcm, Self::AesCbc, Self::Secretbox, Self::Identity, Self::Kms];
+    const ALL: [ProviderKind; 6] =
+        [Self::AesGcm, Self::AesCbc, Self::Secretbox, Self::Identity, Self::Kms, Self::Recovery];
 
     /// The word in configurations and wraps.
     pub fn as_str(self) -> &'static str {
@@ -39,6 +43,7 @@ impl ProviderKind {
             ProviderKind::Secretbox => "secretbox",
             ProviderKind::Identity => "identity",
             ProviderKind::Kms => "kms",
+            ProviderKind::Recovery => "recovery",
         }
     }
 }
@@ -73,6 +78,10 @@ impl fmt::Display for KeyName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.kind, &self.key_id) {
             (ProviderKind::Identity, _) => f.write_str("identity"),
+            (ProviderKind::Recovery, id) => {
+                let id = id.as_deref().unwrap_or_default();
+                write!(f, "the recovery key {id} (on paper: --recovery-key-file)")
+            }
             (kind, Some(id)) => write!(f, "{kind} {:?} with key id {id:?}", self.name),
             (kind, None) => write!(f, "{kind} {:?}", self.name),
         }
@@ -94,6 +103,7 @@ pub enum Sealing {
 pub struct Providers {
     pub(super) list: Vec<Provider>,
     pub(super) sealing: Sealing,
+    pub(super) recipient: Option<Recipient>,
 }
 
 /// One key of one provider.
@@ -108,6 +118,7 @@ pub(super) enum Way {
     Local(ProviderKind, Box<LocalKey>),
     Identity,
     Kms(Arc<dyn KeyService>),
+    Recovery(Box<RecoveryKey>),
 }
 
 impl fmt::Debug for Providers {
@@ -143,7 +154,34 @@ impl Providers {
             }
         }
         assert!(!list.is_empty(), "a parsed configuration has a provider");
-        Providers { list, sealing }
+        Providers { list, sealing, recipient: None }
+    }
+
+    /// The paper alone.
+    pub fn from_paper(key: RecoveryKey) -> Providers {
+        let recipient = Some(key.recipient());
+        let list = vec![Provider { name: String::new(), way: Way::Recovery(key.into()) }];
+        Providers { list, sealing: Sealing::Required, recipient }
+    }
+
+    /// The same, and the paper opens what the others do not.
+    #[must_use]
+    pub fn with_paper(mut self, key: RecoveryKey) -> Providers {
+        self.recipient = self.recipient.or(Some(key.recipient()));
+        self.list.push(Provider { name: String::new(), way: Way::Recovery(key.into()) });
+        self
+    }
+
+    /// The same, and every new seed is wrapped for this recovery key, too.
+    #[must_use]
+    pub fn with_recipient(mut self, recipient: Option<Recipient>) -> Providers {
+        self.recipient = recipient.or(self.recipient);
+        self
+    }
+
+    /// The recovery key that the configuration names.
+    pub fn recipient(&self) -> Option<Recipient> {
+        self.recipient
     }
 
     /// All configured keys, in order; the first one wraps.
@@ -178,6 +216,7 @@ impl Provider {
             Way::Local(kind, _) => *kind,
             Way::Identity => ProviderKind::Identity,
             Way::Kms(_) => ProviderKind::Kms,
+            Way::Recovery(_) => ProviderKind::Recovery,
         }
     }
 
@@ -186,6 +225,7 @@ impl Provider {
             Way::Local(_, key) => Some(key.key_id.clone()),
             Way::Identity => Some(String::new()),
             Way::Kms(_) => None,
+            Way::Recovery(key) => Some(key.recipient().key_id()),
         };
         KeyName { kind: self.kind(), name: self.name.clone(), key_id }
     }

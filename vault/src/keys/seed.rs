@@ -1,8 +1,10 @@
 //! Seeds: 32 random bytes from which the keys of objects are derived.
 //!
-//! Holds: the bytes are wiped when the last handle is dropped; `Debug` prints the id only; a data
-//! seed is never used where an index seed is asked for, nor the other way round.
+//! Holds: the bytes lie on a page of their own that is kept out of swap where the system allows it,
+//! and are wiped when the last handle is dropped; `Debug` prints the id only; a data seed is never
+//! used where an index seed is asked for, nor the other way round.
 
+use super::locked::LockedSecret;
 use crate::format::{Entropy, SeedId};
 use crate::proto::SeedKind;
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use zeroize::Zeroizing;
 pub struct Seed {
     id: SeedId,
     kind: SeedKind,
-    secret: Arc<Zeroizing<[u8; 32]>>,
+    secret: Arc<LockedSecret>,
 }
 
 impl std::fmt::Debug for Seed {
@@ -28,13 +30,13 @@ impl Seed {
         let id = SeedId::random(entropy);
         let mut secret = Zeroizing::new([0; 32]);
         entropy.fill(&mut *secret);
-        Seed::from_secret(id, kind, secret)
+        Seed::from_secret(id, kind, &secret)
     }
 
     /// A seed that was unwrapped.
-    pub(crate) fn from_secret(id: SeedId, kind: SeedKind, secret: Zeroizing<[u8; 32]>) -> Seed {
+    pub(crate) fn from_secret(id: SeedId, kind: SeedKind, secret: &Zeroizing<[u8; 32]>) -> Seed {
         assert!(kind != SeedKind::Unspecified, "a seed is a data seed or an index seed");
-        Seed { id, kind, secret: Arc::new(secret) }
+        Seed { id, kind, secret: Arc::new(LockedSecret::new(secret)) }
     }
 
     /// Its id.
@@ -48,7 +50,7 @@ impl Seed {
     }
 
     pub(crate) fn secret(&self) -> &[u8; 32] {
-        &self.secret
+        self.secret.bytes()
     }
 }
 

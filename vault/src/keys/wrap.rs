@@ -5,11 +5,13 @@
 //! seed that is not ours.
 
 use super::local::key_id;
+use super::recovery;
 use super::place::WrapPlace;
 use super::provider::{Provider, Way};
 use super::service::check_answer;
 use super::{
-    Encrypted, KeyName, KeyService, ProviderKind, Providers, Sealing, Seed, ServiceError, WrapOwner,
+    Encrypted, KeyName, KeyService, ProviderKind, Providers, Recipient, Sealing, Seed,
+    ServiceError, WrapOwner,
 };
 use crate::format::seal::{equal_in_constant_time, sha256};
 use crate::format::{ClearError, Entropy, FORMAT, SeedId, WrapId, decode_wrap, encode_wrap};
@@ -26,6 +28,7 @@ pub(crate) const MAX_NAME_BYTES: usize = 1024;
 pub struct NewWrap {
     id: WrapId,
     nonce: [u8; 12],
+    fresh: Option<Zeroizing<[u8; 32]>>,
 }
 
 impl NewWrap {
@@ -34,7 +37,14 @@ impl NewWrap {
         let id = WrapId::random(entropy);
         let mut nonce = [0; 12];
         entropy.fill(&mut nonce);
-        NewWrap { id, nonce }
+        NewWrap { id, nonce, fresh: None }
+    }
+
+    /// The same, and the fresh secret of a wrap for the recovery key.
+    pub fn for_recovery(entropy: &mut dyn Entropy) -> NewWrap {
+        let mut fresh = Zeroizing::new([0; 32]);
+        entropy.fill(&mut *fresh);
+        NewWrap { fresh: Some(fresh), ..NewWrap::random(entropy) }
     }
 }
 
@@ -67,7 +77,7 @@ pub struct OpenedSeed {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WrapError {
     /// No configured provider is the one that the wrap names.
-    #[error("{wrap} needs {needed}; configured are: {configured}. Add that key to the providers")]
+    #[error("{wrap} needs {needed}; configured are: {configured}. {}", add(needed))]
     NoProvider {
         /// The wrap.
         wrap: WrapName,
@@ -88,6 +98,12 @@ pub enum WrapError {
         needed: Box<KeyName>,
         /// Id of the configured key of that name.
         found: String,
+    },
+    /// The recovery key's public half is not one that seals anything.
+    #[error("the recovery key {key_id} is weak and seals nothing: make another one with `holdfast vault recovery-key`")]
+    WeakRecipient {
+        /// Its id.
+        key_id: String,
     },
     /// The wrap is in clear, and that is not allowed here.
     #[error(
@@ -162,7 +178,7 @@ impl Providers {
         new: NewWrap,
     ) -> Result<SealedWrap, WrapError> {
         let provider = self.first();
-        let NewWrap { id, nonce } = new;
+        let NewWrap { id, nonce, .. } = new;
         let place = WrapPlace {
             owner,
             wrap: id,
@@ -178,6 +194,7 @@ impl Providers {
                 wrap.sealed_seed = Bytes::copy_from_slice(seed.secret());
             }
             Way::Identity => return Err(WrapError::WouldNotSeal),
+            Way::Recovery(key) => return self.wrap_for(key.recipient(), seed, owner, now_ms, new),
             Way::Local(_, key) => {
                 let data = place.associated_data(&key.key_id);
                 wrap.key_id = key.key_id.clone();
@@ -202,6 +219,42 @@ impl Providers {
                     .collect();
             }
         }
+        Ok(sealed(id, wrap))
+    }
+
+    /// Wraps a seed for the recovery key; `new` is one [`NewWrap::for_recovery`].
+    pub fn wrap_for(
+        &self,
+        recipient: Recipient,
+        seed: &Seed,
+        owner: WrapOwner,
+        now_ms: i64,
+        new: NewWrap,
+    ) -> Result<SealedWrap, WrapError> {
+        let NewWrap { id, nonce, fresh } = new;
+        let fresh = fresh.expect("a wrap for the recovery key is begun as one");
+        let place = WrapPlace {
+            owner,
+            wrap: id,
+            seed: seed.id(),
+            seed_kind: seed.kind(),
+            created_ms: now_ms,
+            provider: (ProviderKind::Recovery, ""),
+        };
+        let key_id = recipient.key_id();
+        let data = place.associated_data(&key_id);
+        let sealed_seed = recipient.seal(&fresh, &nonce, &data, seed.secret());
+        let Some(sealed_seed) = sealed_seed else {
+            return Err(WrapError::WeakRecipient { key_id });
+        };
+        let wrap = Wrap {
+            commitment: Bytes::copy_from_slice(&place.commitment(seed)),
+            key_check: Bytes::copy_from_slice(&recipient.check()),
+            nonce: Bytes::copy_from_slice(&nonce),
+            sealed_seed: sealed_seed.into(),
+            key_id,
+            ..blank(&place)
+        };
         Ok(sealed(id, wrap))
     }
 
@@ -233,15 +286,18 @@ impl Providers {
                 .ok_or_else(|| damaged(wrap, "its seed has not 32 bytes"))?,
             Way::Identity => return Err(WrapError::NotSealed { wrap: name_of(wrap) }),
             Way::Local(_, key) => {
-                let nonce = wrap.nonce[..].try_into();
-                let nonce = nonce.map_err(|_| damaged(wrap, "its nonce has not 12 bytes"))?;
-                let opened =
-                    key.open(nonce, &place.associated_data(&wrap.key_id), &wrap.sealed_seed);
+                let data = place.associated_data(&wrap.key_id);
+                let opened = key.open(nonce_of(wrap)?, &data, &wrap.sealed_seed);
                 opened.ok_or_else(|| damaged(wrap, "it does not open under the key it names"))?
+            }
+            Way::Recovery(key) => {
+                let data = place.associated_data(&wrap.key_id);
+                let opened = key.open(nonce_of(wrap)?, &data, &wrap.sealed_seed);
+                opened.ok_or_else(|| damaged(wrap, "it does not open under the recovery key"))?
             }
             Way::Kms(service) => open_kms(&**service, wrap, &needed).await?,
         };
-        let opened = Seed::from_secret(seed, place.seed_kind, secret);
+        let opened = Seed::from_secret(seed, place.seed_kind, &secret);
         if !equal_in_constant_time(&place.commitment(&opened), &wrap.commitment) {
             return Err(damaged(wrap, "the seed in it is not the one it commits to"));
         }
@@ -258,6 +314,7 @@ impl Providers {
             Way::Local(_, key) => key.key_id.clone(),
             Way::Identity => String::new(),
             Way::Kms(service) => service.status().await?.key_id,
+            Way::Recovery(key) => key.recipient().key_id(),
         };
         Ok(wrap.provider_kind == first.kind().as_str()
             && wrap.provider_name == first.name
@@ -270,6 +327,7 @@ impl Providers {
             |provider: &&Provider| provider.kind() == needed.kind && provider.name == needed.name;
         let fits = |provider: &&Provider| match &provider.way {
             Way::Local(_, key) => key.key_id == wrap.key_id && key.check[..] == wrap.key_check,
+            Way::Recovery(key) => key.recipient().check()[..] == wrap.key_check,
             Way::Identity | Way::Kms(_) => true,
         };
         let mut candidates = self.list.iter().filter(named);
@@ -277,7 +335,9 @@ impl Providers {
             return Ok(provider);
         }
         let (wrap, needed) = (name_of(wrap), Box::new(needed.clone()));
-        Err(match candidates.next().and_then(|provider| provider.key_name().key_id) {
+        // A recovery key has no name that another one could bear.
+        let same_name = candidates.next().filter(|one| one.kind() != ProviderKind::Recovery);
+        Err(match same_name.and_then(|provider| provider.key_name().key_id) {
             Some(found) => WrapError::WrongKey { wrap, needed, found },
             None => WrapError::NoProvider { wrap, needed, configured: self.listed() },
         })
@@ -305,6 +365,11 @@ fn needed_key(wrap: &Wrap) -> Result<KeyName, WrapError> {
             check.is_empty() && wrap.key_id.is_empty() && wrap.provider_name.is_empty()
         }
         ProviderKind::Kms => check.is_empty() && !wrap.key_id.is_empty(),
+        ProviderKind::Recovery => {
+            check.len() == super::local::CHECK_BYTES
+                && wrap.key_id == recovery::key_id(check)
+                && wrap.provider_name.is_empty()
+        }
     };
     // Bounded, since errors print them.
     if wrap.provider_name.len() > MAX_NAME_BYTES || wrap.key_id.len() > 2 * MAX_NAME_BYTES {
@@ -410,6 +475,18 @@ fn sealed(id: WrapId, wrap: Wrap) -> SealedWrap {
         condemned_ms: 0,
     };
     SealedWrap { id, wrap, bytes, reference }
+}
+
+fn nonce_of(wrap: &Wrap) -> Result<&[u8; 12], WrapError> {
+    wrap.nonce[..].try_into().map_err(|_| damaged(wrap, "its nonce has not 12 bytes"))
+}
+
+/// How a missing key is given.
+fn add(needed: &KeyName) -> &'static str {
+    match needed.kind {
+        ProviderKind::Recovery => "Type it off the paper into a file for --recovery-key-file",
+        _ => "Add that key to the providers",
+    }
 }
 
 fn exact(bytes: &[u8]) -> Option<Zeroizing<[u8; 32]>> {

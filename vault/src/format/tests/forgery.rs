@@ -169,7 +169,7 @@ fn a_wrong_seed_and_a_missing_seed_are_not_damage() {
     let mut fixture = Fixture::new();
     let (bytes, opened) = three_frames(&mut fixture);
     let expected = fixture.expected(ObjectKind::Spill, None);
-    let other = |kind, id| Seed::from_secret(id, kind, Zeroizing::new([3; 32]));
+    let other = |kind, id| Seed::from_secret(id, kind, &Zeroizing::new([3; 32]));
 
     let mut keyring = fixture.keyring.clone();
     keyring.insert(other(SeedKind::Index, fixture.index.id()));
