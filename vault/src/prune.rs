@@ -13,7 +13,7 @@ use crate::chain::{Chain, ChainError};
 use crate::format::{ObjectId, SeedId};
 use crate::proto::action::Kind;
 use crate::proto::{self, ObjectKind, ObjectRef, SeedKind};
-use crate::store::ObjectInfo;
+use crate::store::{ObjectInfo, StoreError};
 use crate::vault::Vault;
 use bytes::Bytes;
 use holdfast_policies::clocks::Clocks;
@@ -116,9 +116,9 @@ impl Vault {
         sweeper.objects(self, &due).await?;
         sweeper.wraps(self, options, clocks.now_ms()).await?;
         if options.orphans {
-            sweeper.orphans(self, clocks.store_ms.unwrap_or(i64::MIN)).await?;
+            self.sweep_orphans(&mut sweeper, clocks.store_ms.unwrap_or(i64::MIN)).await?;
         }
-        sweeper.commits(self, &due).await?;
+        sweeper.commits(self, &commits).await?;
         let swept = sweeper.ids.clone();
         let wraps = sweeper.wrap_ids.clone();
         let mut done = (Vec::new(), 0);
@@ -431,59 +431,80 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Objects that no commit ever named, older than 7 days by the store's own clock.
-    async fn orphans(&mut self, vault: &Vault, store_ms: i64) -> Result<(), ChainError> {
-        let access = vault.access().clone();
-        let listed = access.store().list_all(&access.names().folder(), 8_000_000).await?;
-        let wraps: BTreeSet<String> = vault
-            .head()
-            .seeds
-            .iter()
-            .flat_map(|seed| {
-                let all = seed.wraps.iter().chain(&seed.condemned_wraps);
-                all.map(|wrap| access.wrap_name(seed, wrap))
-            })
-            .collect();
-        let (keys, probes) =
-            (format!("{}/", access.names().keys()), format!("{}/probe/", access.names().folder()));
-        for item in listed {
-            if store_ms.saturating_sub(item.modified_ms) < ORPHAN_AGE_MS {
-                continue;
-            }
-            let orphan = match access.names().parse_object(&item.name) {
-                Some((_, id)) => !vault.chain().state().objects().contains_key(&id),
-                None if item.name.starts_with(&keys) => {
-                    !wraps.contains(&item.name) && is_wrap(&item.name[keys.len()..])
-                }
-                None => item.name.starts_with(&probes),
-            };
-            if orphan {
-                self.delete(vault, &item.name, item.size_bytes).await?;
-                self.orphans += 1;
+    /// Commits below the floor that the head declares, ascending, one after the other and none left
+    /// out: a gap must never lie above an extant commit, whatever a stale listing shows.
+    async fn commits(&mut self, vault: &Vault, listed: &[CommitFact]) -> Result<(), ChainError> {
+        let head = vault.head();
+        let below = |number: &u64| *number < head.floor;
+        let Some(mut lowest) = listed.iter().map(|commit| commit.number).filter(below).min() else {
+            return Ok(());
+        };
+        let name = |number: u64| vault.access().names().commit(head.era, number);
+        while lowest > 1 && is_there(vault, &name(lowest - 1)).await?.is_some() {
+            lowest -= 1;
+        }
+        for number in lowest..head.floor {
+            if let Some(bytes) = is_there(vault, &name(number)).await? {
+                self.delete(vault, &name(number), bytes).await?;
             }
         }
         Ok(())
     }
+}
 
-    /// Commits below the floor that the head declares, ascending, one after the other: a gap must
-    /// never lie above an extant commit.
-    async fn commits(&mut self, vault: &Vault, due: &PrunePlan) -> Result<(), ChainError> {
-        let head = vault.head();
-        let mut numbers: Vec<(u64, u64)> = due
-            .sweep
-            .iter()
-            .filter_map(|swept| match swept.target {
-                Target::Commit(number) => Some((number, swept.sealed_bytes)),
-                _ => None,
-            })
-            .collect();
-        numbers.sort_unstable();
-        for (number, bytes) in numbers {
-            assert!(number < head.floor, "commits go below the floor only");
-            let name = vault.access().names().commit(head.era, number);
-            self.delete(vault, &name, bytes).await?;
+/// The size of an object that is there.
+async fn is_there(vault: &Vault, name: &str) -> Result<Option<u64>, ChainError> {
+    match vault.store().head(name).await {
+        Ok(info) => Ok(Some(info.size_bytes)),
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Vault {
+    /// Deletes what no commit ever named and is older than 7 days by the store's own clock.
+    ///
+    /// A commit comes first: whoever sleeps between its last check and its put builds on an older
+    /// head, and so can no longer win a number for objects that go here.
+    async fn sweep_orphans(
+        &mut self,
+        sweeper: &mut Sweeper,
+        store_ms: i64,
+    ) -> Result<(), ChainError> {
+        let listed = self.store().list_all(&self.access().names().folder(), 8_000_000).await?;
+        let mut orphans = listed;
+        orphans.retain(|item| store_ms.saturating_sub(item.modified_ms) >= ORPHAN_AGE_MS);
+        orphans.retain(unnamed(self.chain()));
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        let reason = format!("{} orphans", orphans.len());
+        self.small_commit(|_| Ok(Some(Draft::of(Kind::Sweep, 0, &reason)))).await?;
+        orphans.retain(unnamed(self.chain()));
+        for item in orphans {
+            sweeper.delete(self, &item.name, item.size_bytes).await?;
+            sweeper.orphans += 1;
         }
         Ok(())
+    }
+}
+
+/// Whether the head's chain names no such object, wrap or probe.
+fn unnamed(chain: &Chain) -> impl Fn(&ObjectInfo) -> bool + use<'_> {
+    let access = chain.access();
+    let all = |seed: &proto::Seed| {
+        let wraps = seed.wraps.iter().chain(&seed.condemned_wraps);
+        wraps.map(|wrap| access.wrap_name(seed, wrap)).collect::<Vec<_>>()
+    };
+    let wraps: BTreeSet<String> = chain.head().seeds.iter().flat_map(all).collect();
+    let keys = format!("{}/", access.names().keys());
+    let probes = format!("{}/probe/", access.names().folder());
+    move |item| match access.names().parse_object(&item.name) {
+        Some((_, id)) => !chain.state().objects().contains_key(&id),
+        None if item.name.starts_with(&keys) => {
+            !wraps.contains(&item.name) && is_wrap(&item.name[keys.len()..])
+        }
+        None => item.name.starts_with(&probes),
     }
 }
 

@@ -104,6 +104,7 @@ impl Vault {
         self.refresh().await?;
         self.prepare_to_write().await?;
         let access = self.access().clone();
+        let round = self.round();
         let mut report = RewrapReport::default();
         let mut fresh: BTreeMap<Bytes, Seed> = BTreeMap::new();
         for seed in &self.head().seeds {
@@ -138,7 +139,7 @@ impl Vault {
         }
         let now_ms = access.clock().now_ms();
         report.number = self
-            .small_commit(|chain| {
+            .small_commit_of(round, |chain| {
                 let mut draft = Draft::of(Kind::Seed, 0, "rewrap");
                 for seed in &chain.head().seeds {
                     // A seed that was retired meanwhile stays so.
@@ -165,12 +166,13 @@ impl Vault {
         self.refresh().await?;
         self.prepare_to_write().await?;
         let access = self.access().clone();
+        let round = self.round();
         let index = IndexSeed::random(&mut **access.entropy());
         let seed = access.store_seed(index.seed()).await?;
         // The commit that names it is sealed under it already: its header says so in clear.
         access.add_seed(index.seed().clone());
         let number = self
-            .small_commit(|_| {
+            .small_commit_of(round, |_| {
                 let mut draft = Draft::of(Kind::Seed, 0, "a new index seed");
                 draft.seeds.push(seed.clone());
                 Ok(Some(draft))

@@ -108,7 +108,7 @@ impl Vault {
     ) -> Result<u64, SnapshotError> {
         let created_ms = self.access().clock().now_ms();
         let pin = Pin { snapshot, reason: reason.to_owned(), created_ms, expires_ms };
-        self.about(snapshot, Kind::Pin, reason, move |draft, head| {
+        self.about(self.round(), (snapshot, Kind::Pin, reason), move |draft, head| {
             let mut pins = head.pins.clone();
             pins.retain(|old| old.snapshot != snapshot);
             pins.push(pin.clone());
@@ -119,7 +119,7 @@ impl Vault {
 
     /// Removes the pin of a snapshot.
     pub async fn unpin(&mut self, snapshot: u64) -> Result<u64, SnapshotError> {
-        self.about(snapshot, Kind::Pin, "removed", move |draft, head| {
+        self.about(self.round(), (snapshot, Kind::Pin, "removed"), move |draft, head| {
             let mut pins = head.pins.clone();
             pins.retain(|old| old.snapshot != snapshot);
             draft.pins = Some(pins);
@@ -136,7 +136,7 @@ impl Vault {
     ) -> Result<HoldId, SnapshotError> {
         let id = HoldId::random(&mut **self.access().entropy());
         let reason_text = reason.to_owned();
-        self.about(snapshot, Kind::Hold, reason, move |draft, head| {
+        self.about(self.round(), (snapshot, Kind::Hold, reason), move |draft, head| {
             let mut holds = head.holds.clone();
             let (hold_id, reason) = (id.to_bytes(), reason_text.clone());
             holds.push(Hold { hold_id, snapshot, expires_ms, reason });
@@ -164,11 +164,12 @@ impl Vault {
     pub async fn report(&mut self, report: &Report) -> Result<u64, SnapshotError> {
         self.chain.refresh().await?;
         self.prepare_to_write().await?;
+        let round = self.round();
         let object = self.access().put_message(ObjectKind::Report, report).await?;
         let (snapshot, level, when) = (report.snapshot, report.level + 1, report.finished_ms);
         let passed = report.passed;
         let reason = if passed { String::new() } else { report.failure.clone() };
-        self.about(snapshot, Kind::Proven, &reason, move |draft, _| {
+        self.about(round, (snapshot, Kind::Proven, &reason), move |draft, _| {
             draft.added.push(object.clone());
             if passed {
                 draft.catalogue.proven.insert(snapshot, (level, when));
@@ -180,13 +181,12 @@ impl Vault {
     /// A commit about one snapshot, which must exist.
     async fn about(
         &mut self,
-        snapshot: u64,
-        kind: Kind,
-        reason: &str,
+        round: Round,
+        (snapshot, kind, reason): (u64, Kind, &str),
         change: impl Fn(&mut Draft, &Commit),
     ) -> Result<u64, SnapshotError> {
         let outcome = self
-            .small_commit(|chain| {
+            .small_commit_of(round, |chain| {
                 if chain.catalogue().get(snapshot).is_none() {
                     return Ok(None);
                 }
@@ -199,13 +199,27 @@ impl Vault {
         outcome.ok_or(SnapshotError::NoSnapshot { number: snapshot, was_there: false })
     }
 
-    /// Commits what `draft` makes of the head, again and again until it wins; `None`: there was
-    /// nothing to say.
+    /// A round that begins now. Whoever uploads something for a small commit begins it before: what
+    /// is older than a round may be gone as an orphan.
+    pub(crate) fn round(&self) -> Round {
+        Round::begin(self.access().clock().boot_ms())
+    }
+
+    /// A small commit for which nothing was uploaded before.
     pub(crate) async fn small_commit(
         &mut self,
+        draft: impl FnMut(&Chain) -> Result<Option<Draft>, ChainError>,
+    ) -> Result<Option<u64>, ChainError> {
+        self.small_commit_of(self.round(), draft).await
+    }
+
+    /// Commits what `draft` makes of the head, again and again until it wins; `None`: there was
+    /// nothing to say.
+    pub(crate) async fn small_commit_of(
+        &mut self,
+        round: Round,
         mut draft: impl FnMut(&Chain) -> Result<Option<Draft>, ChainError>,
     ) -> Result<Option<u64>, ChainError> {
-        let round = Round::begin(self.access().clock().boot_ms());
         self.chain.refresh().await?;
         self.prepare_to_write().await?;
         for _ in 0..REPEATS {
