@@ -11,7 +11,8 @@ use crate::format::{
     open_message, seal_commit, seal_message,
 };
 use crate::keys::{
-    IndexSeed, Keyring, NewWrap, Providers, Seed, ServiceError, WrapError, WrapOwner,
+    IndexSeed, Keyring, NewWrap, Providers, Recipient, SealedWrap, Seed, ServiceError, WrapError,
+    WrapOwner,
 };
 use crate::proto::{
     CatalogueEntry, CataloguePage, Commit, Ledger, LedgerRef, ObjectKind, ObjectRef, PageRef, Wrap,
@@ -38,6 +39,7 @@ pub struct Access {
     keyring: RwLock<Keyring>,
     sealing: RwLock<Option<IndexSeed>>,
     providers: Providers,
+    recipient: RwLock<Option<Recipient>>,
     unsealed: bool,
     limits: ChainLimits,
 }
@@ -76,6 +78,9 @@ pub enum AccessError {
         /// Its id.
         seed: SeedId,
     },
+    /// A commit lists a seed whose id is none.
+    #[error("the chain lists a seed whose id has not 16 bytes: run `holdfast vault check`")]
+    BadSeedId,
     /// There is no wrap of this seed.
     #[error("seed {seed}: no wrap of it is in the store; what it seals cannot be opened")]
     NoWrap {
@@ -130,6 +135,7 @@ impl Access {
             entropy: Mutex::new(entropy),
             keyring: RwLock::new(Keyring::new()),
             sealing: RwLock::new(None),
+            recipient: RwLock::new(parts.providers.recipient()),
             providers: parts.providers,
             unsealed: parts.unsealed,
             limits: parts.limits,
@@ -378,30 +384,82 @@ impl Access {
         self.unsealed
     }
 
+    /// The recovery key that new seeds are wrapped for: the configured one, else the chain's.
+    pub fn recipient(&self) -> Option<Recipient> {
+        *self.recipient.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over the chain's recovery key, unless one is configured.
+    pub(crate) fn adopt_recipient(&self, head: &Commit) {
+        let mut known = self.recipient.write().unwrap_or_else(PoisonError::into_inner);
+        *known = self.providers.recipient().or(Recipient::from_bytes(&head.recovery_public));
+    }
+
     /// Wraps a seed under the first provider, stores the wrap, reads it back and opens it.
     pub async fn store_wrap(&self, seed: &Seed) -> Result<WrapRef, AccessError> {
-        let new = NewWrap::random(&mut **self.entropy());
+        let new = match self.providers.is_paper_alone() {
+            true => NewWrap::for_recovery(&mut **self.entropy()),
+            false => NewWrap::random(&mut **self.entropy()),
+        };
         let now_ms = self.clock.now_ms();
         let wrapped = self.providers.wrap(seed, self.owner(), self.unsealed, now_ms, new).await?;
-        let name = self.names.wrap(seed.id(), wrapped.id);
-        self.store.put(&name, wrapped.bytes.clone().into()).await?;
-        let found = self.store.get(&name, WRAP_LIMIT).await?;
+        let found = self.put_wrap(seed, &wrapped).await?;
         let opened =
             self.providers.open_bytes(&found, seed.id(), self.owner(), self.unsealed).await?;
-        if found[..] != wrapped.bytes[..] || opened.seed.secret() != seed.secret() {
+        if opened.seed.secret() != seed.secret() {
             return Err(AccessError::NotKept { seed: seed.id() });
         }
         Ok(wrapped.reference)
     }
 
-    /// Wraps and stores a fresh seed; the message is what a commit says of it.
+    /// Wraps a seed for the recovery key, stores the wrap and reads it back. Only the paper opens
+    /// it.
+    pub(crate) async fn store_recovery_wrap(
+        &self,
+        seed: &Seed,
+        recipient: Recipient,
+    ) -> Result<WrapRef, AccessError> {
+        let new = NewWrap::for_recovery(&mut **self.entropy());
+        let now_ms = self.clock.now_ms();
+        let wrapped = self.providers.wrap_for(recipient, seed, self.owner(), now_ms, new)?;
+        self.put_wrap(seed, &wrapped).await?;
+        Ok(wrapped.reference)
+    }
+
+    async fn put_wrap(&self, seed: &Seed, wrapped: &SealedWrap) -> Result<Bytes, AccessError> {
+        let name = self.names.wrap(seed.id(), wrapped.id);
+        self.store.put(&name, wrapped.bytes.clone().into()).await?;
+        let found = self.store.get(&name, WRAP_LIMIT).await?;
+        if found[..] != wrapped.bytes[..] {
+            return Err(AccessError::NotKept { seed: seed.id() });
+        }
+        Ok(found)
+    }
+
+    /// Wraps and stores a fresh seed, under the first provider and for the recovery key if there is
+    /// one; the message is what a commit says of it. When the key service is away, the recovery
+    /// key alone must do; a rewrap adds the rest.
     pub async fn store_seed(&self, seed: &Seed) -> Result<crate::proto::Seed, AccessError> {
-        let wrap = self.store_wrap(seed).await?;
+        let mut wraps = Vec::new();
+        let recipient = self.recipient();
+        match (self.store_wrap(seed).await, recipient) {
+            (Ok(wrap), _) => wraps.push(wrap),
+            (Err(error), Some(recipient)) if error.is_key_service() => {
+                let (seed, key) = (seed.id(), recipient.key_id());
+                tracing::warn!(%seed, key, %error, "a new seed is wrapped for the recovery key alone");
+            }
+            (Err(error), _) => return Err(error),
+        }
+        if let Some(recipient) = recipient
+            && !wraps.iter().any(|wrap| is_recovery(wrap, Some(recipient)))
+        {
+            wraps.push(self.store_recovery_wrap(seed, recipient).await?);
+        }
         Ok(crate::proto::Seed {
             seed_id: seed.id().to_bytes(),
             kind: seed.kind().into(),
             created_ms: self.clock.now_ms(),
-            wraps: vec![wrap],
+            wraps,
             condemned_wraps: vec![],
         })
     }
@@ -415,6 +473,27 @@ impl Access {
         let seed = crate::chain::witness::hex(&seed.seed_id);
         format!("{}/{seed}/{}", self.names.keys(), crate::chain::witness::hex(&wrap.wrap_id))
     }
+}
+
+impl AccessError {
+    /// Whether a key service is the reason: it is away, refuses, or answers nonsense.
+    pub fn is_key_service(&self) -> bool {
+        let by_service = |error: &WrapError| matches!(error, WrapError::Service { .. });
+        match self {
+            AccessError::Wrap(error) => by_service(error),
+            AccessError::Service { .. } => true,
+            AccessError::Locked { errors, .. } => {
+                errors.iter().any(|(_, error)| by_service(error))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Whether a wrap is one for the recovery key; with `recipient`, for that one.
+pub(crate) fn is_recovery(wrap: &WrapRef, recipient: Option<Recipient>) -> bool {
+    wrap.provider_kind == crate::keys::ProviderKind::Recovery.as_str()
+        && recipient.is_none_or(|recipient| recipient.key_id() == wrap.key_id)
 }
 
 fn list(errors: &[(String, WrapError)]) -> String {

@@ -158,7 +158,7 @@ impl Vault {
         }
         let cluster = ClusterId::random(&mut *options.entropy);
         let access = make_access(store, &root, cluster, options)?;
-        first_commit(&access, &root).await?;
+        first_commit(&access, &root, None).await?;
         Ok(Vault::over(Chain::load(Arc::new(access)).await?, root))
     }
 
@@ -184,7 +184,12 @@ impl Vault {
     }
 }
 
-/// The clusters of a vault.
+fn recovery_public(access: &Access) -> bytes::Bytes {
+    let recipient = access.recipient();
+    recipient.map(|key| key.as_bytes().to_vec().into()).unwrap_or_default()
+}
+
+/// The clusters of a vault, relief chains among them.
 pub async fn clusters(store: &Store) -> Result<Vec<ClusterId>, StoreError> {
     let folders = store.folders(CLUSTERS).await?;
     Ok(folders.iter().filter_map(|name| name.parse().ok()).collect())
@@ -195,13 +200,16 @@ async fn has_commits(store: &Store, cluster: ClusterId) -> Result<bool, StoreErr
     Ok(!store.folders(&folder).await?.is_empty())
 }
 
-async fn choose(store: &Store, wanted: Option<ClusterId>) -> Result<ClusterId, VaultError> {
+/// The cluster that is meant: the chosen one, or the only one that is no relief chain.
+pub(crate) async fn choose(store: &Store, wanted: Option<ClusterId>) -> Result<ClusterId, VaultError> {
     if let Some(cluster) = wanted {
         return Ok(cluster);
     }
+    let reliefs = crate::relief::reliefs(store).await?;
     let mut there = Vec::new();
     for cluster in clusters(store).await? {
-        if has_commits(store, cluster).await? {
+        let is_relief = reliefs.iter().any(|relief| relief.cluster == cluster);
+        if !is_relief && has_commits(store, cluster).await? {
             there.push(cluster);
         }
     }
@@ -220,7 +228,7 @@ async fn choose(store: &Store, wanted: Option<ClusterId>) -> Result<ClusterId, V
     }
 }
 
-fn make_access(
+pub(crate) fn make_access(
     store: Store,
     root: &VaultIdentity,
     cluster: ClusterId,
@@ -251,7 +259,7 @@ async fn make_root(store: &Store, identity: VaultIdentity) -> Result<VaultIdenti
     read_root(store).await
 }
 
-async fn read_root(store: &Store) -> Result<VaultIdentity, VaultError> {
+pub(crate) async fn read_root(store: &Store) -> Result<VaultIdentity, VaultError> {
     let address = store.address().to_owned();
     let bytes = match store.get(ROOT_NAME, ROOT_LIMIT).await {
         Ok(bytes) => bytes,
@@ -278,7 +286,12 @@ fn check_fingerprint(
     }
 }
 
-async fn first_commit(access: &Access, root: &VaultIdentity) -> Result<(), VaultError> {
+/// The index seed and the first commit of a cluster. `relief_of`: the cluster that it stands in for.
+pub(crate) async fn first_commit(
+    access: &Access,
+    root: &VaultIdentity,
+    relief_of: Option<ClusterId>,
+) -> Result<(), VaultError> {
     let index = IndexSeed::random(&mut **access.entropy());
     let seed = access.store_seed(index.seed()).await?;
     access.add_seed(index.seed().clone());
@@ -311,6 +324,8 @@ async fn first_commit(access: &Access, root: &VaultIdentity) -> Result<(), Vault
             name: "authority".to_owned(),
             authority: true,
         }],
+        recovery_public: recovery_public(access),
+        relief_of: relief_of.map(|cluster| cluster.to_bytes()).unwrap_or_default(),
         ..Commit::default()
     };
     let bytes = access.seal_commit(&commit)?;

@@ -32,6 +32,7 @@ pub mod format;
 pub mod init;
 pub mod keys;
 pub mod prune;
+pub mod relief;
 pub mod rewrap;
 pub mod snapshot;
 pub mod store;

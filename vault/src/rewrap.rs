@@ -1,20 +1,21 @@
 //! Keys: which key opens how much, new wraps under the first provider, new seeds.
 //!
-//! Holds: a rewrap touches no data; new wraps are stored, read back and opened before one commit
+//! Holds: a rewrap touches no data; every seed has a wrap under the first provider and one for the
+//! recovery key, if there is one; new wraps are stored, read back and opened before one commit
 //! names them and condemns the old ones, which stay for the grace: at any crash either opens. A
 //! rewrap does not revoke: old wraps live on in versions, locks and copies; after a stolen key, new
 //! seeds and a full copy forward are needed.
 
-use crate::access::AccessError;
+use crate::access::{Access, AccessError, is_recovery};
 use crate::chain::ChainError;
 use crate::chain::draft::Draft;
 use crate::format::SeedId;
 use crate::keys::IndexSeed;
 use crate::proto::action::Kind;
-use crate::proto::{Seed, SeedKind};
+use crate::proto::{Seed, SeedKind, WrapRef};
 use crate::vault::Vault;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One key, and what it opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +47,80 @@ pub struct RewrapReport {
     pub rewrapped: usize,
     /// Seeds whose wraps were current.
     pub current: usize,
+    /// Seeds that only the recovery key opens, which is not at hand.
+    pub locked: usize,
     /// The commit; `None`: nothing to do.
     pub number: Option<u64>,
+}
+
+/// What a seed's wraps lack, and then what it was given.
+struct Renewal {
+    /// Wraps that stay.
+    kept: BTreeSet<Bytes>,
+    first: bool,
+    recovery: bool,
+    new: Vec<WrapRef>,
+}
+
+impl Renewal {
+    /// `None`: it is wrapped under the first provider, and for the recovery key if there is one.
+    async fn plan(access: &Access, seed: &Seed) -> Result<Option<Renewal>, AccessError> {
+        let recipient = access.recipient();
+        let mut plan = Renewal {
+            kept: BTreeSet::new(),
+            first: true,
+            recovery: recipient.is_some(),
+            new: Vec::new(),
+        };
+        for wrap in &seed.wraps {
+            if access.is_current(wrap).await? {
+                plan.first = false;
+                plan.kept.insert(wrap.wrap_id.clone());
+            }
+            if is_recovery(wrap, recipient) {
+                plan.recovery = false;
+                plan.kept.insert(wrap.wrap_id.clone());
+            }
+        }
+        if !plan.first {
+            let others = seed.wraps.iter().filter(|wrap| !is_recovery(wrap, None));
+            plan.kept.extend(others.map(|wrap| wrap.wrap_id.clone()));
+        }
+        Ok((plan.first || plan.recovery).then_some(plan))
+    }
+
+    /// Opens the seed and stores the wraps that it lacks.
+    async fn carry_out(mut self, access: &Access, seed: &Seed) -> Result<Renewal, AccessError> {
+        let id = SeedId::from_bytes(&seed.seed_id).map_err(|_| AccessError::BadSeedId)?;
+        access.ensure_seed(id).await?;
+        let keyring = access.keyring();
+        let open = match seed.kind() {
+            SeedKind::Data => keyring.data(&id).map(|seed| seed.seed().clone()),
+            _ => keyring.index(&id).map(|seed| seed.seed().clone()),
+        };
+        let open = open.ok_or(AccessError::NoWrap { seed: id })?;
+        if self.first {
+            self.new.push(access.store_wrap(&open).await?);
+        }
+        if let (true, Some(recipient)) = (self.recovery, access.recipient()) {
+            self.new.push(access.store_recovery_wrap(&open, recipient).await?);
+        }
+        Ok(self)
+    }
+
+    /// The seed as the next commit lists it.
+    fn applied(&self, seed: &Seed, now_ms: i64) -> Seed {
+        let mut changed = seed.clone();
+        let old = std::mem::replace(&mut changed.wraps, self.new.clone());
+        for wrap in old {
+            if self.kept.contains(&wrap.wrap_id) {
+                changed.wraps.push(wrap);
+            } else {
+                changed.condemned_wraps.push(WrapRef { condemned_ms: now_ms, ..wrap });
+            }
+        }
+        changed
+    }
 }
 
 impl Vault {
@@ -106,53 +179,41 @@ impl Vault {
         let access = self.access().clone();
         let round = self.round();
         let mut report = RewrapReport::default();
-        let mut fresh: BTreeMap<Bytes, Seed> = BTreeMap::new();
+        let mut fresh: BTreeMap<Bytes, Renewal> = BTreeMap::new();
         for seed in &self.head().seeds {
             if seed.wraps.is_empty() {
                 continue;
             }
-            let mut current = false;
-            for wrap in &seed.wraps {
-                current |= access.is_current(wrap).await?;
-            }
-            if current {
+            let Some(renewal) = Renewal::plan(&access, seed).await? else {
                 report.current += 1;
                 continue;
-            }
-            let id = SeedId::from_bytes(&seed.seed_id).map_err(|error| ChainError::Damaged {
-                name: access.names().keys(),
-                detail: error.to_string(),
-            })?;
-            access.ensure_seed(id).await?;
-            let keyring = access.keyring();
-            let open = match seed.kind() {
-                SeedKind::Data => keyring.data(&id).map(|seed| seed.seed().clone()),
-                _ => keyring.index(&id).map(|seed| seed.seed().clone()),
             };
-            let open = open.ok_or(AccessError::NoWrap { seed: id })?;
-            let wrap = access.store_wrap(&open).await?;
-            fresh.insert(seed.seed_id.clone(), Seed { wraps: vec![wrap], ..seed.clone() });
+            let renewed = match renewal.carry_out(&access, seed).await {
+                Ok(renewed) => renewed,
+                Err(error) if seed.wraps.iter().all(|wrap| is_recovery(wrap, None)) => {
+                    tracing::warn!(%error, "this seed waits for the recovery key");
+                    report.locked += 1;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            fresh.insert(seed.seed_id.clone(), renewed);
             report.rewrapped += 1;
         }
-        if fresh.is_empty() {
+        let public = access.recipient().map(|key| Bytes::copy_from_slice(key.as_bytes()));
+        let recovery_public = public.filter(|public| *public != self.head().recovery_public);
+        if fresh.is_empty() && recovery_public.is_none() {
             return Ok(report);
         }
         let now_ms = access.clock().now_ms();
         report.number = self
             .small_commit_of(round, |chain| {
                 let mut draft = Draft::of(Kind::Seed, 0, "rewrap");
+                draft.recovery_public.clone_from(&recovery_public);
                 for seed in &chain.head().seeds {
                     // A seed that was retired meanwhile stays so.
-                    let Some(new) = fresh.get(&seed.seed_id).filter(|_| !seed.wraps.is_empty())
-                    else {
-                        continue;
-                    };
-                    let mut changed = Seed { wraps: new.wraps.clone(), ..seed.clone() };
-                    for mut wrap in seed.wraps.clone() {
-                        wrap.condemned_ms = now_ms;
-                        changed.condemned_wraps.push(wrap);
-                    }
-                    draft.seeds.push(changed);
+                    let renewal = fresh.get(&seed.seed_id).filter(|_| !seed.wraps.is_empty());
+                    draft.seeds.extend(renewal.map(|renewal| renewal.applied(seed, now_ms)));
                 }
                 Ok(Some(draft))
             })

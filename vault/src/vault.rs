@@ -29,6 +29,7 @@ const REPORTS: usize = 64;
 
 impl Vault {
     pub(crate) fn over(chain: Chain, root: VaultIdentity) -> Vault {
+        chain.access().adopt_recipient(chain.head());
         Vault { chain, root, keys: None, probed: false }
     }
 
@@ -74,7 +75,9 @@ impl Vault {
 
     /// Reads the chain up to its head.
     pub async fn refresh(&mut self) -> Result<(), ChainError> {
-        self.chain.refresh().await
+        self.chain.refresh().await?;
+        self.access().adopt_recipient(self.head());
+        Ok(())
     }
 
     /// Takes a snapshot. The first call of a process probes the store with a real collision and

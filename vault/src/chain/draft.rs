@@ -1,7 +1,7 @@
 //! What a commit shall say, before its number and base are known, and the pure step to a commit.
 //!
-//! Holds: what the chain's bottom cannot lose (vault, cluster, tag key, seeds, lineage, stores,
-//! holds, pins, high-water mark) is carried from commit to commit here and nowhere else.
+//! Holds: what the chain's bottom cannot lose (vault, cluster, tag key, seeds, recovery key, lineage,
+//! stores, holds, pins, high-water mark) is carried from commit to commit here and nowhere else.
 
 use super::catalogue::{Catalogue, CatalogueEdit};
 use super::rules;
@@ -40,6 +40,8 @@ pub struct Draft {
     pub pins: Option<Vec<Pin>>,
     /// All holds from here on.
     pub holds: Option<Vec<Hold>>,
+    /// The public half of another recovery key; `None`: as in the head.
+    pub recovery_public: Option<Bytes>,
     /// The new floor; 0: as it is.
     pub floor: u64,
     /// Take over as the writer: the epoch grows by one.
@@ -103,6 +105,10 @@ impl Draft {
             ledger: ledger.or_else(|| head.ledger.clone()),
             holds: self.holds.clone().unwrap_or_else(|| head.holds.clone()),
             pins: self.pins.clone().unwrap_or_else(|| head.pins.clone()),
+            recovery_public: self
+                .recovery_public
+                .clone()
+                .unwrap_or_else(|| head.recovery_public.clone()),
             ..head.clone()
         }
     }

@@ -205,6 +205,11 @@ impl Providers {
         Ok(())
     }
 
+    /// Whether nothing but the paper is at hand.
+    pub fn is_paper_alone(&self) -> bool {
+        self.first().kind() == ProviderKind::Recovery
+    }
+
     pub(super) fn first(&self) -> &Provider {
         &self.list[0]
     }
