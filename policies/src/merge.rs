@@ -10,7 +10,7 @@
 //!   that is joined again and again at least doubles its segment each time: upload grows by the
 //!   logarithm, not by the rounds.
 //! - Short-lived segments (superseded records that the next compaction takes) are dropped, never
-//!   copied.
+//!   copied; one that outlived eight newer ones is not short-lived any more.
 //! - Each segment is in at most one group.
 //!
 //! Decisions are by bytes alive, never by record counts.
@@ -103,6 +103,13 @@ pub enum CopyReason {
 pub fn target_bytes(live_sealed_bytes: u64) -> u64 {
     let usual = (live_sealed_bytes / 16).clamp(TARGET_FLOOR_BYTES, TARGET_BYTES);
     usual.max(live_sealed_bytes / 64)
+}
+
+/// Whether a segment of superseded records is still expected to leave whole: `newer` is how many
+/// such segments came after it. A cluster that compacts takes them within a round or two; where
+/// nobody compacts they would pile up for ever.
+pub fn is_short_lived(newer: usize) -> bool {
+    newer < JOIN_NEIGHBOURS
 }
 
 /// What one round may upload again.

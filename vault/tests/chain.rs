@@ -145,3 +145,23 @@ async fn late_members_strangers_and_new_lineages() {
     assert_eq!(vault.head().lineage.as_ref().unwrap().since_number, summary.number);
     assert_eq!(read(&mut vault, summary.number).await.unwrap().0, restored.plain());
 }
+
+/// A cluster that nobody compacts: superseded records stay alive, and their segments join as others
+/// do.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_compactions_segments_do_not_pile_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut vault = Vault::init(store(&dir), options(1)).await.unwrap();
+    let mut etcd = Etcd::new();
+    let mut most = 0;
+    for round in 0..40 {
+        for i in 0..6 {
+            etcd.put(&format!("/registry/leases/{}", i % 3), 200 + round);
+        }
+        let summary = committed(vault.snapshot(etcd.source(), &small()).await.unwrap());
+        most = most.max(summary.segments);
+    }
+    assert!(most < 40, "{most} segments after 40 rounds");
+    let newest = vault.snapshots().last().unwrap().number;
+    assert_eq!(read(&mut vault, newest).await.unwrap().0, etcd.plain());
+}

@@ -83,6 +83,13 @@ impl Base {
     /// What to copy forward, and the size of new segments. Before the first snapshot the source's
     /// size stands in for what is alive.
     pub fn merge_plan(&self, source_bytes: u64) -> MergePlan {
+        let superseded = |segment: &&SegmentRef| segment.class() == Class::Superseded;
+        let mut newer = self.body.segments.iter().filter(superseded).count();
+        let mut short_lived = |segment: &SegmentRef| {
+            let superseded = superseded(&segment);
+            newer -= usize::from(superseded);
+            superseded && merge::is_short_lived(newer)
+        };
         let facts: Vec<SegmentFact> = self
             .body
             .segments
@@ -94,7 +101,7 @@ impl Base {
                     sealed_bytes: segment.object.as_ref()?.size_bytes,
                     record_bytes: segment.record_bytes,
                     live_bytes: segment.live_bytes,
-                    short_lived: segment.class() == Class::Superseded,
+                    short_lived: short_lived(segment),
                 })
             })
             .collect();
