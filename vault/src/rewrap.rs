@@ -174,6 +174,8 @@ impl Vault {
 
     /// Wraps every seed under the first provider where that is not so yet.
     pub async fn rewrap(&mut self) -> Result<RewrapReport, ChainError> {
+        let (providers, unsealed) = (self.access().providers(), self.is_unsealed());
+        providers.check_wraps(unsealed).map_err(AccessError::from)?;
         self.refresh().await?;
         self.prepare_to_write().await?;
         let access = self.access().clone();
@@ -230,6 +232,7 @@ impl Vault {
         let round = self.round();
         let index = IndexSeed::random(&mut **access.entropy());
         let seed = access.store_seed(index.seed()).await?;
+        let before = access.sealing_seed();
         // The commit that names it is sealed under it already: its header says so in clear.
         access.add_seed(index.seed().clone());
         let number = self
@@ -238,8 +241,12 @@ impl Vault {
                 draft.seeds.push(seed.clone());
                 Ok(Some(draft))
             })
-            .await?;
+            .await;
+        // Nothing is sealed under a seed that no commit names: its wraps would go as orphans.
+        if let (Err(_), Some(before)) = (&number, before) {
+            access.add_seed(before.seed().clone());
+        }
         self.forget_writer();
-        number.ok_or(ChainError::ReadOnly)
+        number?.ok_or(ChainError::ReadOnly)
     }
 }

@@ -23,10 +23,11 @@ pub struct WriterKeys {
 impl WriterKeys {
     /// Makes a data seed and stores its wrap.
     pub async fn create(access: &Access) -> Result<WriterKeys, AccessError> {
+        // Counted from before its wrap is stored: an answer may take longer than an orphan lives.
+        let made_boot_ms = access.clock().boot_ms();
         let data = DataSeed::random(&mut **access.entropy());
         let seed = access.store_seed(data.seed()).await?;
         access.add_seed(data.seed().clone());
-        let made_boot_ms = access.clock().boot_ms();
         Ok(WriterKeys { data, seed, made_boot_ms, committed: AtomicBool::new(false) })
     }
 

@@ -494,7 +494,10 @@ async fn commit(
     draft.added = prepared.added.clone();
     draft.added.push(body);
     draft.removed = prepared.removed.clone();
-    draft.seeds = vec![keys.seed().clone()];
+    // What the head says of a seed that it lists stands: its wraps may be others by now.
+    if !chain.head().seeds.iter().any(|seed| seed.seed_id == keys.seed().seed_id) {
+        draft.seeds = vec![keys.seed().clone()];
+    }
     let revision = facts.revision;
     let time_ms = access.clock().now_ms();
     draft.high_water = Some(HighWater { revision, raft_index: facts.raft_index, time_ms });

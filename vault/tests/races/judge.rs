@@ -57,6 +57,8 @@ pub struct Judge {
     revisions: BTreeMap<ObjectId, Vec<Rev>>,
     /// Numbers that were created again below the floor, by a put that came late.
     again: BTreeSet<u64>,
+    /// Names that were deleted: a put that came late brings them back as garbage.
+    gone: BTreeSet<String>,
     pub seen: Seen,
 }
 
@@ -88,6 +90,7 @@ impl Judge {
             lives: BTreeMap::new(),
             revisions: BTreeMap::new(),
             again: BTreeSet::new(),
+            gone: BTreeSet::new(),
             seen: Seen::default(),
         }
     }
@@ -113,12 +116,15 @@ impl Judge {
                 if let Some((_, number)) = self.names.parse_commit(name) {
                     self.created(number, bytes)?;
                 }
-                self.store.insert(name.clone(), (bytes.clone(), *at_ms));
+                // A put that arrives twice does not make it younger: its name is told since the first.
+                let since_ms = self.store.get(name).map_or(*at_ms, |(_, put_ms)| *put_ms);
+                self.store.insert(name.clone(), (bytes.clone(), since_ms));
                 self.ever.entry(name.clone()).or_insert_with(|| bytes.clone());
             }
             None => {
                 self.deleted(name, *at_ms).map_err(|text| format!("delete of {name}: {text}"))?;
                 self.store.remove(name);
+                self.gone.insert(name.clone());
             }
         }
         Ok(())
@@ -217,7 +223,8 @@ impl Judge {
         if let Some((_, key)) = self.names.parse_object(name) {
             let Some(life) = self.lives.get(&key) else {
                 self.seen.orphans_swept += 1;
-                return rule(age_ms >= 7 * DAY_MS, || format!("an orphan, {age_ms} ms old"));
+                let old = age_ms >= 7 * DAY_MS || self.gone.contains(name);
+                return rule(old, || format!("an orphan, {age_ms} ms old"));
             };
             let kept = head.catalogue.iter().map(|entry| entry.number);
             let held = head.holds.iter().filter(|hold| hold.expires_ms > at_ms);
