@@ -9,7 +9,7 @@ mod size;
 mod values;
 
 pub use size::Size;
-pub use values::Crontab;
+pub use values::{Crontab, RecoveryRecipient};
 
 use crate::cycle;
 use holdfast_policies::retention::RetentionPolicy;
@@ -146,6 +146,10 @@ pub struct VaultConfig {
     /// A Kubernetes EncryptionConfiguration: the first provider wraps, all are known on read.
     #[serde(default)]
     pub encryption_config: Option<PathBuf>,
+    /// The public half of the recovery key, `HFPUB-…`, as `holdfast vault recovery-key` prints it:
+    /// while the key service is away, seeds are wrapped for it alone.
+    #[serde(default)]
+    pub recovery_recipient: Option<RecoveryRecipient>,
     /// `none`: this vault was created without sealing.
     #[serde(default)]
     pub sealing: Sealing,

@@ -6,6 +6,7 @@
 //! - ticks that were missed, or that came while a job ran, are made up for by one round;
 //! - a failed round is repeated after a pause that doubles up to a limit, also over restarts; a
 //!   tick does not shorten the pause; a clock that was set back does not lengthen it;
+//! - wraps that are missing are tried again with the same pauses, beside the ticks;
 //! - after the first SIGTERM nothing starts; a round or prune may finish within the grace, a drill
 //!   is left at once; the second SIGTERM leaves everything; an abandoned job that does not end is
 //!   waited for no longer than [`ABANDON_LIMIT`]. Leaving a round is safe at any moment: what no
@@ -27,6 +28,8 @@ pub enum Job {
     Prune,
     /// Prove the newest snapshot.
     Drill,
+    /// Add the wraps that could not be made while the key service was away.
+    Wraps,
 }
 
 /// How a job ended.
@@ -34,6 +37,8 @@ pub enum Job {
 pub enum Ending {
     /// It did what it should.
     Done,
+    /// The same, but only the recovery key opens what it stored, until wraps follow.
+    ForPaper,
     /// It failed; its error was told elsewhere.
     Failed,
     /// It was left at our wish.
@@ -76,6 +81,8 @@ pub enum Cause {
     },
     /// A round was completed.
     AfterRound,
+    /// Something stored is wrapped for the recovery key alone.
+    KeysMissing,
 }
 
 /// The pause after a failure.
@@ -122,7 +129,15 @@ pub struct Cycle {
     memory: Memory,
     running: Option<(Job, Timestamp)>,
     prune_due: bool,
+    wraps: Option<Missing>,
     ending: Option<End>,
+}
+
+/// Wraps are missing.
+#[derive(Debug, Clone, Copy)]
+struct Missing {
+    since: Timestamp,
+    attempts: u32,
 }
 
 /// After SIGTERM.
@@ -135,7 +150,7 @@ struct End {
 impl Cycle {
     /// A daemon that has just started.
     pub fn new(settings: Settings, memory: Memory) -> Cycle {
-        Cycle { settings, memory, running: None, prune_due: false, ending: None }
+        Cycle { settings, memory, running: None, prune_due: false, wraps: None, ending: None }
     }
 
     /// What to remember over restarts.
@@ -175,11 +190,14 @@ impl Cycle {
             panic!("{job} ended but {running:?} was running");
         };
         match (job, ending) {
-            (Job::Round, Ending::Done) => {
+            (Job::Round, Ending::Done | Ending::ForPaper) => {
+                let missing = ending == Ending::ForPaper;
+                self.wraps = missing.then_some(Missing { since: now, attempts: 1 });
                 self.memory.last_round = Some(since);
                 self.memory.last_attempt = Some(now);
                 self.memory.failures = 0;
-                self.prune_due = self.settings.prune;
+                // Without the key service a prune could not even read the chain.
+                self.prune_due = self.settings.prune && !missing;
             }
             (Job::Round, Ending::Failed) => {
                 self.memory.last_attempt = Some(now);
@@ -188,7 +206,12 @@ impl Cycle {
             // A drill that failed has run: the failure is told, and the schedule says when to try
             // again.
             (Job::Drill, Ending::Done | Ending::Failed) => self.memory.last_drill = Some(since),
-            (Job::Prune, _) | (_, Ending::Abandoned) => {}
+            (Job::Wraps, Ending::Done) => self.wraps = None,
+            (Job::Wraps, Ending::Failed) => {
+                let attempts = self.wraps.map_or(1, |missing| missing.attempts.saturating_add(1));
+                self.wraps = Some(Missing { since: now, attempts });
+            }
+            (Job::Prune, _) | (_, Ending::Abandoned | Ending::ForPaper) => {}
         }
     }
 
@@ -200,6 +223,10 @@ impl Cycle {
         if let Ok(cause) = round {
             return self.start(Job::Round, cause, now);
         }
+        let wraps = self.wraps_due(now);
+        if wraps == Some(now) {
+            return self.start(Job::Wraps, Cause::KeysMissing, now);
+        }
         if std::mem::take(&mut self.prune_due) {
             return self.start(Job::Prune, Cause::AfterRound, now);
         }
@@ -207,7 +234,8 @@ impl Cycle {
         if let Ok(cause) = drill {
             return self.start(Job::Drill, cause, now);
         }
-        let next = [round.err().flatten(), drill.err().flatten()].into_iter().flatten().min();
+        let next = [round.err().flatten(), drill.err().flatten(), wraps];
+        let next = next.into_iter().flatten().min();
         next.map(Action::WaitUntil).into_iter().collect()
     }
 
@@ -227,6 +255,14 @@ impl Cycle {
             return if at <= now { Ok(Cause::Retry { failures }) } else { Err(Some(at)) };
         }
         due(&self.settings.rounds, self.memory.last_round, now)
+    }
+
+    /// When wraps are to be tried again, `now` at the earliest.
+    fn wraps_due(&self, now: Timestamp) -> Option<Timestamp> {
+        let missing = self.wraps?;
+        let pause = self.settings.backoff.after(missing.attempts);
+        let at = missing.since.min(now).checked_add(pause).unwrap_or(Timestamp::MAX);
+        Some(at.max(now))
     }
 
     /// The same for a drill; there is nothing to prove before the first round.
@@ -297,6 +333,7 @@ impl fmt::Display for Job {
             Job::Round => "round",
             Job::Prune => "prune",
             Job::Drill => "drill",
+            Job::Wraps => "wraps",
         })
     }
 }
@@ -311,6 +348,7 @@ impl fmt::Display for Cause {
             }
             Cause::Retry { failures } => write!(f, "{failures} attempts failed"),
             Cause::AfterRound => f.write_str("a round was completed"),
+            Cause::KeysMissing => f.write_str("only the recovery key opens what was stored"),
         }
     }
 }

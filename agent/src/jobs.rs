@@ -6,6 +6,7 @@
 //! failed job is told with its kind, never only logged.
 
 mod drill;
+mod keyless;
 mod prune;
 
 use crate::config::Config;
@@ -13,11 +14,12 @@ use crate::cycle::{Ending, Job};
 use crate::drill::Drill;
 use crate::health::Health;
 use crate::metrics::{JobLabel, Metrics, gauge, seconds};
-use crate::round::{Round, RoundError, RoundReport};
+use crate::round::{RoundError, RoundReport};
 use crate::state::{AgentState, SnapshotMark};
 use crate::vaults::{self, ConnectKms};
 use holdfast_vault::clock::{Clock, SystemClock};
 use holdfast_vault::vault::Vault;
+use keyless::Keyless;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A data seed is used for 30 days at most; a vault that is opened anew makes another one.
@@ -79,6 +81,7 @@ pub struct Worker {
     tools: Tools,
     vault: Option<Vault>,
     opened_boot_ms: i64,
+    keyless: Keyless,
 }
 
 /// How a job ended.
@@ -97,7 +100,7 @@ pub struct Done {
 impl Worker {
     /// Nothing is opened yet.
     pub fn new(tools: Tools) -> Worker {
-        Worker { tools, vault: None, opened_boot_ms: 0 }
+        Worker { tools, vault: None, opened_boot_ms: 0, keyless: Keyless::default() }
     }
 
     /// Does a job.
@@ -108,6 +111,7 @@ impl Worker {
             Job::Round => self.round().await,
             Job::Prune => self.prune().await,
             Job::Drill => self.drill().await,
+            Job::Wraps => self.wraps().await,
         };
         self.tools.metrics.running.get_or_create(&label).set(0);
         if let Some(vault) = &self.vault {
@@ -124,13 +128,19 @@ impl Worker {
 
     async fn opened(&mut self) -> Result<&mut Vault, RoundError> {
         let now_boot_ms = SystemClock.boot_ms();
-        if now_boot_ms - self.opened_boot_ms > SEED_AGE_MS {
-            self.vault = None;
-        }
-        if self.vault.is_none() {
-            let state = self.tools.shared.lock().state.clone();
-            let opened =
-                vaults::open(&self.tools.config.vault, &self.tools.connect, &state).await?;
+        if self.vault.is_none() || now_boot_ms - self.opened_boot_ms > SEED_AGE_MS {
+            let opened = match self.open_anew().await {
+                Ok(opened) => opened,
+                // What is open goes on: its seeds are older than they should be, but here.
+                Err(error) if error.key_service().is_some() && self.vault.is_some() => {
+                    tracing::warn!(%error, "the vault is not opened anew");
+                    return Ok(self.vault.as_mut().expect("it was just seen"));
+                }
+                Err(error) => {
+                    self.vault = None;
+                    return Err(error.into());
+                }
+            };
             if opened.is_unsealed() {
                 tracing::warn!(
                     "this vault is not sealed: whoever reads the store reads the cluster"
@@ -142,15 +152,20 @@ impl Worker {
         Ok(self.vault.as_mut().expect("it was opened above"))
     }
 
+    /// The vault as a stranger with our keys would open it.
+    async fn open_anew(&self) -> Result<Vault, vaults::OpenError> {
+        let state = self.tools.shared.lock().state.clone();
+        vaults::open(&self.tools.config, &self.tools.connect, &state).await
+    }
+
     async fn round(&mut self) -> Done {
-        let tools = self.tools.clone();
         let now_ms = SystemClock.now_ms();
-        let report = match self.opened().await {
-            Ok(vault) => {
-                let (config, metrics) = (&*tools.config, &tools.metrics);
-                Round { config, metrics, now_ms }.run(vault).await
-            }
-            Err(error) => Err(error),
+        let report = match self.round_with_keys(now_ms).await {
+            Err(error) => match error.key_service() {
+                Some(away) => self.round_without_keys(&away, now_ms).await,
+                None => Err(error),
+            },
+            done => done,
         };
         match report {
             Ok(report) => self.round_done(report, now_ms),
@@ -198,7 +213,8 @@ impl Worker {
         traces.health.alarms.clone_from(&report.alarms);
         traces.health.last_error.clear();
         drop(traces);
-        Done { job: Job::Round, ending: Ending::Done, report: Some(report), error: None }
+        let ending = if self.keyless.is_for_paper() { Ending::ForPaper } else { Ending::Done };
+        Done { job: Job::Round, ending, report: Some(report), error: None }
     }
 
     fn round_failed(&mut self, error: &RoundError) -> Done {
@@ -210,6 +226,9 @@ impl Worker {
             metrics.store_reachable.set(0);
         }
         tracing::error!(kind = error.kind(), error = text, "the round failed");
+        if error.key_service().is_some() || matches!(error, RoundError::Waiting { .. }) {
+            metrics.key_service.set(0);
+        }
         let mut traces = self.tools.shared.lock();
         traces.state.last_error.clone_from(&text);
         traces.health.last_error.clone_from(&text);
@@ -228,5 +247,6 @@ fn word(job: Job) -> &'static str {
         Job::Round => "round",
         Job::Prune => "prune",
         Job::Drill => "drill",
+        Job::Wraps => "wraps",
     }
 }

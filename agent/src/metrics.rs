@@ -22,14 +22,14 @@ pub struct StepLabel {
 /// A job.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct JobLabel {
-    /// `round`, `prune`, `drill`.
+    /// `round`, `prune`, `drill`, `wraps`.
     pub job: &'static str,
 }
 
 /// A failure.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct FailureLabel {
-    /// `round`, `prune`, `drill`.
+    /// `round`, `prune`, `drill`, `wraps`.
     pub job: &'static str,
     /// See `RoundError::kind`.
     pub kind: &'static str,
@@ -70,6 +70,12 @@ pub struct Metrics {
     pub failures_in_a_row: Gauge,
     /// 1: the store answered last time it was asked.
     pub store_reachable: Gauge,
+    /// 1: the key service answered last time it was needed.
+    pub key_service: Gauge,
+    /// Seeds that only the recovery key on paper opens.
+    pub recovery_only: Gauge,
+    /// When the snapshot that waits in the spool was taken; 0: none waits.
+    pub waiting: Seconds,
     /// 1: a job of this kind runs.
     pub running: Family<JobLabel, Gauge>,
     /// What somebody must look at.
@@ -102,6 +108,7 @@ impl Metrics {
         let metrics = Metrics::default();
         metrics.proven_level.set(-1);
         metrics.drill_passed.set(-1);
+        metrics.key_service.set(1);
         let mut registry = Registry::with_prefix("holdfast");
         metrics.register_state(&mut registry);
         metrics.register_jobs(&mut registry);
@@ -124,6 +131,7 @@ impl Metrics {
             ),
             ("recovery_point_age", "Age of the newest snapshot", &self.recovery_point_age),
             ("next_run_timestamp", "When the next round is due", &self.next_run),
+            ("spool_waiting_timestamp", "When what waits in the spool was taken", &self.waiting),
         ];
         for (name, help, gauge) in times {
             seconds(registry, name, help, gauge);
@@ -142,6 +150,16 @@ impl Metrics {
                 "store_reachable",
                 "1: the store answered when it was asked last",
                 &self.store_reachable,
+            ),
+            (
+                "key_service_reachable",
+                "1: the key service answered when it was needed last",
+                &self.key_service,
+            ),
+            (
+                "recovery_only_seeds",
+                "Seeds that only the recovery key on paper opens",
+                &self.recovery_only,
             ),
             ("alarms", "Findings that somebody must look at", &self.alarms),
         ];

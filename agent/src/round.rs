@@ -65,12 +65,41 @@ pub struct RoundReport {
     pub alarms: Vec<String>,
 }
 
-/// What arrived, ready to be stored.
-struct Taken {
+/// What arrived, ready to be stored; lies encrypted in the spool until it is dropped.
+pub struct Taken {
+    client: Client,
     spooled: Arc<Spooled<Spool>>,
     choice: Choice,
     linearizable: bool,
     stream_bytes: u64,
+    revision: i64,
+    taken_ms: i64,
+    stop: Stop,
+    _guard: StopOnDrop,
+}
+
+impl Taken {
+    /// The member's revision.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// When its stream began, milliseconds since 1970.
+    pub fn taken_ms(&self) -> i64 {
+        self.taken_ms
+    }
+
+    /// Length of the stream.
+    pub fn stream_bytes(&self) -> u64 {
+        self.stream_bytes
+    }
+}
+
+/// What stands in the vault, not yet read back.
+struct Stored {
+    report: RoundReport,
+    summary: Option<Summary>,
+    stop: Stop,
 }
 
 impl Round<'_> {
@@ -79,40 +108,76 @@ impl Round<'_> {
     /// # Errors
     /// See [`RoundError`].
     pub async fn run(&self, vault: &mut Vault) -> Result<RoundReport, RoundError> {
-        let stop = Stop::default();
-        let _guard = StopOnDrop(stop.clone());
         self.timed("store", vault.refresh()).await?;
         self.metrics.store_reachable.set(1);
-        let client = survey::connect(&self.config.etcd)?;
-        let taken = self.take(&client, &stop).await?;
+        let taken = self.take().await?;
+        let stored = self.store(vault, &taken).await?;
+        // The spool is not needed any more: give its disk and cache back before the reading back.
+        let _guard = taken._guard;
+        drop(taken.spooled);
+        self.read_back(vault, stored).await
+    }
+
+    /// Stores what was taken before.
+    ///
+    /// # Errors
+    /// See [`RoundError`].
+    pub async fn run_with(
+        &self,
+        vault: &mut Vault,
+        taken: &Taken,
+    ) -> Result<RoundReport, RoundError> {
+        let stored = self.store(vault, taken).await?;
+        self.read_back(vault, stored).await
+    }
+
+    async fn store(&self, vault: &mut Vault, taken: &Taken) -> Result<Stored, RoundError> {
         let mut alarms = Vec::new();
-        let outcome = self.timed("write", self.store(vault, &taken, &mut alarms)).await?;
+        let outcome = self.timed("write", self.hand_over(vault, taken, &mut alarms)).await?;
         let (entry, summary) = judge(vault, &taken.choice, outcome)?;
         let hash_equal = match &summary {
-            Some(summary) => look_at(&client, &taken, summary, &mut alarms).await,
+            Some(summary) => look_at(&taken.client, taken, summary, &mut alarms).await,
             None => None,
         };
-        let stream_bytes = taken.stream_bytes;
-        // The spool is not needed any more: give its disk and cache back before the reading back.
-        let (endpoint, stored) = (taken.choice.endpoint.clone(), summary.is_some());
-        drop(taken);
-        if let Some(summary) = &summary {
-            let read = self.timed("verify", verify::verify(vault, summary, &stop)).await?;
+        let report = RoundReport {
+            entry,
+            stored: summary.is_some(),
+            stream_bytes: taken.stream_bytes,
+            endpoint: taken.choice.endpoint.clone(),
+            hash_equal,
+            alarms,
+        };
+        Ok(Stored { report, summary, stop: taken.stop.clone() })
+    }
+
+    async fn read_back(
+        &self,
+        vault: &mut Vault,
+        stored: Stored,
+    ) -> Result<RoundReport, RoundError> {
+        if let Some(summary) = &stored.summary {
+            let read = self.timed("verify", verify::verify(vault, summary, &stored.stop)).await?;
             tracing::info!(snapshot = summary.number, read_bytes = read, "read back and equal");
         }
-        Ok(RoundReport { entry, stored, stream_bytes, endpoint, hash_equal, alarms })
+        Ok(stored.report)
     }
 
     /// Everything that is asked of etcd before the vault has its turn.
-    async fn take(&self, client: &Client, stop: &Stop) -> Result<Taken, RoundError> {
-        let survey = self.timed("member", survey::survey(client)).await;
+    ///
+    /// # Errors
+    /// See [`RoundError`].
+    pub async fn take(&self) -> Result<Taken, RoundError> {
+        let stop = Stop::default();
+        let guard = StopOnDrop(stop.clone());
+        let client = survey::connect(&self.config.etcd)?;
+        let survey = self.timed("member", survey::survey(&client)).await;
         let choice = member::choose(&survey)?;
         tell(&survey, &choice);
-        let received = self.timed("stream", self.stream(client, &choice)).await?;
+        let received = self.timed("stream", self.stream(&client, &choice)).await?;
         let stream = Stream::of(&received, self.now_ms);
         let (db, scan) = self.timed("scan", scan(received.spool, stop.clone())).await?;
         let revision = scan.facts.revision;
-        let asked = self.timed("hash", ask_hash(client, &choice, &scan)).await;
+        let asked = self.timed("hash", ask_hash(&client, &choice, &scan)).await;
         let facts = facts::facts(&choice, &scan, &stream);
         tracing::info!(
             revision,
@@ -131,10 +196,15 @@ impl Round<'_> {
             computed: OnceLock::new(),
         };
         Ok(Taken {
+            client,
             spooled: Arc::new(spooled),
             choice,
             linearizable: survey.quorum_revision.is_some(),
             stream_bytes: stream.bytes,
+            revision,
+            taken_ms: self.now_ms,
+            stop,
+            _guard: guard,
         })
     }
 
@@ -151,7 +221,7 @@ impl Round<'_> {
     }
 
     /// Gives it to the vault; another history becomes a new lineage, if the quorum vouches for it.
-    async fn store(
+    async fn hand_over(
         &self,
         vault: &mut Vault,
         taken: &Taken,

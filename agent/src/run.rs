@@ -152,12 +152,12 @@ pub async fn once(
     };
     memory.last_attempt = Some(Timestamp::now());
     match done.ending {
-        Ending::Done => (memory.last_round, memory.failures) = (Some(started), 0),
+        Ending::Done | Ending::ForPaper => (memory.last_round, memory.failures) = (Some(started), 0),
         Ending::Failed | Ending::Abandoned => memory.failures = memory.failures.saturating_add(1),
     }
     save(&tools, &memory)?;
     let Some(report) = done.report else { return Err(failed(Job::Round, done.error)) };
-    if tools.config.prune.enabled {
+    if tools.config.prune.enabled && done.ending == Ending::Done {
         let done = tokio::select! {
             done = worker.run(Job::Prune) => done,
             Some(()) = terminate.recv() => return Err(AgentError::Interrupted(Job::Prune)),

@@ -148,6 +148,7 @@ pub async fn drill(vault: &mut Vault, request: &DrillRequest) -> Result<DrillRep
     if let Err(error) = sandbox.remove() {
         report.notes.push(format!("the sandbox could not be removed: {error}"));
     }
+    report.opened_by = vault.access().opened_by();
     report.finished_ms = vault.access().clock().now_ms();
     if request.record {
         report.recorded = match vault.report(&report.to_proto(id)).await {
@@ -480,6 +481,7 @@ fn empty_report(
         size_bytes: 0,
         sampled: 0,
         host: host.nodename().to_string_lossy().into_owned(),
+        opened_by: Vec::new(),
         notes: vec!["L4 is not shown: this vault has no log".to_owned()],
         recorded: Recorded::No,
     }

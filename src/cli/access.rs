@@ -3,17 +3,16 @@
 //! Must hold: a restore needs the binary, the keys and the store's address, and nothing else; keys
 //! come from files, never from arguments.
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
-use holdfast_agent::config::{Config, Sealing as ConfiguredSealing};
+use holdfast_agent::config::Config;
+use holdfast_agent::vaults::{self, ConnectKms, KeyFiles};
 use holdfast_vault::init::VaultOptions;
-use holdfast_vault::keys::{Providers, Sealing, parse_encryption_config};
+use holdfast_vault::keys::Sealing;
+use holdfast_vault::relief::reliefs;
 use holdfast_vault::vault::Vault;
-use holdfast_vault::{Store, StoreOptions};
-use std::path::{Path, PathBuf};
-
-/// Longest key file that is read.
-const KEYS_LIMIT_BYTES: u64 = 1 << 20;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Where the vault is and who can open it.
 #[derive(Args)]
@@ -31,6 +30,9 @@ pub(crate) struct KeyArguments {
     /// Kubernetes EncryptionConfiguration with the keys of the vault
     #[arg(long, value_name = "FILE", env = "HOLDFAST_KEYS")]
     keys: Option<PathBuf>,
+    /// File with the recovery key, typed off the paper: opens the vault without any other key
+    #[arg(long, value_name = "FILE")]
+    recovery_key_file: Option<PathBuf>,
     /// The agent's configuration: gives address, keys and cluster where no flag does
     #[arg(long, value_name = "FILE", env = "HOLDFAST_CONFIG")]
     config: Option<PathBuf>,
@@ -44,12 +46,8 @@ pub(crate) struct KeyArguments {
 
 /// A vault that a verb works on.
 pub(crate) struct VaultPlace {
-    /// Its address.
-    pub(crate) url: String,
-    /// The configured providers.
-    pub(crate) providers: Providers,
-    /// The cluster's id, 32 hex digits, if it was named.
-    pub(crate) cluster: Option<String>,
+    /// Address, keys, cluster.
+    pub(crate) place: vaults::VaultPlace,
     /// The agent's configuration, if it was given.
     pub(crate) config: Option<Config>,
 }
@@ -69,46 +67,31 @@ impl KeyArguments {
         let Some(url) = url.or(vault.map(|vault| vault.url.as_str())) else {
             bail!("which vault? give --from URL, or --config with the agent's configuration");
         };
-        let configured = vault.is_some_and(|vault| vault.sealing == ConfiguredSealing::None);
-        let sealing = if self.unsealed || configured { Sealing::None } else { Sealing::Required };
-        let keys =
-            self.keys.as_deref().or(vault.and_then(|vault| vault.encryption_config.as_deref()));
-        Ok(VaultPlace {
+        let mut files = vault.map(vaults::key_files).unwrap_or_default();
+        if self.unsealed {
+            files.sealing = Sealing::None;
+        }
+        let files = KeyFiles {
+            encryption_config: self.keys.clone().or(files.encryption_config.take()),
+            recovery_key: self.recovery_key_file.clone(),
+            ..files
+        };
+        let place = vaults::VaultPlace {
             url: url.to_owned(),
-            providers: providers(keys, sealing)?,
+            providers: files.providers(&connect())?,
             cluster: self
                 .cluster
                 .clone()
                 .or_else(|| vault.and_then(|vault| vault.cluster_id.clone())),
-            config,
-        })
+            upload_limit: None,
+        };
+        Ok(VaultPlace { place, config })
     }
 }
 
-/// The providers of a key file; without one, only what an unsealed vault needs.
-fn providers(keys: Option<&Path>, sealing: Sealing) -> anyhow::Result<Providers> {
-    let text = match keys {
-        Some(path) => read(path)?,
-        None if sealing == Sealing::None => UNSEALED.to_owned(),
-        None => bail!(
-            "which keys? give --keys FILE (a Kubernetes EncryptionConfiguration), or --config"
-        ),
-    };
-    let shown = keys.map_or_else(|| "keys".to_owned(), |path| path.display().to_string());
-    let config = parse_encryption_config(&text).with_context(|| shown)?;
-    Ok(Providers::from_config(&config, sealing, &mut |kms| holdfast_kms::connect(kms)))
-}
-
-const UNSEALED: &str = "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\n\
-resources:\n- resources: [\"*.*\"]\n  providers:\n  - identity: {}\n";
-
-fn read(path: &Path) -> anyhow::Result<String> {
-    let cannot = || format!("cannot read the key file {}", path.display());
-    let size = std::fs::metadata(path).with_context(cannot)?.len();
-    if size > KEYS_LIMIT_BYTES {
-        bail!("{}: {size} bytes are no EncryptionConfiguration (limit 1 MiB)", path.display());
-    }
-    std::fs::read_to_string(path).with_context(cannot)
+/// Makes clients of KMS plugins.
+pub(crate) fn connect() -> ConnectKms {
+    Arc::new(holdfast_kms::connect)
 }
 
 impl VaultPlace {
@@ -122,13 +105,26 @@ impl VaultPlace {
         self,
         ask: impl FnOnce(&mut VaultOptions),
     ) -> anyhow::Result<Vault> {
-        let store = Store::open(&self.url, StoreOptions::default())?;
-        let mut options = VaultOptions::new(self.providers);
-        if let Some(cluster) = &self.cluster {
-            let parsed = cluster.parse();
-            options.cluster = Some(parsed.with_context(|| format!("cluster id `{cluster}`"))?);
-        }
+        let mut options = self.place.options()?;
         ask(&mut options);
-        Ok(Vault::open(store, options).await?)
+        let vault = Vault::open(self.place.store(false)?, options).await?;
+        if self.place.cluster.is_none() {
+            tell_reliefs(&vault).await?;
+        }
+        Ok(vault)
     }
+}
+
+/// Nobody who looks for the newest snapshot should miss those that lie elsewhere.
+async fn tell_reliefs(vault: &Vault) -> anyhow::Result<()> {
+    for relief in reliefs(vault.store()).await? {
+        if relief.stands_for == vault.access().cluster() {
+            eprintln!(
+                "Snapshots from a time when the key service was away lie in a chain of their own: \
+                 --cluster {}",
+                relief.cluster
+            );
+        }
+    }
+    Ok(())
 }

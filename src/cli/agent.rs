@@ -7,7 +7,6 @@ use holdfast_agent::round::RoundReport;
 use holdfast_agent::{Config, Mode, Outcome, Parts};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 /// Arguments of `holdfast agent`.
 #[derive(Args)]
@@ -29,7 +28,7 @@ pub(crate) fn run(arguments: &AgentArguments, log: &LogArguments) -> anyhow::Res
     let config = Config::load(&arguments.config)?;
     logging::start(log, Some(&config.log));
     let mode = if arguments.once { Mode::Once } else { Mode::Daemon };
-    let parts = Parts::new(Arc::new(holdfast_kms::connect));
+    let parts = Parts::new(super::access::connect());
     match holdfast_agent::run(config, mode, parts)? {
         Outcome::Stopped => {}
         Outcome::Round(report) => print(&report),

@@ -9,10 +9,9 @@ use super::restore::SnapshotArguments;
 use super::runtime;
 use clap::{Args, Subcommand};
 use holdfast_restore::fetch::{export, select_in};
-use holdfast_vault::init::VaultOptions;
+use holdfast_vault::keys::RecoveryKey;
 use holdfast_vault::snapshot::ReadOptions;
 use holdfast_vault::vault::Vault;
-use holdfast_vault::{Store, StoreOptions};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -29,6 +28,8 @@ pub(crate) enum VaultCommand {
     Pin(PinArguments),
     /// Remove a pin
     Unpin(UnpinArguments),
+    /// Make a recovery key: print its secret half for paper, its public half for agent.yaml
+    RecoveryKey,
     /// Tell which key opens how much
     Keys(keys::KeysArguments),
     /// Wrap all seeds under the first provider
@@ -45,6 +46,10 @@ pub(crate) fn run(command: VaultCommand) -> anyhow::Result<ExitCode> {
             VaultCommand::Prune(arguments) => prune::prune(&arguments).await,
             VaultCommand::Pin(arguments) => pin(&arguments).await,
             VaultCommand::Unpin(arguments) => unpin(&arguments).await,
+            VaultCommand::RecoveryKey => {
+                keys::print_recovery(&keys::new_recovery());
+                Ok(ExitCode::SUCCESS)
+            }
             VaultCommand::Keys(arguments) => keys::keys(&arguments).await,
             VaultCommand::Rewrap(arguments) => keys::rewrap(&arguments).await,
             VaultCommand::Export(arguments) => write_export(&arguments).await,
@@ -57,14 +62,22 @@ pub(crate) fn run(command: VaultCommand) -> anyhow::Result<ExitCode> {
 pub(crate) struct InitArguments {
     /// Where: file:///path or s3://bucket/prefix; left out: the configuration's
     url: Option<String>,
+    /// Make a recovery key, and print it: the paper opens the vault when all other keys are lost
+    #[arg(long, conflicts_with = "recovery_key_file")]
+    recovery: bool,
     #[command(flatten)]
     keys: KeyArguments,
 }
 
 async fn init(arguments: &InitArguments) -> anyhow::Result<ExitCode> {
-    let place = arguments.keys.resolve(arguments.url.as_deref())?;
-    let store = Store::open(&place.url, StoreOptions { create: true, ..StoreOptions::default() })?;
-    let vault = Vault::init(store, VaultOptions::new(place.providers)).await?;
+    let mut place = arguments.keys.resolve(arguments.url.as_deref())?.place;
+    let recovery = arguments.recovery.then(keys::new_recovery);
+    let recipient = recovery.as_ref().map(RecoveryKey::recipient);
+    place.providers = place.providers.with_recipient(recipient);
+    // Before a folder is made that the right command would then meet.
+    let unsealed = place.providers.unsealed();
+    place.providers.check_wraps(unsealed)?;
+    let vault = Vault::init(place.store(true)?, place.options()?).await?;
     println!("A vault was made at {}.", vault.store().address());
     println!("  cluster      {}", vault.access().cluster());
     println!("  fingerprint  {}", vault.fingerprint());
@@ -74,6 +87,10 @@ async fn init(arguments: &InitArguments) -> anyhow::Result<ExitCode> {
     println!(
         "them: `holdfast restore --fingerprint` compares it, and without the keys nobody restores."
     );
+    if let Some(recovery) = &recovery {
+        println!();
+        keys::print_recovery(recovery);
+    }
     if vault.is_unsealed() {
         println!("This vault is NOT SEALED: whoever reads the store reads the cluster's secrets.");
     }

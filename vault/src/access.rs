@@ -7,8 +7,8 @@ use crate::chain::state::Digest;
 use crate::clock::Clock;
 use crate::format::{
     ClusterId, Entropy, Expected, FormatError, Header, NewObject, ObjectContext, ObjectId,
-    ObjectName, OpenedCommit, OpenedObject, SeedId, VaultId, WriterId, decode_wrap, open_commit,
-    open_message, seal_commit, seal_message,
+    ObjectName, OpenedCommit, OpenedObject, Part, SeedId, VaultId, WriterId, decode_wrap,
+    has_sound_trailer, open_commit, open_message, seal_commit, seal_message,
 };
 use crate::keys::{
     IndexSeed, Keyring, NewWrap, Providers, Recipient, SealedWrap, Seed, ServiceError, WrapError,
@@ -22,6 +22,7 @@ use crate::store::{Store, StoreError};
 use bytes::Bytes;
 use prost::Message;
 use sha2::Digest as _;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// Longest message object that is read whole: pages, ledgers, bodies' index sections.
@@ -40,6 +41,7 @@ pub struct Access {
     sealing: RwLock<Option<IndexSeed>>,
     providers: Providers,
     recipient: RwLock<Option<Recipient>>,
+    opened: Mutex<BTreeMap<SeedId, String>>,
     unsealed: bool,
     limits: ChainLimits,
 }
@@ -136,6 +138,7 @@ impl Access {
             keyring: RwLock::new(Keyring::new()),
             sealing: RwLock::new(None),
             recipient: RwLock::new(parts.providers.recipient()),
+            opened: Mutex::default(),
             providers: parts.providers,
             unsealed: parts.unsealed,
             limits: parts.limits,
@@ -253,8 +256,23 @@ impl Access {
         bytes: &[u8],
     ) -> Result<OpenedCommit, AccessError> {
         let name = ObjectName { kind: ObjectKind::Commit, id: None };
-        let header = Header::parse(bytes, name)?;
-        self.ensure_seed(header.index_seed).await?;
+        let spoilt = |error: &dyn std::fmt::Display| {
+            let reason = format!("its SHA-256 is not the one in its trailer ({error})").into();
+            FormatError::Damaged { object: name, part: Part::Header, reason }.into()
+        };
+        // What a damaged header asks for is not what was written.
+        let header = match Header::parse(bytes, name) {
+            Err(error) if !error.is_damage() && !has_sound_trailer(bytes) => {
+                return Err(spoilt(&error));
+            }
+            parsed => parsed?,
+        };
+        match self.ensure_seed(header.index_seed).await {
+            Err(error @ AccessError::NoWrap { .. }) if !has_sound_trailer(bytes) => {
+                return Err(spoilt(&error));
+            }
+            ensured => ensured?,
+        }
         Ok(open_commit(bytes, (self.vault, self.cluster), number, &self.keyring())?)
     }
 
@@ -332,6 +350,14 @@ impl Access {
                     if !opened.by_first {
                         tracing::warn!(%seed, by = %opened.by, "opened by a key that is not the first");
                     }
+                    let kind = match opened.seed.kind() {
+                        crate::proto::SeedKind::Index => "index",
+                        _ => "data",
+                    };
+                    let told = format!("{kind} seed {seed} by {}", opened.by);
+                    let mut list = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+                    list.insert(seed, told);
+                    drop(list);
                     return Ok(opened.seed);
                 }
                 Err(error) => errors.push((item.name, error)),
@@ -342,6 +368,13 @@ impl Access {
         } else {
             AccessError::Locked { seed, errors }
         })
+    }
+
+    /// For each seed that a provider opened for this process, which one did, by key id. Seeds that
+    /// this process made itself are not among them.
+    pub fn opened_by(&self) -> Vec<String> {
+        let list = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        list.values().cloned().collect()
     }
 
     /// The wraps in use of these seeds.
@@ -482,9 +515,7 @@ impl AccessError {
         match self {
             AccessError::Wrap(error) => by_service(error),
             AccessError::Service { .. } => true,
-            AccessError::Locked { errors, .. } => {
-                errors.iter().any(|(_, error)| by_service(error))
-            }
+            AccessError::Locked { errors, .. } => errors.iter().any(|(_, error)| by_service(error)),
             _ => false,
         }
     }

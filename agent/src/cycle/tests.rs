@@ -88,6 +88,27 @@ fn failures_pause_longer_and_longer_and_over_restarts() {
 }
 
 #[test]
+fn missing_wraps_are_tried_again_until_they_are_made() {
+    let mut cycle = Cycle::new(Settings { drills: None, ..settings() }, Memory::default());
+    cycle.step(Event::Wake, at(0));
+    let actions = cycle.step(Event::Finished(Job::Round, Ending::ForPaper), at(10));
+    assert_eq!(actions, [Action::WaitUntil(at(40))], "no prune: the chain cannot be read");
+    assert!(cycle.memory().last_round.is_some(), "the cluster is protected");
+    assert_eq!(started(&cycle.step(Event::Wake, at(40))), Some(Job::Wraps));
+    let actions = cycle.step(Event::Finished(Job::Wraps, Ending::Failed), at(50));
+    assert_eq!(actions, [Action::WaitUntil(at(110))]);
+    assert_eq!(started(&cycle.step(Event::Wake, at(110))), Some(Job::Wraps));
+    let actions = cycle.step(Event::Finished(Job::Wraps, Ending::Done), at(111));
+    assert_eq!(actions, [Action::WaitUntil(at(3600))]);
+    // A tick comes first, and tells anew whether wraps are missing.
+    cycle.step(Event::Wake, at(3600));
+    cycle.step(Event::Finished(Job::Round, Ending::ForPaper), at(3610));
+    assert_eq!(started(&cycle.step(Event::Wake, at(7200))), Some(Job::Round));
+    let actions = cycle.step(Event::Finished(Job::Round, Ending::Done), at(7210));
+    assert_eq!(started(&actions), Some(Job::Prune));
+}
+
+#[test]
 fn a_clock_set_back_does_not_stop_the_rounds() {
     let mut cycle = Cycle::new(settings(), ran(86_400));
     let actions = cycle.step(Event::Wake, at(10));
@@ -142,7 +163,12 @@ enum Op {
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let ending = prop_oneof![Just(Ending::Done), Just(Ending::Failed), Just(Ending::Abandoned)];
+    let ending = prop_oneof![
+        Just(Ending::Done),
+        Just(Ending::Failed),
+        Just(Ending::Abandoned),
+        Just(Ending::ForPaper),
+    ];
     let op = prop_oneof![
         8 => (-4_000i64..9_000).prop_map(Op::Pass),
         6 => ending.prop_map(Op::Finish),
@@ -165,7 +191,7 @@ proptest! {
                         if job == Job::Round && ending == Ending::Failed {
                             failed_at = Some((now, failed_at.map_or(1, |(_, count)| count + 1)));
                         }
-                        if job == Job::Round && ending == Ending::Done {
+                        if job == Job::Round && matches!(ending, Ending::Done | Ending::ForPaper) {
                             failed_at = None;
                         }
                         Event::Finished(job, ending)

@@ -12,8 +12,9 @@ use holdfast_vault::vault::Vault;
 impl Worker {
     pub(super) async fn drill(&mut self) -> Done {
         let tools = self.tools.clone();
-        let report = match (&tools.config.drill, self.opened().await) {
-            (Some(config), Ok(vault)) => newest(vault, &*tools.drill, config).await,
+        // Opened anew: that the providers open the seeds is part of what is to be proven.
+        let report = match (&tools.config.drill, self.open_anew().await) {
+            (Some(config), Ok(mut vault)) => newest(&mut vault, &*tools.drill, config).await,
             (None, _) => Err("no drill is configured".to_owned()),
             (_, Err(error)) => Err(error.to_string()),
         };

@@ -61,6 +61,17 @@ pub enum RoundError {
     /// The snapshot was stored, and does not read back.
     #[error(transparent)]
     Verify(#[from] VerifyError),
+    /// The key service is away, and there is no recovery key to go on with.
+    #[error(
+        "the key service is away: {away}; nothing can be stored until it is back. {waiting}. With \
+         `vault.recoveryRecipient` the agent would go on (`holdfast vault recovery-key`)"
+    )]
+    Waiting {
+        /// What it said.
+        away: String,
+        /// What waits meanwhile, where, and how long it can.
+        waiting: String,
+    },
     /// A thread of ours died.
     #[error("a thread of the round ended: {0}")]
     Thread(String),
@@ -84,6 +95,7 @@ impl RoundError {
             RoundError::Unrelated { .. } => "unrelated",
             RoundError::Verify(VerifyError::Store { .. }) => "store",
             RoundError::Verify(_) => "verify",
+            RoundError::Waiting { .. } => "keys",
             RoundError::Thread(_) => "internal",
         }
     }
@@ -91,6 +103,26 @@ impl RoundError {
     /// Whether trying again is not likely to help, so that somebody must look at it.
     pub fn is_alarm(&self) -> bool {
         matches!(self.kind(), "rolledback" | "unrelated" | "verify" | "database" | "keys")
+    }
+
+    /// The key service's fault, if it is that.
+    pub fn key_service(&self) -> Option<String> {
+        let of_chain = |error: &ChainError| match error {
+            ChainError::Keys(error) if error.is_key_service() => Some(error.to_string()),
+            _ => None,
+        };
+        match self {
+            RoundError::Open(error) => error.key_service().map(ToString::to_string),
+            RoundError::Chain(error) | RoundError::Snapshot(SnapshotError::Chain(error)) => {
+                of_chain(error)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether etcd gave nothing, so that what was taken before is the best there is.
+    pub fn is_etcd(&self) -> bool {
+        matches!(self.kind(), "etcd" | "member" | "stream" | "spool" | "database")
     }
 
     /// Whether the store could not be reached.
@@ -103,7 +135,7 @@ fn open_kind(error: &OpenError) -> &'static str {
     match error {
         OpenError::Vault(VaultError::Chain(error)) => chain_kind(error),
         OpenError::Store(_) => "store",
-        OpenError::Keys { .. } => "keys",
+        OpenError::Keys { .. } | OpenError::Paper { .. } | OpenError::NoKeys => "keys",
         OpenError::Vault(_) | OpenError::ClusterId { .. } | OpenError::OtherCluster { .. } => {
             "configuration"
         }

@@ -59,6 +59,8 @@ pub struct DrillReport {
     pub sampled: u64,
     /// This machine's name.
     pub host: String,
+    /// For each seed that was opened, provider and key id that did it.
+    pub opened_by: Vec<String>,
     /// What could not be proven, and other remarks.
     pub notes: Vec<String>,
     /// Whether the vault knows: the number of the commit, or why not.
@@ -144,7 +146,7 @@ impl DrillReport {
                 .collect(),
             recovery_ms: self.recovery_ms.map_or(0, signed),
             server: self.server.clone(),
-            opened_by: Vec::new(),
+            opened_by: self.opened_by.clone(),
             signature: None,
             record_count: self.records,
             sampled_records: self.sampled,
@@ -184,6 +186,7 @@ impl fmt::Display for DrillReport {
             "  {} records, {} compared one by one, on {}",
             self.records, self.sampled, self.server
         )?;
+        self.opened_by.iter().try_for_each(|opened| writeln!(f, "  opened: {opened}"))?;
         self.notes.iter().try_for_each(|note| writeln!(f, "  note: {note}"))?;
         match &self.recorded {
             Recorded::No => write!(f, "  not written into the vault"),

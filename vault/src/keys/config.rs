@@ -55,6 +55,16 @@ pub struct LocalSecret {
     pub(crate) secret: Zeroizing<Vec<u8>>,
 }
 
+/// The secret in etc/encryption.yaml, which everybody can read.
+const PUBLISHED: &[u8; 32] = b"example-key-replace-it-before-us";
+
+impl LocalSecret {
+    /// Whether it is the example's, and so no secret.
+    pub fn is_published(&self) -> bool {
+        self.secret[..] == PUBLISHED[..]
+    }
+}
+
 impl fmt::Debug for LocalSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LocalSecret({:?})", self.name)

@@ -69,12 +69,7 @@ impl LocalKey {
 }
 
 /// Seals a seed under a wrapping key.
-pub(crate) fn seal_with(
-    key: &[u8; 32],
-    nonce: &[u8; 12],
-    data: &[u8],
-    seed: &[u8; 32],
-) -> Vec<u8> {
+pub(crate) fn seal_with(key: &[u8; 32], nonce: &[u8; 12], data: &[u8], seed: &[u8; 32]) -> Vec<u8> {
     seal_in(&Aes256Gcm::new(key.into()), nonce, data, seed)
 }
 

@@ -193,7 +193,11 @@ mod tests {
             (Half::Secret, public.to_string(), PaperError::Public),
             (Half::Secret, String::new(), PaperError::Prefix { prefix: "HFKEY" }),
             (Half::Secret, secret[..40].to_owned(), PaperError::Length { found: 28 }),
-            (Half::Secret, secret.replacen("-0", "-U", 1), PaperError::Symbol { group: 1, place: 1 }),
+            (
+                Half::Secret,
+                secret.replacen("-0", "-U", 1),
+                PaperError::Symbol { group: 1, place: 1 },
+            ),
             (Half::Secret, "é".repeat(4000), PaperError::Prefix { prefix: "HFKEY" }),
         ];
         for (half, text, error) in cases {

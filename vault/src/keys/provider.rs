@@ -104,6 +104,8 @@ pub struct Providers {
     pub(super) list: Vec<Provider>,
     pub(super) sealing: Sealing,
     pub(super) recipient: Option<Recipient>,
+    /// The first key is the one that our example shows to everybody.
+    published: bool,
 }
 
 /// One key of one provider.
@@ -154,14 +156,14 @@ impl Providers {
             }
         }
         assert!(!list.is_empty(), "a parsed configuration has a provider");
-        Providers { list, sealing, recipient: None }
+        Providers { list, sealing, recipient: None, published: published(config) }
     }
 
     /// The paper alone.
     pub fn from_paper(key: RecoveryKey) -> Providers {
         let recipient = Some(key.recipient());
         let list = vec![Provider { name: String::new(), way: Way::Recovery(key.into()) }];
-        Providers { list, sealing: Sealing::Required, recipient }
+        Providers { list, sealing: Sealing::Required, recipient, published: false }
     }
 
     /// The same, and the paper opens what the others do not.
@@ -202,6 +204,9 @@ impl Providers {
         if in_clear && !(unsealed && self.sealing == Sealing::None) {
             return Err(WrapError::WouldNotSeal);
         }
+        if self.published {
+            return Err(WrapError::Published);
+        }
         Ok(())
     }
 
@@ -212,6 +217,15 @@ impl Providers {
 
     pub(super) fn first(&self) -> &Provider {
         &self.list[0]
+    }
+}
+
+fn published(config: &EncryptionConfig) -> bool {
+    match config.providers.first() {
+        Some(ProviderConfig::Local { keys, .. }) => {
+            keys.first().is_some_and(super::LocalSecret::is_published)
+        }
+        _ => false,
     }
 }
 

@@ -5,9 +5,9 @@
 //! seed that is not ours.
 
 use super::local::key_id;
-use super::recovery;
 use super::place::WrapPlace;
 use super::provider::{Provider, Way};
+use super::recovery;
 use super::service::check_answer;
 use super::{
     Encrypted, KeyName, KeyService, ProviderKind, Providers, Recipient, Sealing, Seed,
@@ -100,7 +100,9 @@ pub enum WrapError {
         found: String,
     },
     /// The recovery key's public half is not one that seals anything.
-    #[error("the recovery key {key_id} is weak and seals nothing: make another one with `holdfast vault recovery-key`")]
+    #[error(
+        "the recovery key {key_id} is weak and seals nothing: make another one with `holdfast vault recovery-key`"
+    )]
     WeakRecipient {
         /// Its id.
         key_id: String,
@@ -120,6 +122,12 @@ pub enum WrapError {
          put a provider with a key first"
     )]
     WouldNotSeal,
+    /// The first key stands in our documentation.
+    #[error(
+        "the first key is the one in the example file, which everybody can read; make your own: \
+         head -c 32 /dev/urandom | base64"
+    )]
+    Published,
     /// The stored bytes are at fault: another copy, or another wrap of the seed, is needed.
     #[error("{wrap} is damaged: {reason}")]
     Damaged {

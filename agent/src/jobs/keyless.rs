@@ -1,0 +1,209 @@
+//! Rounds while the key service is away, and what follows when it is back.
+//!
+//! What must hold: nothing is stored unsealed, and rounds are not paused. With a recovery key,
+//! snapshots go into a relief chain (or, where the vault is open, under a data seed) that only the
+//! paper opens, until the wraps follow; without one, the newest stream waits in the encrypted
+//! spool, is replaced at each tick, and goes into the vault if etcd is gone by then. Either is an
+//! alarm for as long as it lasts.
+
+use super::{Done, Worker};
+use crate::cycle::{Ending, Job};
+use crate::round::{Round, RoundError, RoundReport, Taken};
+use crate::vaults;
+use holdfast_vault::vault::Vault;
+use jiff::Timestamp;
+
+/// What exists only because the key service was away.
+#[derive(Default)]
+pub(super) struct Keyless {
+    relief: Option<Vault>,
+    held: Option<Taken>,
+    /// As they were told.
+    alarms: Vec<String>,
+}
+
+impl Keyless {
+    /// Whether only the paper opens something that stands in the vault.
+    pub(super) fn is_for_paper(&self) -> bool {
+        !self.alarms.is_empty()
+    }
+}
+
+impl Worker {
+    /// A round into the cluster's own chain, and what was left to do there.
+    pub(super) async fn round_with_keys(&mut self, now_ms: i64) -> Result<RoundReport, RoundError> {
+        self.opened().await?;
+        let Worker { tools, vault, keyless, .. } = self;
+        let vault = vault.as_mut().expect("it was opened above");
+        let round = Round { config: &tools.config, metrics: &tools.metrics, now_ms };
+        let done = match (round.run(vault).await, &keyless.held) {
+            (Err(error), Some(held)) if error.is_etcd() => {
+                tracing::warn!(%error, "storing what waited in the spool");
+                round.run_with(vault, held).await
+            }
+            (done, _) => done,
+        };
+        let mut report = done?;
+        keyless.held = None;
+        tools.metrics.waiting.set(0.0);
+        let alarms = self.wraps_follow().await;
+        report.alarms.extend(alarms.iter().cloned());
+        self.keyless.alarms = alarms;
+        Ok(report)
+    }
+
+    /// Tries again what could not be done while the key service was away.
+    pub(super) async fn wraps(&mut self) -> Done {
+        let error = match self.opened().await {
+            // Where it is still away, the alarm that stands says so.
+            Err(error) => Some(error.to_string()),
+            Ok(_) => {
+                let alarms = self.wraps_follow().await;
+                let old = std::mem::replace(&mut self.keyless.alarms, alarms.clone());
+                let mut traces = self.tools.shared.lock();
+                let mut left = traces.state.alarms.clone();
+                left.retain(|alarm| !old.contains(alarm));
+                left.extend(alarms.iter().cloned());
+                self.tools.metrics.alarms.set(crate::metrics::gauge(left.len() as u64));
+                traces.health.alarms.clone_from(&left);
+                traces.state.alarms = left;
+                alarms.first().cloned()
+            }
+        };
+        match &error {
+            None => self.tools.metrics.done("wraps"),
+            Some(error) => {
+                self.tools.metrics.failed("wraps", "keys");
+                tracing::warn!(error, "wraps are still missing");
+            }
+        }
+        let ending = if error.is_none() { Ending::Done } else { Ending::Failed };
+        Done { job: Job::Wraps, ending, report: None, error }
+    }
+
+    /// Adds the wraps that could not be made while the key service was away; gives what is still
+    /// to be looked at.
+    async fn wraps_follow(&mut self) -> Vec<String> {
+        let (mut alarms, mut waiting, mut away) = (Vec::new(), 0, false);
+        let Worker { vault, keyless, .. } = self;
+        for vault in [vault.as_mut(), keyless.relief.as_mut()].into_iter().flatten() {
+            if vault.recovery_only_seeds() == 0 {
+                continue;
+            }
+            let cluster = vault.access().cluster();
+            match vault.rewrap().await {
+                Ok(report) => {
+                    tracing::info!(%cluster, seeds = report.rewrapped, "the wraps have followed");
+                }
+                Err(error) => {
+                    tracing::warn!(%cluster, %error, "the wraps cannot follow yet");
+                    away = true;
+                }
+            }
+            let left = vault.recovery_only_seeds();
+            waiting += left;
+            if left > 0 {
+                alarms.push(format!(
+                    "{left} seeds of cluster {cluster} are wrapped for the recovery key alone: \
+                     some snapshots need the paper. {}",
+                    if away {
+                        "The other wraps follow when the key service is back".to_owned()
+                    } else {
+                        format!(
+                            "Run `holdfast vault rewrap --cluster {cluster} --recovery-key-file \
+                             FILE --config FILE`"
+                        )
+                    }
+                ));
+            }
+        }
+        if waiting == 0 && self.keyless.relief.take().is_some() {
+            tracing::info!("the relief chain can be opened like any other");
+        }
+        let metrics = &self.tools.metrics;
+        metrics.key_service.set(i64::from(!away));
+        metrics.recovery_only.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        alarms
+    }
+
+    /// A round for which the cluster's own chain cannot be opened or written.
+    pub(super) async fn round_without_keys(
+        &mut self,
+        away: &str,
+        now_ms: i64,
+    ) -> Result<RoundReport, RoundError> {
+        self.tools.metrics.key_service.set(0);
+        if self.tools.config.vault.recovery_recipient.is_some() {
+            return self.round_for_paper(away, now_ms).await;
+        }
+        let waiting = self.hold(now_ms).await?;
+        Err(RoundError::Waiting { away: away.to_owned(), waiting })
+    }
+
+    /// Into the relief chain, which is begun if there is none yet.
+    async fn round_for_paper(
+        &mut self,
+        away: &str,
+        now_ms: i64,
+    ) -> Result<RoundReport, RoundError> {
+        let tools = self.tools.clone();
+        if self.keyless.relief.is_none() {
+            let state = tools.shared.lock().state.clone();
+            let begun = vaults::begin_relief(&tools.config, &tools.connect, &state).await?;
+            let cluster = begun.access().cluster();
+            tracing::warn!(%cluster, away, "the key service is away: a relief chain begins");
+            self.keyless.relief = Some(begun);
+        }
+        let relief = self.keyless.relief.as_mut().expect("it was begun above");
+        let round = Round { config: &tools.config, metrics: &tools.metrics, now_ms };
+        let mut report = round.run(relief).await?;
+        let waiting = relief.recovery_only_seeds();
+        self.keyless.alarms.clear();
+        tools.metrics.recovery_only.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        if waiting > 0 {
+            let (number, cluster) = (report.entry.number, relief.access().cluster());
+            self.keyless.alarms.push(format!(
+                "the key service is away ({away}): snapshot {number} lies in the relief chain \
+                 {cluster}, which the recovery key on paper opens and nothing else, until the key \
+                 service is back"
+            ));
+        }
+        report.alarms.extend(self.keyless.alarms.iter().cloned());
+        Ok(report)
+    }
+
+    /// Sees to it that a stream of this tick waits in the spool; says which, where, how long.
+    async fn hold(&mut self, now_ms: i64) -> Result<String, RoundError> {
+        let tools = self.tools.clone();
+        let rounds = tools.config.rounds();
+        let next = |held: &Taken| {
+            let taken = Timestamp::from_millisecond(held.taken_ms()).ok();
+            taken.and_then(|taken| rounds.next_after(taken))
+        };
+        let fresh = self.keyless.held.as_ref().and_then(next);
+        if fresh.is_none_or(|next| next.as_millisecond() <= now_ms) {
+            let round = Round { config: &tools.config, metrics: &tools.metrics, now_ms };
+            match (round.take().await, &self.keyless.held) {
+                (Ok(taken), _) => self.keyless.held = Some(taken),
+                (Err(error), None) => return Err(error),
+                (Err(error), Some(_)) => {
+                    tracing::warn!(%error, "what waits in the spool stays the newest");
+                }
+            }
+        }
+        let held = self.keyless.held.as_ref().expect("one was there or was taken");
+        tools.metrics.waiting.set(crate::metrics::seconds(held.taken_ms()));
+        let directory = tools.config.spool_directory();
+        let until = match next(held) {
+            Some(next) => format!("or the next tick, {next:.0}, brings a newer one"),
+            None => "or is started anew".to_owned(),
+        };
+        Ok(format!(
+            "Revision {} waits in the spool in {} ({} MiB) and can for as long as this agent runs, \
+             {until}",
+            held.revision(),
+            directory.display(),
+            held.stream_bytes().div_ceil(1 << 20),
+        ))
+    }
+}
