@@ -2,18 +2,22 @@
 //! and is what the indexes say. L3 and higher are shown by restoring.
 //!
 //! Holds: every object that the chain refers to is looked at, the root, wraps and commits included;
-//! a finding names the object, the part, and the snapshots that need it; a check writes nothing.
+//! a finding names the object, the part, and the snapshots that need it; a check writes nothing;
+//! segments and spilled buckets are read piece by piece, so memory is bounded by a few frames.
+
+mod stream;
 
 use crate::access::{AccessError, MESSAGE_LIMIT, WRAP_LIMIT, sha256};
 use crate::chain::ChainError;
 use crate::format::{
-    Bound, FormatError, FrameBuffer, MAX_COMMIT_BYTES, ObjectId, ROOT_NAME, SegmentIndex,
-    decode_root, open_body, open_object, open_spill,
+    Described, FormatError, MAX_COMMIT_BYTES, ObjectId, ROOT_NAME, decode_root, open_body,
+    open_object,
 };
 use crate::proto::{Body, ObjectKind, ObjectRef, SegmentRef, SmallBucket};
 use crate::store::StoreError;
 use crate::vault::Vault;
 use std::collections::{BTreeMap, BTreeSet};
+use stream::Pieces;
 
 /// How deep to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,10 +97,10 @@ struct Checker<'a> {
     level: Level,
     report: CheckReport,
     /// Segments and spilled buckets as bodies describe them, by object id.
-    bodies: BTreeMap<ObjectId, Described>,
+    bodies: BTreeMap<ObjectId, Known>,
 }
 
-enum Described {
+enum Known {
     Segment(Box<SegmentRef>),
     Spill(Box<SmallBucket>),
 }
@@ -249,13 +253,18 @@ impl Checker<'_> {
             }
             return Ok(());
         }
-        let limit = object.size_bytes.min(MESSAGE_LIMIT);
-        let Some(bytes) = self.read(&name, limit, snapshots).await? else { return Ok(()) };
         access.ensure_index_seed(object).await?;
         if self.level == Level::L2 {
             access.ensure_seeds(object).await?;
         }
-        match self.open(id, object, &bytes) {
+        let checked = if stream::is_large(object.kind()) {
+            self.pieces(&name, (id, object), snapshots).await?
+        } else {
+            let limit = object.size_bytes.min(MESSAGE_LIMIT);
+            let Some(bytes) = self.read(&name, limit, snapshots).await? else { return Ok(()) };
+            self.open(object, &bytes)
+        };
+        match checked {
             Ok(()) => Ok(()),
             Err(error) if error.is_damage() => {
                 self.find(&name, error.to_string(), snapshots.to_vec());
@@ -265,51 +274,50 @@ impl Checker<'_> {
         }
     }
 
+    /// A segment or a spill, never whole in memory.
+    async fn pieces(
+        &mut self,
+        name: &str,
+        (id, object): (ObjectId, &ObjectRef),
+        snapshots: &[u64],
+    ) -> Result<Result<(), FormatError>, ChainError> {
+        let described = match self.bodies.get(&id) {
+            Some(Known::Segment(segment)) => Described::Segment(segment),
+            Some(Known::Spill(bucket)) => Described::Spill(bucket),
+            // Only the body of a forgotten or damaged snapshot described it.
+            None => Described::Not,
+        };
+        let deep = self.level == Level::L2;
+        let access = self.vault.access();
+        let checked = Pieces { access, name, object, deep }.check(described).await;
+        self.report.objects += 1;
+        match checked {
+            Ok(checked) => {
+                self.report.read_bytes += object.size_bytes;
+                Ok(checked)
+            }
+            Err(ChainError::Store(StoreError::NotFound { .. })) => {
+                self.find(name, "it is missing".to_owned(), snapshots.to_vec());
+                Ok(Ok(()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// L1 for every kind: size and digest, and on a difference the part. L2: everything in it.
-    fn open(&mut self, id: ObjectId, object: &ObjectRef, bytes: &[u8]) -> Result<(), FormatError> {
+    fn open(&mut self, object: &ObjectRef, bytes: &[u8]) -> Result<(), FormatError> {
         let access = self.vault.access();
         let keyring = access.keyring();
         let expected = access.expected(object.kind(), Some(object));
-        if object.kind() == ObjectKind::Body {
-            let opened = open_body(bytes, &expected, &keyring)?;
-            self.describe(&opened.body);
-            if self.level == Level::L2 {
-                for bucket in opened.body.buckets.iter().filter(|bucket| bucket.spill.is_none()) {
-                    opened.bucket(bytes, bucket, &keyring)?;
-                }
-            }
-            return Ok(());
+        if object.kind() != ObjectKind::Body {
+            return open_object(bytes, &expected, &keyring).map(|_| ());
         }
-        let opened = open_object(bytes, &expected, &keyring)?;
-        if self.level < Level::L2 {
-            return Ok(());
-        }
-        let owner = (access.vault(), access.cluster());
-        match self.bodies.get(&id) {
-            Some(Described::Segment(segment)) => {
-                let index = SegmentIndex::open(bytes, segment, owner, &keyring)?;
-                let opener = index.frames_opener(&keyring)?;
-                let mut buffer = FrameBuffer::new();
-                for frame in index.frames() {
-                    let sealed = frame.entry.slice(bytes).unwrap_or_default();
-                    let plain = opener.open(sealed, &frame.entry, Bound::ByObject, &mut buffer)?;
-                    index.check_frame(frame, plain)?;
-                }
+        let opened = open_body(bytes, &expected, &keyring)?;
+        self.describe(&opened.body);
+        if self.level == Level::L2 {
+            for bucket in opened.body.buckets.iter().filter(|bucket| bucket.spill.is_none()) {
+                opened.bucket(bytes, bucket, &keyring)?;
             }
-            Some(Described::Spill(bucket)) => {
-                open_spill(bytes, &expected, bucket, &keyring)?;
-            }
-            // Only a condemned or forgotten snapshot's body described it: its frames are opened
-            // blindly.
-            None if !opened.frames.is_empty() => {
-                let opener = opened.frames_opener(&keyring)?;
-                let mut buffer = FrameBuffer::new();
-                for frame in &opened.frames {
-                    let sealed = frame.slice(bytes).unwrap_or_default();
-                    opener.open(sealed, frame, Bound::ByObject, &mut buffer)?;
-                }
-            }
-            None => {}
         }
         Ok(())
     }
@@ -318,13 +326,13 @@ impl Checker<'_> {
         for segment in &body.segments {
             let id = segment.object.as_ref().map(|object| ObjectId::from_bytes(&object.object_id));
             if let Some(Ok(id)) = id {
-                self.bodies.insert(id, Described::Segment(Box::new(segment.clone())));
+                self.bodies.insert(id, Known::Segment(Box::new(segment.clone())));
             }
         }
         for bucket in &body.buckets {
             let id = bucket.spill.as_ref().map(|object| ObjectId::from_bytes(&object.object_id));
             if let Some(Ok(id)) = id {
-                self.bodies.insert(id, Described::Spill(Box::new(bucket.clone())));
+                self.bodies.insert(id, Known::Spill(Box::new(bucket.clone())));
             }
         }
     }

@@ -21,6 +21,7 @@ mod padding;
 mod record;
 pub(crate) mod seal;
 mod segment;
+mod stream;
 mod varint;
 
 pub use bitmap::{BitmapError, all_alive, encode_live, parse_live};
@@ -49,12 +50,14 @@ pub use names::{
     parse_commit_name, wrap_name,
 };
 pub use open::{
-    Expected, IndexSlice, OpenedObject, TRAILER_BYTES, Trailer, open_message, open_object,
+    Expected, IndexSlice, OpenedObject, TRAILER_BYTES, Trailer, has_sound_trailer, open_message,
+    open_object,
 };
 pub use padding::padme;
 pub use record::{FrameRecords, LiveHash, Record, RecordError, TagKey};
 pub use seal::DigestKey;
 pub use segment::{IndexRecord, SegmentFrame, SegmentIndex, SegmentSettings, SegmentWriter};
+pub use stream::{Described, Ends, StreamCheck};
 
 #[cfg(test)]
 #[allow(

@@ -23,8 +23,8 @@ use holdfast_vault::check::{CheckOptions, Level};
 use holdfast_vault::clock::Clock;
 use holdfast_vault::format::{Header, ObjectName, SegmentSettings};
 use holdfast_vault::init::VaultOptions;
-use holdfast_vault::prune::PruneOptions;
 use holdfast_vault::proto::{ObjectKind, Report};
+use holdfast_vault::prune::PruneOptions;
 use holdfast_vault::snapshot::{Outcome, SnapshotError, SnapshotOptions};
 use holdfast_vault::store::faults::{Clocked, Weather, WeatherOptions};
 use holdfast_vault::vault::Vault;
@@ -66,7 +66,7 @@ const START_MS: i64 = 1_750_000_000_000;
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
 /// Small, so that numbers are deleted within a few dozen commits.
-const LIMITS: ChainLimits = ChainLimits { kept_commits: 5, ledger_every: 4 };
+const LIMITS: ChainLimits = ChainLimits { kept_commits: 5, ledger_every: 4, page_entries: 1024 };
 
 #[derive(Clone, Copy)]
 struct Virtual(Instant);
@@ -123,6 +123,8 @@ struct World {
     rounds: Mutex<Rounds>,
     weather: WeatherOptions,
     patience: Duration,
+    /// An actor whose machine sleeps for weeks in the middle of a call; 0: none.
+    sleeper: u64,
     processes: AtomicU64,
 }
 
@@ -155,15 +157,35 @@ impl World {
             rounds: Mutex::default(),
             weather,
             patience,
+            sleeper: dice.below(8),
             processes: AtomicU64::new(0),
         })
     }
 
-    fn store(&self, inner: Arc<dyn ObjectStore>, process: u64, weather: WeatherOptions) -> Store {
+    fn calm(&self, inner: &Arc<dyn ObjectStore>, process: u64) -> Store {
+        self.store(inner.clone(), process, (WeatherOptions::CALM, self.patience))
+    }
+
+    /// The store as this actor reaches it.
+    fn reached_by(&self, actor: u64, process: u64) -> Store {
+        let sleepy = WeatherOptions { long: 60, long_delay_ms: 40 * DAY, ..self.weather };
+        let way = match actor == self.sleeper {
+            true => (sleepy, Duration::from_millis(50 * DAY)),
+            false => (self.weather, self.patience),
+        };
+        self.store(self.inner.clone(), process, way)
+    }
+
+    fn store(
+        &self,
+        inner: Arc<dyn ObjectStore>,
+        process: u64,
+        (weather, patience): (WeatherOptions, Duration),
+    ) -> Store {
         let seed = self.seed * 1000 + process;
         let way = Weather::new(inner, weather, seed);
         let options = StoreOptions {
-            call_timeout: self.patience,
+            call_timeout: patience,
             jitter_seed: Some(seed),
             ..StoreOptions::default()
         };
@@ -184,7 +206,7 @@ impl World {
             if actor == OPERATOR {
                 options.providers = providers(&turned(KEYS));
             }
-            let store = self.store(self.inner.clone(), process, self.weather);
+            let store = self.reached_by(actor, process);
             if let Ok(vault) = Vault::open(store, options).await {
                 return Some(vault);
             }
@@ -361,7 +383,8 @@ async fn operator(world: Arc<World>, actor: u64) {
                 0 => drop(vault.pin(newest, "because", now_ms + days_ms(3)).await),
                 1 => drop(vault.hold(newest, "a drill", now_ms + days_ms(9)).await),
                 2 => {
-                    let report = Report { snapshot: newest, passed: true, level: 2, ..Report::default() };
+                    let report =
+                        Report { snapshot: newest, passed: true, level: 2, ..Report::default() };
                     drop(vault.report(&report).await);
                 }
                 3 => drop(vault.rotate_index_seed().await),
@@ -385,7 +408,7 @@ fn days_ms(days: i64) -> i64 {
 /// Everything that must hold once the dust has settled.
 async fn settled(world: &World) -> (Vec<u64>, Seen) {
     tokio::time::sleep(Duration::from_millis(100 * DAY)).await;
-    let store = world.store(world.inner.clone(), 901, WeatherOptions::CALM);
+    let store = world.calm(&world.inner, 901);
     let mut vault = Vault::open(store, world.options(901)).await.expect("a vault that opens");
     vault.chain().state().check_invariants().unwrap();
     let all = CheckOptions { level: Level::L2, snapshots: BTreeSet::new() };
@@ -408,7 +431,7 @@ async fn settled(world: &World) -> (Vec<u64>, Seen) {
         let mut dice = Dice::new(world.seed * 77);
         (0..2).map(|_| dice.below(notes.len() as u64)).collect()
     };
-    let copy = Arc::new(InMemory::new());
+    let copy: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     for (place, change) in notes.iter().enumerate() {
         judge.take(change).unwrap_or_else(|text| panic!("{text}"));
         let path = object_store::path::Path::from(change.name.as_str());
@@ -417,7 +440,7 @@ async fn settled(world: &World) -> (Vec<u64>, Seen) {
             None => copy.delete(&path).await.unwrap(),
         }
         if cuts.contains(&(place as u64)) && judge.commit(1).is_some() {
-            let store = world.store(copy.clone(), 902, WeatherOptions::CALM);
+            let store = world.calm(&copy, 902);
             let mut vault = Vault::open(store, world.options(902)).await.unwrap();
             everything_restores(world, &mut vault, &all).await;
         }
@@ -458,7 +481,7 @@ type Told = (Vec<u64>, Seen, Rounds);
 
 async fn schedule(seed: u64) -> Told {
     let world = World::new(seed);
-    let store = world.store(world.inner.clone(), 900, WeatherOptions::CALM);
+    let store = world.calm(&world.inner, 900);
     drop(Vault::init(store, world.options(900)).await.unwrap());
     let actors = [
         tokio::spawn(writer(world.clone(), 1)),

@@ -136,8 +136,9 @@ impl Catalogue {
         replaced.chain(self.dropped.iter().cloned()).collect()
     }
 
-    /// The catalogue after `edit`; pages that change stand as unwritten.
-    pub fn edited(&self, edit: &CatalogueEdit) -> Catalogue {
+    /// The catalogue after `edit`; pages that change stand as unwritten. A head that holds
+    /// `page_entries` moves them to a page before it takes one more.
+    pub fn edited(&self, edit: &CatalogueEdit, page_entries: usize) -> Catalogue {
         let mut after = Catalogue::default();
         for page in &self.pages {
             let entries = changed(page.entries(), edit);
@@ -159,7 +160,7 @@ impl Catalogue {
                 self.latest().is_none_or(|latest| latest.number < entry.number),
                 "a new snapshot is newer than all"
             );
-            if after.newest.len() >= PAGE_ENTRIES {
+            if after.newest.len() >= page_entries {
                 let entries = std::mem::take(&mut after.newest);
                 after.pages.push(Page::Unwritten { replaces: None, entries });
             }
@@ -269,12 +270,12 @@ mod tests {
         let mut catalogue = Catalogue::default();
         for number in 1..=2049 {
             let edit = CatalogueEdit { insert: Some(entry(number)), ..Default::default() };
-            catalogue = store(catalogue.edited(&edit));
+            catalogue = store(catalogue.edited(&edit, PAGE_ENTRIES));
             catalogue.check_invariants().unwrap();
         }
         assert_eq!((catalogue.pages().len(), catalogue.newest().len()), (2, 1));
         let edit = CatalogueEdit { forget: (1..=1024).collect(), ..Default::default() };
-        let after = catalogue.edited(&edit);
+        let after = catalogue.edited(&edit, PAGE_ENTRIES);
         assert_eq!(after.removed_pages().len(), 1);
         assert_eq!(store(after).len(), 1025);
     }
@@ -304,7 +305,7 @@ mod tests {
                         edit.proven.insert(number, (5, 1));
                     }
                 }
-                catalogue = store(catalogue.edited(&edit));
+                catalogue = store(catalogue.edited(&edit, PAGE_ENTRIES));
                 catalogue.check_invariants().unwrap();
             }
             let found: Vec<(u64, u32)> =

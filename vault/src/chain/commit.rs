@@ -50,7 +50,8 @@ impl Chain {
         let mut draft = draft.clone();
         let now_ms = access.clock().now_ms();
         let edit = draft.numbered_edit(&self.state, now_ms);
-        let catalogue = self.write_pages(&mut draft, self.catalogue.edited(&edit)).await?;
+        let catalogue = self.catalogue.edited(&edit, access.limits().page_entries);
+        let catalogue = self.write_pages(&mut draft, catalogue).await?;
         let ledger = self.write_ledger(&mut draft).await?;
         let id = access.random_object_id();
         let attempt = Attempt { writer: access.writer(), id, now_ms, store_ms };

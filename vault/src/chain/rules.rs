@@ -28,12 +28,18 @@ pub struct ChainLimits {
     pub kept_commits: u64,
     /// A ledger is written with each commit whose number is a multiple of this.
     pub ledger_every: u64,
+    /// Entries of the catalogue that the head holds, and then a page.
+    pub page_entries: usize,
 }
 
 impl Default for ChainLimits {
     /// What docs/FORMAT.md promises; only simulations take less.
     fn default() -> ChainLimits {
-        ChainLimits { kept_commits: KEPT_COMMITS, ledger_every: 256 }
+        ChainLimits {
+            kept_commits: KEPT_COMMITS,
+            ledger_every: 256,
+            page_entries: super::catalogue::PAGE_ENTRIES,
+        }
     }
 }
 

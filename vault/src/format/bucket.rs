@@ -149,7 +149,7 @@ pub fn read_bucket(
             sha256.update(plain);
             parse_entries(plain, &mut entries).map_err(|reason| FormatError::Damaged {
                 object: object.name,
-                part: Part::Frame(frame.number),
+                part: Part::Content(frame.number),
                 reason: reason.into(),
             })?;
         }
@@ -160,6 +160,62 @@ pub fn read_bucket(
         return Err(object.damaged_index(format!("bucket {name} is not what was recorded of it")));
     }
     Ok(entries)
+}
+
+/// A spilled bucket that is looked at frame by frame.
+#[derive(Debug)]
+pub(crate) struct BucketCheck {
+    bucket: SmallBucket,
+    sha256: Sha256,
+    count: u64,
+    last: Vec<BucketEntry>,
+}
+
+impl BucketCheck {
+    /// Of the spill `object`, which must be `bucket`.
+    pub(crate) fn of_spill(
+        object: &OpenedObject,
+        bucket: &SmallBucket,
+    ) -> Result<BucketCheck, FormatError> {
+        let own: Result<SmallBucket, _> = prost::Message::decode(object.payload());
+        let bucket = SmallBucket { spill: None, ..bucket.clone() };
+        if own.as_ref() != Ok(&bucket) {
+            return Err(object.damaged_index("the spill is not the bucket that the body names"));
+        }
+        if bucket_frames(object, &bucket)?.len() != object.frames.len() {
+            return Err(object.damaged_index("it has frames that its bucket does not name"));
+        }
+        Ok(BucketCheck { bucket, sha256: Sha256::new(), count: 0, last: Vec::new() })
+    }
+
+    /// The next frame's plaintext.
+    pub(crate) fn frame(
+        &mut self,
+        object: &OpenedObject,
+        frame: &super::FrameEntry,
+        plain: &[u8],
+    ) -> Result<(), FormatError> {
+        self.sha256.update(plain);
+        let known = self.last.len();
+        parse_entries(plain, &mut self.last).map_err(|reason| FormatError::Damaged {
+            object: object.name,
+            part: Part::Content(frame.number),
+            reason: reason.into(),
+        })?;
+        self.count += (self.last.len() - known) as u64;
+        self.last.drain(..self.last.len().saturating_sub(1));
+        Ok(())
+    }
+
+    /// Behind the last frame.
+    pub(crate) fn finish(&self, object: &OpenedObject) -> Result<(), FormatError> {
+        let digest: [u8; 32] = self.sha256.clone().finalize().into();
+        if digest[..] == self.bucket.sha256 && self.count == self.bucket.entry_count {
+            return Ok(());
+        }
+        let name = String::from_utf8_lossy(&self.bucket.name);
+        Err(object.damaged_index(format!("bucket {name} is not what was recorded of it")))
+    }
 }
 
 fn bucket_frames<'a>(

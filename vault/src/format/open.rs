@@ -146,6 +146,12 @@ impl OpenedObject {
     }
 }
 
+/// Whether an object ends with the digest of all before it: what it says is what was written, by
+/// whomever.
+pub fn has_sound_trailer(bytes: &[u8]) -> bool {
+    bytes.split_last_chunk::<32>().is_some_and(|(before, digest)| sha256(before) == *digest)
+}
+
 /// Opens a whole object: everything but its data frames, which [`FrameOpener`] opens one by one.
 ///
 /// Errors: `Damaged` with the part; `Exchanged` when it is sound but not the one asked for;
@@ -283,7 +289,7 @@ fn open_sealed_index(
     let header_bytes = header.encode();
     // What we understood is what was written, byte for byte.
     if slice.header.get(..HEADER_BYTES) != Some(&header_bytes[..]) {
-        return Err(damaged(name, Part::Header, "it holds what no format 1 writer writes"));
+        return Err(damaged(name, Part::Header, "it holds what no writer writes"));
     }
     let header_sha256 = sha256(&header_bytes);
     let seed = keyring.index(&header.index_seed).map(|seed| seed.seed());

@@ -184,12 +184,8 @@ impl Judge {
             })?;
             let body = object.kind() == ObjectKind::Body;
             let removed = body.then_some(commit.number + 1);
-            let life = Life {
-                object: object.clone(),
-                added: commit.number,
-                removed,
-                condemned_ms: None,
-            };
+            let life =
+                Life { object: object.clone(), added: commit.number, removed, condemned_ms: None };
             let twice = self.lives.insert(key, life).is_some();
             rule(!twice, || format!("{name} is added twice"))?;
         }

@@ -227,7 +227,8 @@ impl ObjectStore for Weather {
                         let inner = inner.clone();
                         tokio::spawn(async move {
                             tokio::time::sleep(Duration::from_millis(late_ms)).await;
-                            let _: Result<Vec<Path>> = inner.delete_stream(again).try_collect().await;
+                            let _: Result<Vec<Path>> =
+                                inner.delete_stream(again).try_collect().await;
                         });
                     }
                     if lost_before {
