@@ -59,6 +59,9 @@ pub enum Part {
     Header,
     /// A data frame, counted from 0.
     Frame(u32),
+    /// What a data frame holds, counted from 0: its sealed bytes are those that were recorded, but
+    /// they do not open, decompress or hold what was said of them.
+    Content(u32),
     /// The sealed index section: frame table and payload.
     Index,
     /// The 64 bytes at the end.
@@ -72,6 +75,7 @@ impl fmt::Display for Part {
         match self {
             Part::Header => f.write_str("header"),
             Part::Frame(number) => write!(f, "frame {number}"),
+            Part::Content(number) => write!(f, "content of frame {number}"),
             Part::Index => f.write_str("index section"),
             Part::Trailer => f.write_str("trailer"),
             Part::Whole => f.write_str("whole"),

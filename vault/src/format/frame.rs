@@ -162,21 +162,30 @@ impl FrameOpener {
             }
         };
         if !unsealed {
-            return Err(self.damaged(frame, "it does not open"));
+            return Err(self.spoilt(frame, "it does not open"));
         }
         if let Some(encoded) = target {
             decompress(encoded, frame.plain_len as usize, &mut buffer.zstd, &mut buffer.plain)
-                .map_err(|reason| self.damaged(frame, reason))?;
+                .map_err(|reason| self.spoilt(frame, reason))?;
         }
         if buffer.plain.len() != frame.plain_len as usize {
             buffer.plain.clear();
-            return Err(self.damaged(frame, "its content is shorter than recorded"));
+            return Err(self.spoilt(frame, "it is shorter than recorded"));
         }
         Ok(&buffer.plain)
     }
 
+    /// The sealed bytes are not those that were recorded.
     fn damaged(&self, frame: &FrameEntry, reason: &'static str) -> FormatError {
-        let part = Part::Frame(frame.number);
+        self.error(Part::Frame(frame.number), reason)
+    }
+
+    /// They are, but what they seal is wrong.
+    fn spoilt(&self, frame: &FrameEntry, reason: &'static str) -> FormatError {
+        self.error(Part::Content(frame.number), reason)
+    }
+
+    fn error(&self, part: Part, reason: &'static str) -> FormatError {
         FormatError::Damaged { object: self.object, part, reason: reason.into() }
     }
 }
@@ -220,7 +229,7 @@ fn decompress(
         }
         Err(_) => {
             plain.clear();
-            Err("its content does not decompress into the recorded length")
+            Err("it does not decompress into the recorded length")
         }
     }
 }

@@ -12,6 +12,7 @@ use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, AwsAuthori
 use object_store::client::{
     HttpClient, HttpConnector, HttpRequest, HttpRequestBody, ReqwestConnector,
 };
+use object_store::path::Path;
 use serde::Deserialize;
 use url::Url;
 
@@ -166,7 +167,8 @@ impl Store {
     }
 
     fn version(&self, entry: Entry, is_marker: bool) -> ObjectVersion {
-        let location = object_store::path::Path::from(entry.key);
+        // As the store has it: `from` would encode what is encoded already.
+        let location = Path::parse(&entry.key).unwrap_or_else(|_| Path::from(entry.key));
         ObjectVersion {
             name: super::below(&self.prefix, &location),
             id: entry.id,

@@ -153,7 +153,7 @@ impl SegmentIndex {
     pub fn check_frame(&self, frame: &SegmentFrame, plain: &[u8]) -> Result<(), FormatError> {
         let damaged = |reason: Cow<'static, str>| FormatError::Damaged {
             object: self.object.name,
-            part: Part::Frame(frame.entry.number),
+            part: Part::Content(frame.entry.number),
             reason,
         };
         let mut known = self.frame_records(frame);
