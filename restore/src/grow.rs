@@ -8,6 +8,7 @@
 
 mod health;
 mod plan;
+mod report;
 mod starter;
 
 use std::time::Duration;
@@ -21,6 +22,7 @@ use tokio::time::{Instant, sleep};
 
 pub use health::{EqualHash, Reached};
 pub use plan::{GrowPlan, MemberStart, NewMember, PlannedStep, Stage};
+pub use report::{GrowEvent, GrowReport};
 pub use starter::{AskOperator, LocalProcesses, StartError, Starter};
 
 /// Between two looks at the same thing.
@@ -53,59 +55,6 @@ impl Default for GrowDeadlines {
         let minutes = |count: u64| Duration::from_secs(count * 60);
         GrowDeadlines { healthy: minutes(2), appear: minutes(60), catch_up: minutes(60) }
     }
-}
-
-/// What just happened; for people to read along.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum GrowEvent {
-    /// A member was added as a learner.
-    Added {
-        /// Its name.
-        name: String,
-        /// Its id, in hex.
-        id: String,
-    },
-    /// The starter was asked to start it.
-    Started {
-        /// Its name.
-        name: String,
-    },
-    /// It runs and receives the data.
-    Appeared {
-        /// Its name.
-        name: String,
-    },
-    /// It is not in sync yet.
-    CatchingUp {
-        /// Its name.
-        name: String,
-        /// The raft index it has applied.
-        applied: u64,
-        /// The leader's.
-        of: u64,
-    },
-    /// It has a vote.
-    Promoted {
-        /// Its name.
-        name: String,
-    },
-    /// All members answer and agree.
-    Agreed {
-        /// What they agree on.
-        hash: EqualHash,
-    },
-}
-
-/// What was done.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct GrowReport {
-    /// All members in the end.
-    pub members: Vec<String>,
-    /// Milliseconds for each member that was added, from the add to the agreement.
-    pub joined_ms: Vec<(String, u64)>,
-    /// What all members agree on.
-    pub hash: EqualHash,
 }
 
 /// Growing that cannot go on. Run it again when the cause is gone.
@@ -372,31 +321,6 @@ impl<S: Starter> Grow<'_, S> {
                 Err(_) => sleep(PAUSE).await,
             }
         }
-    }
-}
-
-impl std::fmt::Display for GrowEvent {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            GrowEvent::Added { name, id } => write!(f, "{name}: added as learner {id}"),
-            GrowEvent::Started { name } => write!(f, "{name}: to be started now"),
-            GrowEvent::Appeared { name } => write!(f, "{name}: runs, receives the data"),
-            GrowEvent::CatchingUp { name, applied, of } => {
-                write!(f, "{name}: catching up, at entry {applied} of {of}")
-            }
-            GrowEvent::Promoted { name } => write!(f, "{name}: promoted, has a vote"),
-            GrowEvent::Agreed { hash } => write!(f, "{hash}"),
-        }
-    }
-}
-
-impl std::fmt::Display for GrowReport {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "{} members: {}", self.members.len(), self.members.join(", "))?;
-        for (name, milliseconds) in &self.joined_ms {
-            writeln!(f, "  {name} joined in {}.{:03} s", milliseconds / 1000, milliseconds % 1000)?;
-        }
-        write!(f, "  {}", self.hash)
     }
 }
 

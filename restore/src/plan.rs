@@ -3,21 +3,11 @@
 //! [`RestorePlan::make`] is pure: facts of the snapshot, the operator's wishes, and what was
 //! found on this machine in; a plan that prints itself out. [`crate::restore`] does what it says
 //! and nothing else.
-//!
-//! **The bump.** Clients remember revisions: a watch resumed at one that the restored store has
-//! not reached yet waits for it, and then misses everything that happened in between under
-//! re-used numbers. So `auto` never lets a revision come back that is known to have been served:
-//! - Kubernetes data: lifted to the high-water mark + 1,000,000,000, as upstream advises. API
-//!   servers cache by revision, always watch, and served revisions after the snapshot that nobody
-//!   recorded.
-//! - other data, and the high-water mark lies above the restored revision (an older snapshot, a
-//!   trim): the same.
-//! - other data restored at the high-water mark: none. History and HashKV stay as they were; the
-//!   plan warns that writes after the snapshot may have been seen.
 
-use std::fmt;
+mod bump;
+mod print;
+
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use holdfast_core::ids;
 use holdfast_core::membership::{Founding, InitialClusterError};
@@ -29,24 +19,13 @@ use crate::select::Selected;
 use crate::swap::Place;
 use crate::text;
 
-/// What `auto` adds to the high-water mark.
-pub const BUMP_MARGIN: i64 = 1_000_000_000;
+pub use bump::{BUMP_MARGIN, BadBump, BumpChoice, BumpDecision};
+pub(crate) use print::shell_line;
+
 /// Bytes that a WAL segment reserves, and once more for what the first minutes write.
 const LOG_BYTES: u64 = 2 * 64_000_000;
 /// Bytes of a page, an element header and a bucket key around each record, rounded up.
 const RECORD_OVERHEAD_BYTES: u64 = 48;
-
-/// What was asked of the revision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum BumpChoice {
-    /// Lift it where clients could otherwise see a revision twice.
-    #[default]
-    Auto,
-    /// Leave it.
-    None,
-    /// Lift it by this much above the restored revision.
-    By(i64),
-}
 
 /// What the operator asked for.
 #[derive(Debug, Clone, Default)]
@@ -147,15 +126,6 @@ pub struct RestorePlan {
     pub command: Vec<String>,
 }
 
-/// What happens to the revision, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct BumpDecision {
-    /// The revision after it; `None` leaves it.
-    pub to: Option<i64>,
-    /// Why.
-    pub reason: String,
-}
-
 /// The new member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedMember {
@@ -225,26 +195,6 @@ pub enum PlanError {
     Entropy(String),
 }
 
-/// A text that is no [`BumpChoice`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not `auto`, `none` or a number of at least 1")]
-pub struct BadBump(String);
-
-impl FromStr for BumpChoice {
-    type Err = BadBump;
-
-    fn from_str(text: &str) -> Result<Self, BadBump> {
-        match text.trim() {
-            "auto" => Ok(BumpChoice::Auto),
-            "none" => Ok(BumpChoice::None),
-            number => match number.parse() {
-                Ok(by) if by > 0 => Ok(BumpChoice::By(by)),
-                _ => Err(BadBump(text.to_owned())),
-            },
-        }
-    }
-}
-
 impl Surroundings {
     /// Looks at the disk around `place` and draws a token.
     ///
@@ -259,53 +209,6 @@ impl Surroundings {
         let free = around.and_then(|dir| rustix::fs::statvfs(dir).ok());
         let free_bytes = free.map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
         Ok(Surroundings { place, free_bytes, now_ms, random_token: format!("holdfast-{hex}") })
-    }
-}
-
-impl BumpDecision {
-    /// Decides what happens to the revision; see the head of this file.
-    ///
-    /// # Errors
-    /// A lift that is none, or that leaves the numbers that revisions can have.
-    pub fn decide(
-        choice: BumpChoice,
-        revision: i64,
-        high_water: i64,
-        kubernetes: bool,
-    ) -> Result<BumpDecision, PlanError> {
-        let mark = high_water.max(revision);
-        let lift = |by: i64, from: i64| from.checked_add(by).filter(|to| by > 0 && *to < i64::MAX);
-        let auto = lift(BUMP_MARGIN, mark);
-        let (to, reason) = match choice {
-            BumpChoice::None => (None, "asked for".to_owned()),
-            BumpChoice::By(by) => {
-                let to = lift(by, revision).ok_or(PlanError::Bump { by, revision })?;
-                (Some(to), "asked for".to_owned())
-            }
-            BumpChoice::Auto if kubernetes => {
-                let what = "Kubernetes data: API servers cache and watch by revision";
-                (
-                    auto,
-                    format!(
-                        "{what}; the highest revision known to be served is {mark}, plus \
-                         {BUMP_MARGIN}"
-                    ),
-                )
-            }
-            BumpChoice::Auto if high_water > revision => {
-                let what = "revisions above the restored one were served";
-                (auto, format!("{what}, up to {mark}; plus {BUMP_MARGIN}"))
-            }
-            BumpChoice::Auto => {
-                let what = "not Kubernetes data, and restored at the highest revision known to be \
-                     served";
-                (None, format!("{what} ({mark}); history stays readable"))
-            }
-        };
-        if choice == BumpChoice::Auto && to.is_none() && (kubernetes || high_water > revision) {
-            return Err(PlanError::Bump { by: BUMP_MARGIN, revision: mark });
-        }
-        Ok(BumpDecision { to, reason })
     }
 }
 
@@ -340,7 +243,7 @@ impl RestorePlan {
         };
         let command = start_command("etcd", &member, &place.data_dir.to_string_lossy());
         let mut notes = selected.notes.clone();
-        notes.extend(warnings(snapshot, &bump, revision, request));
+        notes.extend(print::warnings(snapshot, &bump, revision, request));
         let moved_aside = place.occupied.then(|| place.aside(around.now_ms));
         Ok(RestorePlan {
             vault: (*vault).to_owned(),
@@ -362,9 +265,9 @@ impl RestorePlan {
             },
             need_bytes,
             free_bytes: around.free_bytes,
-            carried: carried(facts),
-            rewritten: rewritten(&bump),
-            dropped: dropped(facts),
+            carried: print::carried(facts),
+            rewritten: print::rewritten(&bump),
+            dropped: print::dropped(facts),
             bump,
             notes,
             command,
@@ -443,305 +346,9 @@ pub(crate) fn need_bytes(facts: &Facts) -> u64 {
     built.saturating_add(LOG_BYTES)
 }
 
-fn carried(facts: &Facts) -> Vec<String> {
-    let Facts { record_count, key_count, lease_count, user_count, role_count, .. } = facts;
-    let authentication = if facts.auth_enabled { "on" } else { "off" };
-    let mut carried = vec![
-        format!("{record_count} records of {key_count} keys, byte for byte"),
-        format!("{lease_count} leases with their times to live"),
-        format!("{user_count} users, {role_count} roles; authentication is {authentication}"),
-        match facts.compact_revision {
-            -1 => "no compaction marks: the source never compacted".to_owned(),
-            compacted => format!("the compaction marks (history begins at {compacted})"),
-        },
-    ];
-    if !facts.unknown_buckets.is_empty() {
-        carried.push(format!("buckets of no known etcd: {}", facts.unknown_buckets.join(", ")));
-    }
-    carried
-}
-
-fn rewritten(bump: &BumpDecision) -> Vec<String> {
-    let mut rewritten = vec![
-        "members and voters: one new member in a new cluster".to_owned(),
-        "raft index and term: a new log".to_owned(),
-        "storage and cluster version: the lower of the source's and the target's".to_owned(),
-    ];
-    if bump.to.is_some() {
-        rewritten.push("the compaction mark: all older revisions answer `compacted`".to_owned());
-    }
-    rewritten
-}
-
-fn dropped(facts: &Facts) -> Vec<String> {
-    let mut dropped: Vec<String> =
-        facts.alarms.iter().map(|alarm| format!("alarm {alarm}")).collect();
-    let names: Vec<String> = facts
-        .members
-        .iter()
-        .map(|one| if one.name.is_empty() { ids::hex(one.member_id) } else { one.name.clone() })
-        .collect();
-    if !names.is_empty() {
-        dropped.push(format!("the old members {}; they can never rejoin", names.join(", ")));
-    }
-    dropped.push("removed members and a running downgrade, if there are any".to_owned());
-    dropped
-}
-
-fn warnings(
-    snapshot: &PlannedSnapshot<'_>,
-    bump: &BumpDecision,
-    revision: i64,
-    request: &RestoreRequest,
-) -> Vec<String> {
-    let PlannedSnapshot { selected, facts, high_water, .. } = snapshot;
-    let mut notes = Vec::new();
-    let highest = (*high_water).max(revision);
-    match bump.to {
-        Some(to) if to <= highest => notes.push(format!(
-            "the lift to {to} ends below revision {highest}, which was served: watchers will \
-             miss events"
-        )),
-        None if *high_water > revision => notes.push(format!(
-            "revisions {} to {high_water} were served before and will be used again for other \
-             changes: \
-             clients that watch will miss events; restart them all, or leave out --bump none",
-            revision + 1
-        )),
-        None => notes.push(
-            "writes after the snapshot may have been served: if clients watch or cache, use \
-             --bump 1000000000"
-                .to_owned(),
-        ),
-        Some(_) => {}
-    }
-    if bump.to.is_some() {
-        notes.push(
-            "the first start compacts the whole history and is slower; HashKV differs from the \
-             source's"
-                .to_owned(),
-        );
-    }
-    if request.token.is_some() {
-        notes.push(
-            "with a token that was used before, old members could rejoin and spoil the data"
-                .to_owned(),
-        );
-    }
-    if request.prove_hash && (selected.trim_to.is_some() || facts.hash_kv.is_none()) {
-        let why = if selected.trim_to.is_some() {
-            "the snapshot is trimmed"
-        } else {
-            "the source gave none"
-        };
-        notes.push(format!("HashKV cannot be proven: {why}"));
-    }
-    if !facts.encryption_key_ids.is_empty() {
-        notes.push(format!(
-            "API servers will need these keys to read their secrets: {}",
-            facts.encryption_key_ids.join(", ")
-        ));
-    }
-    notes
-}
-
-impl fmt::Display for RestorePlan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Restore of snapshot {} from {}", self.snapshot, self.vault)?;
-        writeln!(f, "  chosen       {}", self.reason)?;
-        writeln!(
-            f,
-            "  taken        {} from etcd {}",
-            text::time(self.taken_ms),
-            self.source_version
-        )?;
-        let trimmed = if self.trim_to.is_some() { ", trimmed" } else { "" };
-        writeln!(f, "  revision     {}{trimmed}", self.revision)?;
-        match self.bump.to {
-            Some(to) => writeln!(f, "  lifted to    {to} ({})", self.bump.reason)?,
-            None => writeln!(f, "  not lifted   {}", self.bump.reason)?,
-        }
-        writeln!(f, "  for          etcd {}.{}", self.target.major, self.target.minor)?;
-        let PlannedMember { name, id, peer_urls, cluster_id, token, .. } = &self.member;
-        writeln!(f, "  member       {name} ({id}) at {}", peer_urls.join(", "))?;
-        writeln!(f, "  cluster      {cluster_id}, token {token}")?;
-        writeln!(f, "  data dir     {}", self.place.data_dir.display())?;
-        match &self.moved_aside {
-            Some(aside) => {
-                writeln!(f, "               what is there moves to {}", aside.display())?;
-            }
-            None => writeln!(f, "               nothing is there now")?,
-        }
-        let free = self.free_bytes.map_or_else(|| "unknown".to_owned(), text::bytes);
-        writeln!(f, "  disk         about {} needed, {free} free", text::bytes(self.need_bytes))?;
-        for (head, lines) in [
-            ("carried over", &self.carried),
-            ("rewritten", &self.rewritten),
-            ("dropped", &self.dropped),
-        ] {
-            lines.iter().enumerate().try_for_each(|(at, line)| {
-                writeln!(f, "  {:<12} {line}", if at == 0 { head } else { "" })
-            })?;
-        }
-        self.notes.iter().try_for_each(|note| writeln!(f, "  note         {note}"))?;
-        write!(f, "  then start   {}", shell_line(&self.command))
-    }
-}
-
-/// A command line as a shell reads it.
-pub(crate) fn shell_line(command: &[String]) -> String {
-    let quoted = command.iter().map(|word| {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=,@%+[]".contains(&byte);
-        if !word.is_empty() && word.bytes().all(plain) {
-            word.clone()
-        } else {
-            format!("'{}'", word.replace('\'', "'\\''"))
-        }
-    });
-    quoted.collect::<Vec<_>>().join(" ")
-}
-
 fn as_text<S: serde::Serializer>(value: &EtcdVersion, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use holdfast_core::versions::{V3_6, V3_7};
-
-    fn facts() -> Facts {
-        Facts {
-            revision: 900,
-            compact_revision: 100,
-            server_version: "3.7.3".to_owned(),
-            record_count: 1000,
-            live_bytes: 1 << 20,
-            source_bytes: 50 << 20,
-            alarms: vec!["NOSPACE of member 7".to_owned()],
-            ..Facts::default()
-        }
-    }
-
-    fn request() -> RestoreRequest {
-        RestoreRequest {
-            data_dir: "/nowhere/etcd".into(),
-            name: "cp1".to_owned(),
-            peer_urls: vec!["https://10.0.0.1:2380".to_owned()],
-            client_urls: vec!["https://10.0.0.1:2379".to_owned()],
-            ..RestoreRequest::default()
-        }
-    }
-
-    fn around() -> Surroundings {
-        let data_dir = PathBuf::from("/nowhere/etcd");
-        let place = Place {
-            target: data_dir.clone(),
-            build_dir: "/nowhere/etcd.partial".into(),
-            data_dir,
-            occupied: true,
-            owner: None,
-        };
-        let random_token = "holdfast-00".to_owned();
-        Surroundings { place, free_bytes: Some(1 << 40), now_ms: 1_800_000_000_000, random_token }
-    }
-
-    fn make(
-        request: &RestoreRequest,
-        facts: &Facts,
-        trim_to: Option<i64>,
-    ) -> Result<RestorePlan, PlanError> {
-        let selected = Selected {
-            number: 42,
-            trim_to,
-            reason: "the newest snapshot".to_owned(),
-            notes: vec![],
-        };
-        let (vault, high_water) = ("file:///backup", 950);
-        RestorePlan::make(
-            &PlannedSnapshot { vault, selected: &selected, facts, high_water },
-            request,
-            &around(),
-        )
-    }
-
-    #[test]
-    fn the_bump_never_lets_a_served_revision_come_back() {
-        let decide = |choice, revision, mark, kubernetes| {
-            BumpDecision::decide(choice, revision, mark, kubernetes).map(|bump| bump.to)
-        };
-        assert_eq!(decide(BumpChoice::Auto, 900, 950, true), Ok(Some(BUMP_MARGIN + 950)));
-        assert_eq!(decide(BumpChoice::Auto, 900, 0, true), Ok(Some(BUMP_MARGIN + 900)));
-        assert_eq!(decide(BumpChoice::Auto, 900, 950, false), Ok(Some(BUMP_MARGIN + 950)));
-        assert_eq!(decide(BumpChoice::Auto, 900, 900, false), Ok(None));
-        assert_eq!(decide(BumpChoice::None, 900, 950, true), Ok(None));
-        assert_eq!(decide(BumpChoice::By(10), 900, 950, true), Ok(Some(910)));
-        for by in [0, -1, i64::MAX] {
-            assert!(decide(BumpChoice::By(by), 900, 950, true).is_err());
-        }
-        assert!(decide(BumpChoice::Auto, 900, i64::MAX - 5, true).is_err());
-        assert_eq!("auto".parse(), Ok(BumpChoice::Auto));
-        assert_eq!("7".parse(), Ok(BumpChoice::By(7)));
-        assert!("0".parse::<BumpChoice>().is_err() && "-4".parse::<BumpChoice>().is_err());
-    }
-
-    #[test]
-    fn a_plan_tells_everything() {
-        let plan = make(&request(), &facts(), None).unwrap();
-        assert_eq!((plan.target, plan.revision), (V3_7, 900));
-        let text = plan.to_string();
-        for piece in [
-            "snapshot 42 from file:///backup",
-            "lifted to    1000000950",
-            "cp1 (",
-            "moves to /nowhere/etcd.holdfast-20270115-080000",
-            "alarm NOSPACE",
-            "token holdfast-00",
-            "--initial-advertise-peer-urls https://10.0.0.1:2380",
-            "--listen-client-urls https://10.0.0.1:2379",
-        ] {
-            assert!(text.contains(piece), "{piece} is not in\n{text}");
-        }
-        let json = serde_json::to_value(&plan).unwrap();
-        assert_eq!(json["bump"]["to"], 1_000_000_950);
-        assert_eq!(json["target"], "3.7.0");
-        let trimmed = make(&request(), &facts(), Some(500)).unwrap();
-        assert_eq!(trimmed.revision, 500);
-    }
-
-    #[test]
-    fn dangers_are_noted() {
-        let none = RestoreRequest { bump: BumpChoice::None, prove_hash: true, ..request() };
-        let text = make(&none, &facts(), None).unwrap().to_string();
-        assert!(text.contains("revisions 901 to 950 were served before"), "{text}");
-        assert!(text.contains("HashKV cannot be proven: the source gave none"), "{text}");
-        let low = RestoreRequest { bump: BumpChoice::By(5), ..request() };
-        assert!(
-            make(&low, &facts(), None).unwrap().to_string().contains("ends below revision 950")
-        );
-    }
-
-    #[test]
-    fn what_cannot_work_is_refused() {
-        let refuse =
-            |request: &RestoreRequest, facts: &Facts| make(request, facts, None).unwrap_err();
-        let named = RestoreRequest { target: Some(V3_6), ..request() };
-        assert_eq!(make(&named, &facts(), None).unwrap().target, V3_6);
-        let odd = Facts { server_version: "2.3".to_owned(), ..facts() };
-        assert!(matches!(refuse(&request(), &odd), PlanError::NoTarget { .. }));
-        assert!(make(&named, &odd, None).is_ok());
-        let no_url = RestoreRequest { peer_urls: vec![], ..request() };
-        assert_eq!(refuse(&no_url, &facts()), PlanError::NoPeerUrl);
-        let bad_url = RestoreRequest { peer_urls: vec!["10.0.0.1:2380".to_owned()], ..request() };
-        assert!(matches!(refuse(&bad_url, &facts()), PlanError::Member(_)));
-        let huge = Facts { live_bytes: 1 << 41, source_bytes: 1 << 42, ..facts() };
-        assert!(matches!(refuse(&request(), &huge), PlanError::Space { .. }));
-    }
-
-    #[test]
-    fn commands_are_quoted_for_a_shell() {
-        let line =
-            shell_line(&["etcd".to_owned(), "a b".to_owned(), "it's".to_owned(), String::new()]);
-        assert_eq!(line, "etcd 'a b' 'it'\\''s' ''");
-    }
-}
+mod tests;

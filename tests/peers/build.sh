@@ -5,12 +5,12 @@
 #   tests/peers/build.sh etcd-3.6     only the named ones (make demo)
 #
 # Names: etcd-3.5 etcd-3.6 etcd-3.7 (each gives etcd-X, etcdctl-X, etcdutl-X), bbolt, versitygw,
-# kms-plugin-ref. Each is built once per version: a stamp beside the binaries names what was built,
+# minio, kms-plugin-ref. Each is built once per version: a stamp beside the binaries names what was built,
 # and a missing or different stamp builds again.
 #
 #   HOLDFAST_PEERS   where they go; default ${XDG_CACHE_HOME:-~/.cache}/holdfast/peers
 #
-# Needs Go 1.26 or later and its usual module proxy. Takes about four minutes on two cores from nothing.
+# Needs Go 1.26 or later and its usual module proxy. Takes about seven minutes on two cores from nothing.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -21,8 +21,10 @@ peers=$(cd "$peers" && pwd)
 declare -A version=(
   [etcd-3.5]=v3.5.35 [etcd-3.6]=v3.6.16 [etcd-3.7]=v3.7.3
   [bbolt]=v1.4.3 [versitygw]=v1.8.0 [kms-plugin-ref]=1
+  # MinIO's tags are no module versions; this is its last commit.
+  [minio]=v0.0.0-20260212201848-7aac2a2c5b7c
 )
-order=(etcd-3.6 etcd-3.5 etcd-3.7 bbolt versitygw kms-plugin-ref)
+order=(etcd-3.6 etcd-3.5 etcd-3.7 bbolt versitygw kms-plugin-ref minio)
 
 # No workspace of the caller's, no C compiler, no toolchain fetched behind our back.
 export GOWORK=off CGO_ENABLED=0 GOTOOLCHAIN=local
@@ -101,6 +103,7 @@ build() {
     etcd-*)         build_etcd "$name" "$wanted" ;;
     bbolt)          build_installed "go.etcd.io/bbolt/cmd/bbolt@$wanted" ;;
     versitygw)      build_installed "github.com/versity/versitygw/cmd/versitygw@$wanted" ;;
+    minio)          build_installed "github.com/minio/minio@$wanted" ;;
     kms-plugin-ref) build_kms_plugin ;;
   esac
   printf '%s\n' "$wanted" >"$stamp"

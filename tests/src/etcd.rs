@@ -11,23 +11,18 @@ use holdfast_api::client::{Client, ClientConfig, ClientError, Tls};
 use holdfast_api::etcdserverpb::{RangeRequest, SnapshotRequest};
 use holdfast_restore::server::{Ports, Server, ServerSpec};
 use std::io::Write;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
+
+pub use holdfast_peers::run;
 
 /// How long a member may take until it serves: generous, for machines that do much at once.
 const READY: Duration = Duration::from_secs(60);
 /// How long a member may take to end on SIGTERM.
 const GRACE: Duration = Duration::from_secs(30);
-
-/// Ports for members begin here.
-const FIRST_PORT: u16 = 12_000;
-/// And there are so many pairs: all below 32,768, where Linux begins for outgoing connections.
-const PORT_PAIRS: u32 = 10_000;
 
 /// What to start.
 #[derive(Clone)]
@@ -212,6 +207,26 @@ impl Etcd {
     /// # Panics
     /// It fails; with what it says.
     pub fn ctl(&self, args: &[&str]) -> String {
+        run(self.etcdctl().args(args))
+    }
+
+    /// What etcdctl says that must not succeed; both streams.
+    ///
+    /// # Panics
+    /// It succeeds, or does not end.
+    pub async fn ctl_refused(&self, args: &[&str]) -> String {
+        let mut command = self.etcdctl();
+        command.args(args);
+        let mut command = tokio::process::Command::from(command);
+        let output = tokio::time::timeout(GRACE, command.kill_on_drop(true).output()).await;
+        let output = output.unwrap_or_else(|_| panic!("{command:?} does not end"));
+        let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(!output.status.success(), "{command:?} succeeds: {said}");
+        said
+    }
+
+    fn etcdctl(&self) -> Command {
         let mut command = Command::new(peer(&format!("etcdctl-{}", self.version)));
         command.arg("--endpoints").arg(self.endpoint());
         if let Some(pki) = &self.pki {
@@ -219,7 +234,7 @@ impl Etcd {
             command.arg("--cacert").arg(pki.ca());
             command.arg("--cert").arg(pair.cert).arg("--key").arg(pair.key);
         }
-        run(command.args(args))
+        command
     }
 
     /// Streams its database to a file, as upstream's snapshots are: with the SHA-256 at the end.
@@ -243,23 +258,10 @@ impl Etcd {
     }
 }
 
-/// Two ports that nobody listens on, below those that the system gives to outgoing connections:
-/// such a connection would otherwise take them before a member starts, or while it is down.
-///
-/// # Panics
-/// There are none.
+/// Ports for a member.
 pub fn free_ports() -> Ports {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    for _ in 0..PORT_PAIRS {
-        let pair = (std::process::id() % 1_000_000) * 97 + NEXT.fetch_add(1, Ordering::Relaxed);
-        let offset = u16::try_from(pair % PORT_PAIRS * 2).expect("within the range");
-        let (client, peer) = (FIRST_PORT + offset, FIRST_PORT + offset + 1);
-        if is_free(client) && is_free(peer) {
-            return Ports { client, peer };
-        }
-    }
-    panic!("no two free ports between {FIRST_PORT} and {}", u32::from(FIRST_PORT) + 2 * PORT_PAIRS);
+    let [client, peer] = holdfast_peers::free_ports();
+    Ports { client, peer }
 }
 
 /// Several members of one cluster.
@@ -305,18 +307,6 @@ impl Cluster {
         let pki = self.members.first().expect("a cluster has members").pki.as_deref();
         lazy(client_config(endpoints, pki))
     }
-}
-
-/// Runs a program that must succeed; its output.
-///
-/// # Panics
-/// It cannot be started or fails; with what it says.
-pub fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let (said, complained) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?}: {}\n{said}{complained}", output.status);
-    said.into_owned()
 }
 
 fn lazy(config: ClientConfig) -> Client {

@@ -4,23 +4,7 @@
 
 use std::path::PathBuf;
 
-/// The versions of etcd that every matrix runs over.
-pub const VERSIONS: [&str; 3] = ["3.5", "3.6", "3.7"];
-
-/// The program `name` that `make peers` built, such as `etcd-3.6` or `bbolt`.
-///
-/// # Panics
-/// It is not there.
-pub fn peer(name: &str) -> PathBuf {
-    let folder = std::env::var_os("HOLDFAST_PEERS").map(PathBuf::from).or_else(|| {
-        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-        cache.or_else(home).map(|cache| cache.join("holdfast/peers"))
-    });
-    let path = folder.expect("HOME or HOLDFAST_PEERS is set").join(name);
-    assert!(path.is_file(), "{} is missing: run `make peers`", path.display());
-    path
-}
+pub use holdfast_peers::{VERSIONS, peer};
 
 /// Our own binary, as it ships.
 ///

@@ -287,6 +287,28 @@ impl Provider {
     }
 }
 
+/// Shows that no file of a store's folder holds these bytes in clear.
+///
+/// # Panics
+/// One does; or there are hardly any files, so that nothing was shown.
+pub fn assert_sealed(folder: &Path, secret: &[u8]) {
+    let (mut open, mut files) = (vec![folder.to_owned()], 0);
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder of the store") {
+            let path = entry.expect("a folder of the store").path();
+            if path.is_dir() {
+                open.push(path);
+                continue;
+            }
+            let bytes = std::fs::read(&path).expect("a file of the store");
+            let found = bytes.windows(secret.len()).any(|part| part == secret);
+            assert!(!found, "{} holds it in clear", path.display());
+            files += 1;
+        }
+    }
+    assert!(files > 3, "{files} files were looked at");
+}
+
 /// An EncryptionConfiguration, as text.
 pub fn encryption_config(providers: &[Provider]) -> String {
     let mut text = "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\n\

@@ -6,7 +6,7 @@ use holdfast_tests::etcd::{Cluster, Etcd, Options};
 use holdfast_tests::kms::KeyPlugin;
 use holdfast_tests::peers::VERSIONS;
 use holdfast_tests::pki::Pki;
-use holdfast_tests::s3::S3;
+use holdfast_tests::s3::{KINDS, S3};
 use holdfast_tests::{contents, seed};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -109,11 +109,25 @@ async fn three_members_over_tls_hold_the_same() {
     assert!(hashes.iter().all(|(_, _, hash)| *hash == hashes[0].2), "{hashes:?}");
 }
 
+/// The checksums that we send are of use: a server that gets other bytes than we sent says so.
 #[tokio::test]
-async fn the_s3_server_and_the_key_plugin_start_and_end() {
-    let mut s3 = S3::start(&["backups"]);
-    assert!(s3.bucket_dir("backups").is_dir());
-    s3.kill();
+async fn the_s3_servers_refuse_bytes_that_do_not_fit_their_checksum() {
+    // Of "holdfast".
+    let sha256 = "0VgNLffyS29eKoYeuikYdVw6cka3BogX40nYrcZqhWY=";
+    for kind in KINDS {
+        let s3 = S3::start(kind, &["backups"]).await;
+        assert_eq!(s3.put_claiming("backups/right", "holdfast", sha256).await, 200, "{kind:?}");
+        assert_eq!(s3.put_claiming("backups/wrong", "holdfasT", sha256).await, 400, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_s3_servers_and_the_key_plugin_start_and_end() {
+    for kind in KINDS {
+        let mut s3 = S3::start(kind, &["backups"]).await;
+        assert!(s3.bucket_dir("backups").is_dir(), "{kind:?}");
+        s3.kill();
+    }
     let mut plugin = KeyPlugin::start();
     plugin.rotate("kek-2");
     plugin.restart();

@@ -8,7 +8,7 @@ use holdfast_tests::contents::{self, Contents};
 use holdfast_tests::etcd::{Etcd, Options};
 use holdfast_tests::kms::KeyPlugin;
 use holdfast_tests::objects::{Object, object};
-use holdfast_tests::site::{Login, Provider, Site};
+use holdfast_tests::site::{Login, Provider, Site, assert_sealed};
 use std::time::{Duration, Instant};
 
 /// A value that must be seen nowhere but in etcd.
@@ -121,26 +121,7 @@ async fn a_local_key_is_rotated_and_the_old_one_dropped() {
     assert_eq!(site.snapshots().await.len(), 3);
     let keys = [FIRST, SECOND, OTHER, WRONG].map(Provider::secret);
     site.assert_kept(&[&keys[0], &keys[1], &keys[2], &keys[3], SECRET_VALUE.as_bytes()]);
-    assert_sealed(&site);
-}
-
-/// No file of the store holds the secret value.
-fn assert_sealed(site: &Site) {
-    let (mut open, mut files) = (vec![site.path("vault")], 0);
-    while let Some(folder) = open.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                open.push(path);
-                continue;
-            }
-            let bytes = std::fs::read(&path).unwrap();
-            let found = bytes.windows(SECRET_VALUE.len()).any(|w| w == SECRET_VALUE.as_bytes());
-            assert!(!found, "{} holds the value in clear", path.display());
-            files += 1;
-        }
-    }
-    assert!(files > 3, "{files} files were looked at");
+    assert_sealed(&site.path("vault"), SECRET_VALUE.as_bytes());
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@ async fn through_all_targets(source: &Etcd, auth: bool) {
 async fn same(site: &Site, state: &State, (source, target): (&str, &str), auth: bool) {
     let data_dir = site.restore(&format!("same-{target}"), target, &["--bump", "none"]).await;
     judge::bbolt_agrees(&data_dir.join("member/snap/db"));
+    judge::versions_fit(&data_dir, target);
     let same = judge::boot(&data_dir, target, auth).await;
     state.assert_same(&same, &format!("{source} to {target}"));
 }
@@ -55,7 +56,7 @@ async fn restored(site: &Site, state: &State, versions: (&str, &str), auth: bool
     let bump = BUMP.to_string();
     let data_dir = site.restore(&format!("lifted-{target}"), target, &["--bump", &bump]).await;
     judge::bbolt_agrees(&data_dir.join("member/snap/db"));
-    let lifted = judge::boot(&data_dir, target, auth).await;
+    let lifted = judge::boot_lifted(&data_dir, target, auth, state).await;
     state.assert_lifted(&lifted, BUMP, &format!("{source} to {target}, lifted"));
 }
 
@@ -154,7 +155,7 @@ async fn a_real_kubernetes_cluster() {
     join_all(VERSIONS.map(|target| same(&site, &state, ("3.6", target), false))).await;
     // Kubernetes' own data: what upstream advises is done unasked.
     let data_dir = site.restore("lifted", "3.7", &[]).await;
-    let lifted = judge::boot(&data_dir, "3.7", false).await;
+    let lifted = judge::boot_lifted(&data_dir, "3.7", false, &state).await;
     state.assert_lifted(&lifted, 1_000_000_000, "lifted");
     exported(&site, &state, "3.6", false).await;
 }

@@ -1,22 +1,33 @@
-//! Stores as a vault meets them: a real S3 server and a folder. No credential of the store is
+//! Stores as a vault meets them: two real S3 servers and a folder. No credential of the store is
 //! ever said.
 
 #![allow(clippy::unwrap_used, reason = "all of this is test code")]
 
+use futures::TryStreamExt;
 use holdfast_tests::contents;
 use holdfast_tests::etcd::{Etcd, Options};
 use holdfast_tests::objects::{Object, object};
 use holdfast_tests::peers::peer;
-use holdfast_tests::s3::S3;
-use holdfast_tests::site::{Login, Provider, Site};
+use holdfast_tests::s3::{KINDS, Kind, S3};
+use holdfast_tests::site::{Login, Provider, Site, assert_sealed};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use serde_json::Value;
-use std::path::Path;
 
 const SECRET_VALUE: &str = "the-password-in-a-kubernetes-secret";
 
 #[tokio::test]
-async fn the_main_job_over_s3() {
-    let s3 = S3::start(&["backups"]);
+async fn the_main_job_over_versitygw() {
+    the_main_job(Kind::Versitygw).await;
+}
+
+#[tokio::test]
+async fn the_main_job_over_minio() {
+    the_main_job(Kind::Minio).await;
+}
+
+/// Backup, a second backup, check, drill, prune, restore: everything that touches a store.
+async fn the_main_job(kind: Kind) {
+    let s3 = S3::start(kind, &["backups"]).await;
     let etcd = Etcd::start("3.6").await;
     let client = etcd.client();
     let secret = Object {
@@ -48,6 +59,14 @@ async fn the_main_job_over_s3() {
     let proven = &site.snapshots().await[1]["proven_level"];
     assert!(proven.as_u64() >= Some(6), "booted and served: {proven}");
 
+    // The first snapshot goes, with what only it needed; the second stays whole.
+    let prune = site.on_vault(&["vault", "prune", "--keep-last", "1"]);
+    let pruned = site.succeed(&prune).await;
+    assert!(pruned.out.contains("forget"), "{}", pruned.out);
+    assert_eq!(site.snapshots().await.len(), 1);
+    let checked = site.succeed(&site.on_vault(&["vault", "check", "--level", "2"])).await;
+    assert!(!checked.out.contains("DAMAGED"), "{}", checked.out);
+
     let line = fingerprint.lines().find_map(|line| line.trim().strip_prefix("fingerprint"));
     let fingerprint = line.expect("a fingerprint is printed").trim();
     let more = ["--bump", "none", "--fingerprint", fingerprint];
@@ -64,13 +83,12 @@ async fn the_main_job_over_s3() {
         SECRET_VALUE.as_bytes(),
         &Provider::secret(0x11),
     ]);
-    let (files, found) = search(&s3.bucket_dir("backups"), SECRET_VALUE.as_bytes());
-    assert!(files > 3 && !found, "{files} objects, the secret is in clear: {found}");
+    assert_sealed(&s3.bucket_dir("backups"), SECRET_VALUE.as_bytes());
 }
 
 #[tokio::test]
 async fn wrong_credentials_and_a_store_that_is_away_are_said_without_secrets() {
-    let mut s3 = S3::start(&["backups"]);
+    let mut s3 = S3::start(Kind::Versitygw, &["backups"]).await;
     let etcd = Etcd::start("3.6").await;
     contents::put(&etcd.client(), std::iter::once(object(42, 1, 1)), 1).await.unwrap();
     let site = Site::on_s3(&s3, "backups/production");
@@ -101,42 +119,80 @@ async fn wrong_credentials_and_a_store_that_is_away_are_said_without_secrets() {
 }
 
 #[tokio::test]
-async fn the_doctor_finds_a_folder_and_an_s3_server_fit() {
-    let s3 = S3::start(&["backups"]);
-    let over_s3 = Site::on_s3(&s3, "backups/examined");
-    let on_disk = Site::on_disk();
-    for site in [&on_disk, &over_s3] {
-        let said = site.succeed(&["store", "doctor", site.url(), "-o", "json"]).await;
-        let report: Value = serde_json::from_str(&said.out).unwrap();
-        let outcomes = report["outcomes"].as_array().expect("outcomes");
-        assert!(outcomes.len() >= 8, "{report}");
-        for outcome in outcomes {
-            let verdict = outcome["verdict"].as_str().unwrap_or_default().to_lowercase();
-            assert!(["pass", "warn"].contains(&&*verdict), "{outcome}");
-        }
-        let table = site.succeed(&["store", "doctor", site.url()]).await;
-        assert!(table.out.contains("a vault may have its authority here"), "{}", table.out);
-        assert!(!table.out.contains("FAIL"), "{}", table.out);
+async fn the_doctor_finds_a_folder_and_s3_servers_fit() {
+    the_doctor_finds_it_fit(&Site::on_disk()).await;
+    for kind in KINDS {
+        let s3 = S3::start(kind, &["backups"]).await;
+        let site = Site::on_s3(&s3, "backups/examined");
+        the_doctor_finds_it_fit(&site).await;
+        // It cleans up after itself.
+        let left: Vec<_> = s3.client("backups").list(None).try_collect().await.unwrap();
+        assert!(left.is_empty(), "objects are left in the bucket: {left:?}");
+        site.assert_kept(&[s3.access_key.as_bytes(), s3.secret_key.as_bytes()]);
     }
-    // It cleans up after itself.
-    let (left, _) = search(&s3.bucket_dir("backups"), b"doctor");
-    assert_eq!(left, 0, "objects are left in the bucket");
-    over_s3.assert_kept(&[s3.access_key.as_bytes(), s3.secret_key.as_bytes()]);
 }
 
-/// How many files lie under a folder, and whether one holds the bytes.
-fn search(folder: &Path, bytes: &[u8]) -> (usize, bool) {
-    let (mut open, mut files, mut found) = (vec![folder.to_owned()], 0, false);
-    while let Some(folder) = open.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                open.push(path);
-                continue;
-            }
-            files += 1;
-            found |= std::fs::read(&path).unwrap().windows(bytes.len()).any(|part| part == bytes);
-        }
+async fn the_doctor_finds_it_fit(site: &Site) {
+    for outcome in examine(site).await {
+        let verdict = outcome["verdict"].as_str().unwrap_or_default();
+        assert!(["pass", "warn"].contains(&verdict), "{}: {outcome}", site.url());
     }
-    (files, found)
+    let table = site.succeed(&["store", "doctor", site.url()]).await;
+    assert!(table.out.contains("a vault may have its authority here"), "{}", table.out);
+    assert!(!table.out.contains("FAIL"), "{}", table.out);
+}
+
+/// What the doctor says, check by check, whatever its exit code.
+async fn examine(site: &Site) -> Vec<Value> {
+    let said = site.run(&["store", "doctor", site.url(), "-o", "json"]).await;
+    let report: Value = serde_json::from_str(&said.out).expect("a report");
+    let outcomes = report["outcomes"].as_array().expect("outcomes");
+    assert!(outcomes.len() >= 8, "{report}");
+    outcomes.clone()
+}
+
+/// A bucket that keeps versions: a create succeeds over a delete marker, so whoever may delete may
+/// put another commit in a commit's place. A listing shows nothing of it; the doctor does.
+#[tokio::test]
+async fn the_doctor_names_a_masked_commit_in_a_versioned_bucket() {
+    for kind in KINDS {
+        let s3 = S3::start(kind, &["backups"]).await;
+        s3.keep_versions("backups").await;
+        let etcd = Etcd::start("3.6").await;
+        contents::put(&etcd.client(), std::iter::once(object(43, 1, 1)), 1).await.unwrap();
+        let site = Site::on_s3(&s3, "backups/versioned");
+        site.watch(&etcd, Login::default());
+        site.init().await;
+        site.back_up().await;
+        let hidden = |outcomes: Vec<Value>| {
+            let found = outcomes.into_iter().find(|one| one["check"] == "commit versions");
+            found.unwrap_or_else(|| panic!("{kind:?}: no such check"))
+        };
+        let before = hidden(examine(&site).await);
+        assert_eq!(before["verdict"], "pass", "{kind:?}: {before}");
+        assert!(!before["detail"].to_string().starts_with("\"0 commits"), "{before}");
+
+        let bucket = s3.client("backups");
+        let names: Vec<_> = bucket.list(None).try_collect().await.unwrap();
+        let commits = names.iter().map(|one| &one.location);
+        let newest = commits.filter(|name| name.as_ref().contains("/commit/")).max().unwrap();
+        let original = bucket.get(newest).await.unwrap();
+        let version = original.meta.version.clone().expect("the bucket gives versions");
+        let bytes = original.bytes().await.unwrap();
+        bucket.delete(newest).await.unwrap();
+        // As S3 does; versitygw takes a marker for an object, and is overwritten instead.
+        let created = bucket.put_opts(newest, bytes.clone().into(), PutMode::Create.into()).await;
+        match (kind, created) {
+            (Kind::Minio, created) => drop(created.expect("a marker is no object")),
+            (Kind::Versitygw, Ok(_)) => {}
+            (Kind::Versitygw, Err(_)) => drop(bucket.put(newest, bytes.into()).await.unwrap()),
+        }
+
+        let after = hidden(examine(&site).await);
+        assert_eq!(after["verdict"], "fail", "{kind:?}: {after}");
+        let detail = after["detail"].as_str().unwrap();
+        let number = newest.filename().unwrap();
+        assert!(detail.contains(number) && detail.contains(&version), "{kind:?}: {detail}");
+        site.assert_kept(&[s3.access_key.as_bytes(), s3.secret_key.as_bytes()]);
+    }
 }

@@ -17,6 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 
+pub use holdfast_peers::peer;
+
 /// A provider list with one local key.
 pub const KEYS: &str = "apiVersion: apiserver.config.k8s.io/v1
 kind: EncryptionConfiguration
@@ -79,17 +81,6 @@ pub struct Etcd {
     server: Server,
     _folder: TempDir,
     pub endpoint: String,
-}
-
-pub fn peer(name: &str) -> PathBuf {
-    let folder = std::env::var_os("HOLDFAST_PEERS").map(PathBuf::from).or_else(|| {
-        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-        cache.or_else(home).map(|cache| cache.join("holdfast/peers"))
-    });
-    let path = folder.expect("HOME or HOLDFAST_PEERS is set").join(name);
-    assert!(path.is_file(), "{} is missing: run `make peers`", path.display());
-    path
 }
 
 impl Etcd {

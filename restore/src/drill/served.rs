@@ -12,7 +12,7 @@ use holdfast_core::buckets::{AUTH_ROLES, AUTH_USERS, LEASE};
 use holdfast_core::database::read_small;
 use holdfast_vault::access::AccessError;
 use holdfast_vault::chain::ChainError;
-use holdfast_vault::format::ObjectId;
+use holdfast_vault::format::{FormatError, ObjectId, Part};
 use holdfast_vault::proto::ObjectRef;
 use holdfast_vault::proto::segment_ref::Class;
 use holdfast_vault::snapshot::{SnapshotError, SnapshotReader};
@@ -69,6 +69,11 @@ pub(super) fn level_of(error: &SnapshotError) -> Level {
             | C::Keys(AccessError::Store(StoreError::NotFound { .. })),
         ) => Level::L0,
         SnapshotError::Chain(C::Store(_) | C::Damaged { .. }) => Level::L1,
+        // The digests fit: what fails is the opening.
+        SnapshotError::Chain(C::Keys(AccessError::Format(FormatError::Damaged {
+            part: Part::Content(_),
+            ..
+        }))) => Level::L2,
         SnapshotError::Chain(C::Keys(AccessError::Format(error))) if error.is_damage() => Level::L1,
         _ => Level::L2,
     }
@@ -189,4 +194,23 @@ pub(super) async fn write_and_read(client: &Client) -> Result<i64, String> {
 
 async fn range(client: &Client, request: RangeRequest) -> Result<RangeResponse, String> {
     client.check("Range", client.kv().range(request).await).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_vault::format::ObjectName;
+    use holdfast_vault::proto::ObjectKind;
+
+    #[test]
+    fn what_does_not_open_is_told_from_what_is_not_the_bytes_recorded() {
+        let level = |part| {
+            let object = ObjectName { kind: ObjectKind::Segment, id: None };
+            let reason = "it does not open".into();
+            level_of(&FormatError::Damaged { object, part, reason }.into())
+        };
+        assert_eq!(level(Part::Frame(3)), Level::L1);
+        assert_eq!(level(Part::Trailer), Level::L1);
+        assert_eq!(level(Part::Content(3)), Level::L2);
+    }
 }

@@ -13,7 +13,7 @@ use holdfast_vault::snapshot::{ReadOptions, SnapshotReader};
 use holdfast_vault::vault::Vault;
 
 use crate::peers::{Running, peer};
-use crate::sources::{FileSource, store, vault};
+use crate::sources::{FileSource, reopen, store, vault};
 
 /// A vault with one sound snapshot of a filled store.
 struct Fixture {
@@ -126,6 +126,33 @@ async fn damage_in_the_store_fails_at_l0_and_l1() {
 
     fs::write(&segments[0], whole).unwrap();
     let report = drill(&mut fixture.vault, &request).await.unwrap();
+    assert!(report.passed(), "whole again: {report}");
+}
+
+/// Every object is there with its digest, and nothing opens it: the data seed's wraps are gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_key_opens_fails_at_l2() {
+    let fixture = Fixture::new().await;
+    let server = peer("etcd-3.6");
+    let seeds = fixture.objects("keys");
+    let mut refused = 0;
+    for wrap in &seeds {
+        let sealed = fs::read(wrap).unwrap();
+        fs::remove_file(wrap).unwrap();
+        // Without the index seed the vault itself does not open.
+        if let Ok(mut vault) = reopen(&fixture.root.path().join("vault")).await {
+            let request = fixture.request(fixture.number, &server);
+            let report = drill(&mut vault, &request).await.unwrap();
+            let failure = report.failure.clone().expect("nothing opens it");
+            assert_eq!(failure.level, Level::L2, "{report}");
+            assert!(failure.reason.contains("seed"), "{report}");
+            refused += 1;
+        }
+        fs::write(wrap, sealed).unwrap();
+    }
+    assert_eq!((refused, seeds.len()), (1, 2), "one seed for data, one for indexes: {seeds:?}");
+    let mut vault = reopen(&fixture.root.path().join("vault")).await.unwrap();
+    let report = fixture.drill(&mut vault, fixture.number, &server).await;
     assert!(report.passed(), "whole again: {report}");
 }
 

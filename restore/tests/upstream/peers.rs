@@ -1,7 +1,7 @@
 //! Upstream's binaries, a source cluster of one, and what to put in it.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use holdfast_api::authpb::Permission;
@@ -10,27 +10,14 @@ use holdfast_api::etcdserverpb::request_op::Request;
 use holdfast_api::etcdserverpb::*;
 use holdfast_restore::server::{Ports, Server, ServerSpec};
 
+pub(crate) use holdfast_peers::peer;
+
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// An upstream binary, or a failure that says how to get it.
-pub(crate) fn peer(name: &str) -> PathBuf {
-    let folder = std::env::var_os("HOLDFAST_PEERS").map(PathBuf::from).unwrap_or_else(|| {
-        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache");
-        cache.unwrap_or_else(home).join("holdfast/peers")
-    });
-    let path = folder.join(name);
-    assert!(path.is_file(), "{} is missing: run `make peers`", path.display());
-    path
-}
-
 /// Runs an upstream tool, which must succeed.
 pub(crate) fn run(tool: &str, args: &[&str]) -> String {
-    let Output { status, stdout, stderr } = Command::new(peer(tool)).args(args).output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-    assert!(status.success(), "{tool} {args:?}: {said}");
-    said
+    holdfast_peers::run(Command::new(peer(tool)).args(args))
 }
 
 /// A member that was started, with a client.

@@ -8,7 +8,7 @@ use holdfast_core::buckets::{AUTH_ROLES, AUTH_USERS, LEASE, SmallBuckets};
 use holdfast_core::compaction::{LivenessBuilder, TombstoneRule, Verdict};
 use holdfast_core::database::{DatabaseFacts, DatabaseRecords, read_small};
 use holdfast_core::hashkv::RecordSource;
-use holdfast_vault::init::VaultOptions;
+use holdfast_vault::init::{VaultError, VaultOptions};
 use holdfast_vault::keys::{Providers, Sealing, parse_encryption_config};
 use holdfast_vault::proto::{Facts, HashKv};
 use holdfast_vault::snapshot::{
@@ -173,10 +173,19 @@ impl Source for FileSource {
 pub(crate) async fn vault(folder: &Path) -> Vault {
     let options = StoreOptions { create: true, ..StoreOptions::default() };
     let store = Store::open(folder.to_str().unwrap(), options).unwrap();
+    Vault::init(store, options_of_vault()).await.unwrap()
+}
+
+/// The vault in a directory, opened anew.
+pub(crate) async fn reopen(folder: &Path) -> Result<Vault, VaultError> {
+    let store = Store::open(folder.to_str().unwrap(), StoreOptions::default()).unwrap();
+    Vault::open(store, options_of_vault()).await
+}
+
+fn options_of_vault() -> VaultOptions {
     let config = parse_encryption_config(CONFIG).unwrap();
     let none = &mut |_: &_| unreachable!("no plugin is configured");
-    let providers = Providers::from_config(&config, Sealing::Required, none);
-    Vault::init(store, VaultOptions::new(providers)).await.unwrap()
+    VaultOptions::new(Providers::from_config(&config, Sealing::Required, none))
 }
 
 /// Puts a source into a vault; the snapshot's number.

@@ -1,7 +1,9 @@
 //! What is compared between a source and what was restored from it, and upstream's tools as
 //! judges of our files. The tools get copies: some of them write to what they inspect.
 
+use futures::StreamExt;
 use holdfast_api::client::{Client, ClientError};
+use holdfast_api::etcdserverpb::{WatchCreateRequest, WatchRequest, watch_request};
 use holdfast_bolt::{Db, MappedFile};
 use holdfast_tests::accounts::Accounts;
 use holdfast_tests::contents::{self, Contents};
@@ -12,6 +14,7 @@ use holdfast_tests::seed;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// All that two clusters are compared by.
@@ -72,7 +75,11 @@ pub(crate) fn client_of(etcd: &Etcd, auth: bool) -> Client {
 /// Boots a version of etcd on a data directory and reads everything; then it must take a write.
 pub(crate) async fn boot(data_dir: &Path, version: &str, auth: bool) -> State {
     let etcd = Etcd::start_with(Options::new(version).with_data_dir(data_dir)).await;
-    let client = client_of(&etcd, auth);
+    serves(&etcd, auth).await
+}
+
+async fn serves(etcd: &Etcd, auth: bool) -> State {
+    let (version, client) = (etcd.version(), client_of(etcd, auth));
     let state = State::read(&client).await;
     let state = state.unwrap_or_else(|error| panic!("{version}: {error}\n{}", etcd.log_tail()));
     if auth {
@@ -84,6 +91,75 @@ pub(crate) async fn boot(data_dir: &Path, version: &str, auth: bool) -> State {
     let written = contents::put(&client, std::iter::once(object(99, 1, 1)), 1).await;
     written.unwrap_or_else(|error| panic!("{version} takes no write: {error}"));
     state
+}
+
+/// Boots a version of etcd on a lifted data directory: whoever comes with a revision of before is
+/// told that it is compacted, and where history begins now. A silent answer would be a lie.
+pub(crate) async fn boot_lifted(
+    data_dir: &Path,
+    version: &str,
+    auth: bool,
+    before: &State,
+) -> State {
+    let etcd = Etcd::start_with(Options::new(version).with_data_dir(data_dir)).await;
+    let client = client_of(&etcd, auth);
+    let old = before.contents.revision;
+    let rev = format!("--rev={old}");
+    let user = format!("--user={}:{}", seed::ROOT.0, seed::ROOT.1);
+    let login = if auth { &[&*user][..] } else { &[] };
+    // The revision of the backup itself was readable until then; now it is not.
+    for verb in [&["get", "--prefix", "", &rev][..], &["watch", "--prefix", "", &rev]] {
+        let said = etcd.ctl_refused(&[login, verb].concat()).await;
+        let told = said.contains("required revision has been compacted");
+        assert!(told, "{version}: {} at {old}: {said}", verb[0]);
+    }
+    let begins = watch_from(&client, old).await.expect("the watch is answered");
+    let state = serves(&etcd, auth).await;
+    assert_eq!(begins, state.contents.revision, "{version}: where a watch is told to begin");
+    state
+}
+
+/// Where the server says that history begins, to one who watches from an old revision; 0: it takes
+/// the watch.
+async fn watch_from(client: &Client, start_revision: i64) -> Result<i64, ClientError> {
+    let create = WatchCreateRequest {
+        key: vec![0],
+        range_end: vec![0],
+        start_revision,
+        ..WatchCreateRequest::default()
+    };
+    let request =
+        WatchRequest { request_union: Some(watch_request::RequestUnion::CreateRequest(create)) };
+    // The stream of requests stays open: its end would end the watch.
+    let requests = futures::stream::iter([request]).chain(futures::stream::pending());
+    let mut answers = client.check("Watch", client.watch().watch(requests).await)?;
+    loop {
+        let answer = tokio::time::timeout(Duration::from_secs(30), answers.message()).await;
+        let answer = answer.expect("the server answers a watch").expect("no broken stream");
+        let answer = answer.expect("the server does not end the stream");
+        if answer.canceled || !answer.events.is_empty() {
+            return Ok(answer.compact_revision);
+        }
+    }
+}
+
+/// No version in a data directory is above that of the etcd which boots it: 3.5 knows no storage
+/// version at all, 3.6 refuses 3.7's.
+pub(crate) fn versions_fit(data_dir: &Path, target: &str) {
+    let (_folder, copy) = copied(&data_dir.join("member/snap/db"));
+    let db = Db::open(MappedFile::open(&copy).unwrap()).unwrap();
+    let read = |bucket: &[u8], key: &[u8]| {
+        let found = db.bucket(bucket).unwrap()?.get(key).unwrap()?;
+        Some(String::from_utf8(found.into_owned()).unwrap())
+    };
+    let storage = read(b"meta", b"storageVersion");
+    let cluster = read(b"cluster", b"clusterVersion");
+    let limit = format!("{target}.0");
+    assert!(cluster.as_ref().is_none_or(|version| *version <= limit), "{target}: {cluster:?}");
+    match target {
+        "3.5" => assert_eq!(storage, None, "3.5"),
+        _ => assert!(storage.as_ref().is_none_or(|version| *version <= limit), "{storage:?}"),
+    }
 }
 
 /// The compaction marks of a member that does not run: scheduled, finished.

@@ -27,9 +27,10 @@ const POLICIES: &str = "holdfast-policies";
 const RESTORE: &str = "holdfast-restore";
 const VAULT: &str = "holdfast-vault";
 const AGENT: &str = "holdfast-agent";
+const PEERS: &str = "holdfast-peers";
 
 /// The table, as in docs/ARCHITECTURE.md.
-pub(crate) const CRATES: [Row; 10] = [
+pub(crate) const CRATES: [Row; 11] = [
     row("", "holdfast", &[AGENT, API, BOLT, CORE, KMS, POLICIES, RESTORE, VAULT]),
     row("policies", POLICIES, &[]),
     row("vault", VAULT, &[POLICIES]),
@@ -39,7 +40,8 @@ pub(crate) const CRATES: [Row; 10] = [
     row("server/core", CORE, &[API, BOLT]),
     row("restore", RESTORE, &[API, BOLT, CORE, POLICIES, VAULT]),
     row("agent", AGENT, &[API, BOLT, CORE, POLICIES, RESTORE, VAULT]),
-    row("tests", "holdfast-tests", &[AGENT, API, BOLT, CORE, KMS, POLICIES, RESTORE, VAULT]),
+    row("tests", "holdfast-tests", &[AGENT, API, BOLT, CORE, KMS, PEERS, POLICIES, RESTORE, VAULT]),
+    row("tests/peers", PEERS, &[]),
 ];
 
 /// Crates that decide and format, and never wait or talk.

@@ -47,7 +47,7 @@ pub(crate) fn sources() -> Vec<Source> {
             let name = relative(&root, path);
             let krate = crate_of(&name, &folders);
             let inner = name[krate.len()..].trim_start_matches('/');
-            let is_test = krate == "tests"
+            let is_test = krate.starts_with("tests")
                 || inner.starts_with("tests/")
                 || inner.starts_with("benches/")
                 || inner.starts_with("examples/")

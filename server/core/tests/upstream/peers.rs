@@ -1,11 +1,11 @@
 //! Upstream's binaries as oracles: an etcd on loopback ports, its etcdctl, and its JSON gateway.
 //!
-//! The binaries stand in the folder that HOLDFAST_PEERS names. Processes are killed by their id
+//! Processes are killed by their id
 //! when their handle is dropped. Every wait is for a condition, with a deadline.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -21,21 +21,9 @@ use holdfast_core::rebuilt::{Bump, RebuildPlan, RebuiltBuckets, rebuild};
 use holdfast_core::versions::EtcdVersion;
 use serde_json::{Value, json};
 
-/// The minor lines that are tested.
-pub(crate) const VERSIONS: [&str; 3] = ["3.5", "3.6", "3.7"];
-const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) use holdfast_peers::{VERSIONS, peer};
 
-/// An upstream binary, or a failure that says how to get it.
-pub(crate) fn peer(name: &str) -> PathBuf {
-    let folder = std::env::var_os("HOLDFAST_PEERS").map(PathBuf::from).unwrap_or_else(|| {
-        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache");
-        cache.unwrap_or_else(home).join("holdfast/peers")
-    });
-    let path = folder.join(name);
-    assert!(path.is_file(), "{} is missing: run `make peers`", path.display());
-    path
-}
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A running etcd, a cluster of one.
 pub(crate) struct Etcd {
@@ -54,10 +42,8 @@ pub(crate) struct Ports {
 
 impl Ports {
     pub(crate) fn free() -> Self {
-        let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
-        let (client, peer) = (listener(), listener());
-        let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
-        Ports { client: port(&client), peer: port(&peer) }
+        let [client, peer] = holdfast_peers::free_ports();
+        Ports { client, peer }
     }
 
     pub(crate) fn peer_url(self) -> String {
@@ -174,13 +160,8 @@ impl Etcd {
     /// Output of etcdctl, which must succeed.
     pub(crate) fn ctl(&self, args: &[&str]) -> String {
         let endpoint = format!("http://127.0.0.1:{}", self.client_port);
-        let out = Command::new(peer("etcdctl-3.6"))
-            .args(["--endpoints", &endpoint])
-            .args(args)
-            .output()
-            .unwrap();
-        assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
-        String::from_utf8(out.stdout).unwrap()
+        let mut command = Command::new(peer("etcdctl-3.6"));
+        holdfast_peers::run(command.args(["--endpoints", &endpoint]).args(args))
     }
 
     /// HashKV at a revision (0: the current one): (revision, compaction revision, hash).
