@@ -5,6 +5,7 @@
 #   make peers   builds upstream's programs that judge us (cached by version)
 #   make bench   figures beside etcdutl's and restic's; takes long
 #   make races   100,000 seeded schedules of the vault's races
+#   make fuzz    every reader under libFuzzer, FUZZ_SECONDS (60) each; needs a C++ compiler
 #   make format  cargo fmt
 
 SHELL := /bin/bash
@@ -12,7 +13,7 @@ export HOLDFAST_PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/holdfast/peers
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 
-.PHONY: demo check peers packages lint test races bench format
+.PHONY: demo check peers packages lint test races fuzz bench format
 
 demo:
 	tests/peers/build.sh etcd-3.6
@@ -39,6 +40,9 @@ test:
 
 races:
 	HOLDFAST_RACES=100000 $(CARGO) test --release --locked -p holdfast-vault --test races -- --nocapture
+
+fuzz:
+	tests/fuzz/run.sh
 
 bench: peers packages
 	$(CARGO) build --release --locked -p holdfast -p holdfast-tests --bin holdfast --bin bench
