@@ -123,7 +123,7 @@ struct World {
     rounds: Mutex<Rounds>,
     weather: WeatherOptions,
     patience: Duration,
-    /// An actor whose machine sleeps for weeks in the middle of a call; 0: none.
+    /// An actor whose machine sleeps for weeks between a decision and its put; 0: none.
     sleeper: u64,
     processes: AtomicU64,
 }
@@ -143,6 +143,7 @@ impl World {
             lose_answer: dice.below(60),
             late: dice.below(400),
             stale_list: dice.below(300),
+            ..WeatherOptions::CALM
         };
         let patience = Duration::from_secs(dice.pick(&[150, 3600, 40 * 86_400]));
         Arc::new(World {
@@ -168,9 +169,9 @@ impl World {
 
     /// The store as this actor reaches it.
     fn reached_by(&self, actor: u64, process: u64) -> Store {
-        let sleepy = WeatherOptions { long: 60, long_delay_ms: 40 * DAY, ..self.weather };
+        let sleepy = WeatherOptions { suspended: 250, suspended_ms: 60 * DAY, ..self.weather };
         let way = match actor == self.sleeper {
-            true => (sleepy, Duration::from_millis(50 * DAY)),
+            true => (sleepy, Duration::from_millis(200 * DAY)),
             false => (self.weather, self.patience),
         };
         self.store(self.inner.clone(), process, way)

@@ -12,7 +12,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,6 +34,10 @@ pub struct WeatherOptions {
     pub late: u64,
     /// Chance that a listing is stale: names of the last hour are missing at random.
     pub stale_list: u64,
+    /// Chance that the machine is suspended between deciding on a create and sending it.
+    pub suspended: u64,
+    /// Longest suspension, milliseconds.
+    pub suspended_ms: u64,
 }
 
 impl WeatherOptions {
@@ -46,6 +50,8 @@ impl WeatherOptions {
         lose_answer: 0,
         late: 0,
         stale_list: 0,
+        suspended: 0,
+        suspended_ms: 1,
     };
 }
 
@@ -185,6 +191,11 @@ impl ObjectStore for Weather {
         options: PutOptions,
     ) -> Result<PutResult> {
         let (inner, location) = (self.inner.clone(), location.clone());
+        let weather = self.options();
+        if options.mode == PutMode::Create && self.chance(weather.suspended) {
+            let delay_ms = self.below(weather.suspended_ms) + 1;
+            tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+        }
         self.write(move || {
             let (inner, location) = (inner.clone(), location.clone());
             let (payload, options) = (payload.clone(), options.clone());
