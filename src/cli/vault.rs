@@ -65,11 +65,25 @@ pub(crate) struct InitArguments {
     /// Make a recovery key, and print it: the paper opens the vault when all other keys are lost
     #[arg(long, conflicts_with = "recovery_key_file")]
     recovery: bool,
+    /// The root object is lost or damaged: write it again, from what the chain repeats sealed
+    #[arg(long, conflicts_with = "recovery")]
+    rebuild_root: bool,
     #[command(flatten)]
     keys: KeyArguments,
 }
 
+async fn rebuild_root(arguments: &InitArguments) -> anyhow::Result<ExitCode> {
+    let place = arguments.keys.resolve(arguments.url.as_deref())?.place;
+    let vault = Vault::rebuild_root(place.store(false)?, place.options()?).await?;
+    println!("The root at {} was written again.", vault.store().address());
+    println!("  fingerprint  {}: compare it with the one you keep", vault.fingerprint());
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn init(arguments: &InitArguments) -> anyhow::Result<ExitCode> {
+    if arguments.rebuild_root {
+        return rebuild_root(arguments).await;
+    }
     let mut place = arguments.keys.resolve(arguments.url.as_deref())?.place;
     let recovery = arguments.recovery.then(keys::new_recovery);
     let recipient = recovery.as_ref().map(RecoveryKey::recipient);

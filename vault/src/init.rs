@@ -75,6 +75,24 @@ pub enum VaultError {
         /// The store's address.
         address: String,
     },
+    /// The root is gone, and what it is the root of is there.
+    #[error(
+        "{address}: the root object is missing, but the chain of cluster {} is there; `holdfast vault \
+         init --rebuild-root` writes it again, from what the chain repeats sealed",
+        list(clusters)
+    )]
+    RootMissing {
+        /// The store's address.
+        address: String,
+        /// The clusters with commits.
+        clusters: Vec<ClusterId>,
+    },
+    /// The root is there and sound.
+    #[error("{address}: the root is there and sound; nothing was changed")]
+    RootThere {
+        /// The store's address.
+        address: String,
+    },
     /// There is one already.
     #[error("{address}: a vault with clusters is there already; nothing was changed")]
     Exists {
@@ -123,7 +141,7 @@ impl From<AccessError> for VaultError {
 }
 
 /// Longest root object.
-const ROOT_LIMIT: u64 = 1 << 16;
+pub(crate) const ROOT_LIMIT: u64 = 1 << 16;
 
 impl Vault {
     /// Makes a vault with one cluster: root, index seed, first commit. A run that was cut off
@@ -136,6 +154,11 @@ impl Vault {
         let probe = ObjectId::random(&mut *options.entropy);
         if !probe_collision(&store, &format!("probe/{probe}")).await? {
             return Err(ChainError::UnsafeStore { address }.into());
+        }
+        // Before the root: a new one would shut the chains that are there.
+        match read_root(&store).await {
+            Ok(_) | Err(VaultError::NoVault { .. }) => {}
+            Err(error) => return Err(error),
         }
         let identity = VaultIdentity {
             vault_id: VaultId::random(&mut *options.entropy).to_bytes(),
@@ -201,7 +224,10 @@ async fn has_commits(store: &Store, cluster: ClusterId) -> Result<bool, StoreErr
 }
 
 /// The cluster that is meant: the chosen one, or the only one that is no relief chain.
-pub(crate) async fn choose(store: &Store, wanted: Option<ClusterId>) -> Result<ClusterId, VaultError> {
+pub(crate) async fn choose(
+    store: &Store,
+    wanted: Option<ClusterId>,
+) -> Result<ClusterId, VaultError> {
     if let Some(cluster) = wanted {
         return Ok(cluster);
     }
@@ -263,14 +289,32 @@ pub(crate) async fn read_root(store: &Store) -> Result<VaultIdentity, VaultError
     let address = store.address().to_owned();
     let bytes = match store.get(ROOT_NAME, ROOT_LIMIT).await {
         Ok(bytes) => bytes,
-        Err(StoreError::NotFound { .. }) => return Err(VaultError::NoVault { address }),
+        Err(StoreError::NotFound { .. }) => return Err(no_root(store, address).await?),
         Err(error) => return Err(error.into()),
     };
     let root = decode_root(&bytes).map_err(|source| VaultError::Root { address, source })?;
     Ok(root.1)
 }
 
-fn check_fingerprint(
+/// Why there is no root: there never was one, or it was lost.
+async fn no_root(store: &Store, address: String) -> Result<VaultError, VaultError> {
+    let mut there = Vec::new();
+    for cluster in clusters(store).await? {
+        if has_commits(store, cluster).await? {
+            there.push(cluster);
+        }
+    }
+    Ok(match there.is_empty() {
+        true => VaultError::NoVault { address },
+        false => VaultError::RootMissing { address, clusters: there },
+    })
+}
+
+fn list(clusters: &[ClusterId]) -> String {
+    clusters.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+pub(crate) fn check_fingerprint(
     address: &str,
     root: &VaultIdentity,
     expected: Option<&str>,

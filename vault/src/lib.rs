@@ -34,6 +34,7 @@ pub mod keys;
 pub mod prune;
 pub mod relief;
 pub mod rewrap;
+mod root;
 pub mod snapshot;
 pub mod store;
 pub mod vault;
