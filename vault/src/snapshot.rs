@@ -10,6 +10,7 @@ mod build;
 pub mod kinship;
 pub mod merge;
 pub mod read;
+mod replan;
 mod source;
 mod take;
 mod uploads;
@@ -61,6 +62,19 @@ pub enum SnapshotError {
         number: u64,
         /// It was there when reading began.
         was_there: bool,
+    },
+    /// Objects of it went away again and again while it was read.
+    #[error(
+        "snapshot {number}: after {plans} plans still {detail}; run `holdfast vault check`, and hold the \
+         snapshot before a long read"
+    )]
+    WentAway {
+        /// Its number.
+        number: u64,
+        /// How often the read planned again.
+        plans: u32,
+        /// What was missing last.
+        detail: String,
     },
     /// A frame or the order of records is wrong.
     #[error("snapshot {number}: {source}")]

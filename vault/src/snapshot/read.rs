@@ -7,8 +7,9 @@
 //! digest in the sealed index before it is believed.
 
 use super::merge::{self, Decoded, Merge, PlannedFrame, Pull};
+use super::replan::{Progress, is_missing};
 use super::{SnapshotError, bitmap, read_body, read_index};
-use crate::access::{Access, AccessError};
+use crate::access::Access;
 use crate::chain::Chain;
 use crate::format::{
     Bound, BucketEntry, FrameBuffer, FrameOpener, LiveHash, ObjectId, OpenedBody, Record,
@@ -111,7 +112,7 @@ impl SnapshotReader {
         }
     }
 
-    async fn plan(chain: &Chain, entry: CatalogueEntry) -> Result<SnapshotReader, SnapshotError> {
+    pub(super) async fn plan(chain: &Chain, entry: CatalogueEntry) -> Result<SnapshotReader, SnapshotError> {
         let access = chain.access().clone();
         let opened = read_body(chain, &entry).await?;
         let reference = super::body_reference(chain, &entry).unwrap_or_default();
@@ -201,9 +202,33 @@ impl SnapshotReader {
         &self,
         mut each: impl FnMut(&Record<'_>) -> Result<(), E>,
     ) -> Result<VerifiedSnapshot, E> {
-        let mut merge = Merge::new(self.frames.clone());
         let mut proof = Proof::new(true);
         let mut buffer = FrameBuffer::new();
+        let mut progress = Progress::new(self.access.clone(), self.entry.clone());
+        let mut fresh: Option<SnapshotReader> = None;
+        loop {
+            let reader = fresh.as_ref().unwrap_or(self);
+            let read = reader.pass(&mut buffer, |record| {
+                if progress.wants(record) {
+                    proof.add(record);
+                    each(record)?;
+                }
+                Ok::<(), E>(())
+            });
+            match read.await? {
+                None => return Ok(progress.told(proof.verify(&self.entry, self.facts()))?),
+                Some(missing) => fresh = Some(progress.replan(missing).await?),
+            }
+        }
+    }
+
+    /// One pass over the frames of this plan; `Some`: an object is missing.
+    async fn pass<E: From<SnapshotError>>(
+        &self,
+        buffer: &mut FrameBuffer,
+        mut each: impl FnMut(&Record<'_>) -> Result<(), E>,
+    ) -> Result<Option<SnapshotError>, E> {
+        let mut merge = Merge::new(self.frames.clone());
         loop {
             match merge.pull().map_err(|source| self.merge_error(source))? {
                 Pull::Need(place) => {
@@ -211,24 +236,22 @@ impl SnapshotReader {
                     let segment = &self.segments[frame.segment];
                     let range = frame.entry.offset..frame.entry.end();
                     let sealed = self.access.store().get_range(&segment.name, range).await;
-                    let sealed = sealed.map_err(SnapshotError::from)?;
+                    let sealed = match sealed.map_err(SnapshotError::from) {
+                        Err(error) if is_missing(&error) => return Ok(Some(error)),
+                        sealed => sealed?,
+                    };
                     let spent = merge.spent().unwrap_or_default();
-                    let decoded = decode(segment, frame, &sealed, (spent, &mut buffer));
+                    let decoded = decode(segment, frame, &sealed, (spent, buffer));
                     merge.give(place, decoded.map_err(|error| self.number(error))?);
                 }
                 Pull::Ready => {
                     if let Some(record) = merge.record() {
-                        proof.add(&record);
                         each(&record)?;
                     }
                 }
-                Pull::End => return Ok(self.verified(proof)?),
+                Pull::End => return Ok(None),
             }
         }
-    }
-
-    fn verified(&self, proof: Proof) -> Result<VerifiedSnapshot, SnapshotError> {
-        proof.verify(&self.entry, self.facts())
     }
 
     fn merge_error(&self, source: merge::MergeError) -> SnapshotError {
@@ -264,17 +287,6 @@ fn open_file(access: &Access, name: &str) -> Result<Option<File>, SnapshotError>
 
 fn io_error(name: &str, error: &std::io::Error) -> StoreError {
     StoreError::Unreachable { name: name.to_owned(), detail: error.to_string() }
-}
-
-fn is_missing(error: &SnapshotError) -> bool {
-    use crate::chain::ChainError as C;
-    matches!(
-        error,
-        SnapshotError::Chain(
-            C::Store(StoreError::NotFound { .. })
-                | C::Keys(AccessError::Store(StoreError::NotFound { .. }))
-        )
-    )
 }
 
 /// Why a frame was not opened.

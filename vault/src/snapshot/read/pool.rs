@@ -13,6 +13,7 @@ use crate::format::{FrameBuffer, Record};
 use crate::proto::{CatalogueEntry, Facts};
 use crate::snapshot::SnapshotError;
 use crate::snapshot::merge::{Decoded, Merge, PlannedFrame, Pull};
+use crate::snapshot::replan::Progress;
 use crate::store::Store;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -28,6 +29,9 @@ pub struct RecordStream {
     shared: Arc<Shared>,
     merge: Merge,
     proof: Proof,
+    progress: Progress,
+    options: ReadOptions,
+    runtime: Option<tokio::runtime::Handle>,
     entry: CatalogueEntry,
     facts: Facts,
     ended: bool,
@@ -71,34 +75,14 @@ impl Drop for Leaving<'_> {
 
 impl RecordStream {
     pub(super) fn start(reader: &SnapshotReader, options: ReadOptions) -> RecordStream {
-        let local = reader.segments.iter().all(|segment| segment.file.is_some());
-        let processors = std::thread::available_parallelism().map_or(2, |count| count.get());
-        let threads = match options.threads {
-            0 if local => processors.min(8),
-            0 => processors.clamp(4, 8),
-            given => given.min(64),
-        };
-        let remote =
-            (!local).then(|| (reader.access.store().clone(), tokio::runtime::Handle::current()));
-        let shared = Arc::new(Shared {
-            frames: reader.frames.clone(),
-            segments: reader.segments.clone(),
-            remote,
-            window_bytes: options.window_bytes,
-            threads,
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        });
-        let threads = (0..threads)
-            .map(|_| {
-                let shared = shared.clone();
-                std::thread::spawn(move || shared.work())
-            })
-            .collect();
+        let (shared, threads) = Shared::start(reader, options);
         RecordStream {
             shared,
             merge: Merge::new(reader.frames.clone()),
             proof: Proof::new(options.verify_digest),
+            progress: Progress::new(reader.access.clone(), reader.entry.clone()),
+            options,
+            runtime: tokio::runtime::Handle::try_current().ok(),
             entry: reader.entry.clone(),
             facts: reader.facts(),
             ended: false,
@@ -115,15 +99,20 @@ impl RecordStream {
             match pulled.map_err(|source| SnapshotError::Merge { number, source })? {
                 Pull::Need(place) => {
                     let spent = self.merge.spent();
-                    let frame = self.shared.wait(place, spent).map_err(|error| match error {
-                        SnapshotError::Merge { source, .. } => {
-                            SnapshotError::Merge { number, source }
+                    match self.shared.wait(place, spent) {
+                        Ok(frame) => self.merge.give(place, frame),
+                        Err(SnapshotError::Merge { source, .. }) => {
+                            return Err(SnapshotError::Merge { number, source });
                         }
-                        other => other,
-                    })?;
-                    self.merge.give(place, frame);
+                        Err(error) => self.replan(error)?,
+                    }
                 }
-                Pull::Ready => break,
+                Pull::Ready => {
+                    let record = self.merge.record();
+                    if record.is_some_and(|record| self.progress.wants(&record)) {
+                        break;
+                    }
+                }
                 Pull::End => {
                     self.ended = true;
                     return Ok(None);
@@ -148,12 +137,21 @@ impl RecordStream {
             return Err(SnapshotError::Contradiction { number, detail });
         }
         let proof = std::mem::replace(&mut self.proof, Proof::new(false));
-        proof.verify(&self.entry, self.facts.clone())
+        self.progress.told(proof.verify(&self.entry, self.facts.clone()))
     }
-}
 
-impl Drop for RecordStream {
-    fn drop(&mut self) {
+    /// Goes on with another plan when an object is missing.
+    fn replan(&mut self, error: SnapshotError) -> Result<(), SnapshotError> {
+        let Some(runtime) = self.runtime.clone() else { return Err(error) };
+        let reader = runtime.block_on(self.progress.replan(error))?;
+        self.stop();
+        let _inside = runtime.enter();
+        (self.shared, self.threads) = Shared::start(&reader, self.options);
+        self.merge = Merge::new(reader.frames.clone());
+        Ok(())
+    }
+
+    fn stop(&mut self) {
         self.shared.lock().stop = true;
         self.shared.changed.notify_all();
         for thread in self.threads.drain(..) {
@@ -163,7 +161,42 @@ impl Drop for RecordStream {
     }
 }
 
+impl Drop for RecordStream {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
 impl Shared {
+    /// Begins to fetch and open the frames of `reader`.
+    fn start(reader: &SnapshotReader, options: ReadOptions) -> (Arc<Shared>, Vec<JoinHandle<()>>) {
+        let local = reader.segments.iter().all(|segment| segment.file.is_some());
+        let processors = std::thread::available_parallelism().map_or(2, |count| count.get());
+        let threads = match options.threads {
+            0 if local => processors.min(8),
+            0 => processors.clamp(4, 8),
+            given => given.min(64),
+        };
+        let remote =
+            (!local).then(|| (reader.access.store().clone(), tokio::runtime::Handle::current()));
+        let shared = Arc::new(Shared {
+            frames: reader.frames.clone(),
+            segments: reader.segments.clone(),
+            remote,
+            window_bytes: options.window_bytes,
+            threads,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let threads = (0..threads)
+            .map(|_| {
+                let shared = shared.clone();
+                std::thread::spawn(move || shared.work())
+            })
+            .collect();
+        (shared, threads)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
