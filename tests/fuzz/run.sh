@@ -37,7 +37,7 @@ for target in "$@"; do
     -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=512 \
     -max_len=70000 -print_final_stats=1 >"$log" 2>&1 || failed+=("$target")
   grep -E 'stat::number_of_executed_units|stat::peak_rss_mb' "$log" || true
-  grep -E ' (DONE|pulse|REDUCE|NEW) ' "$log" | tail -1 || true
+  grep -E "[[:space:]](DONE|pulse|REDUCE|NEW)[[:space:]]" "$log" | tail -1 || true
 done
 for target in "${failed[@]}"; do
   printf 'fuzz: %s FAILED\n' "$target" >&2

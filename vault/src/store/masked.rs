@@ -64,9 +64,9 @@ impl Chain<'_> {
         let lowest: BTreeMap<u64, u64> =
             lowest.rev().map(|(&(era, number), _)| (era, number)).collect();
         for (&(era, number), versions) in &self.commits {
-            let mut with_bytes: Vec<_> = versions.iter().filter(|one| !one.is_marker).collect();
-            with_bytes.sort_by_key(|one| one.is_latest); // equal times: what is hidden is older
-            let original = with_bytes.iter().min_by(|a, b| a.modified.cmp(&b.modified));
+            let with_bytes: Vec<_> = versions.iter().filter(|one| !one.is_marker).collect();
+            // Newest first; some stores tell times in whole seconds.
+            let original = with_bytes.iter().rev().find(|one| !one.is_latest);
             if let Some(original) = original.filter(|_| with_bytes.len() > 1) {
                 findings.push(format!(
                     "{}: its original, version {} of {}, is masked",

@@ -220,14 +220,23 @@ mod tests {
 
     #[test]
     fn an_answer_with_versions_and_markers_mixed_is_read() {
-        let text = "<?xml version=\"1.0\"?><ListVersionsResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
-            <Name>b</Name><Prefix>p/</Prefix><KeyMarker></KeyMarker><IsTruncated>true</IsTruncated>\
-            <NextKeyMarker>p/b</NextKeyMarker><NextVersionIdMarker>7</NextVersionIdMarker>\
-            <Version><Key>p/a</Key><VersionId>2</VersionId><IsLatest>true</IsLatest><Size>1</Size></Version>\
-            <DeleteMarker><Key>p/a</Key><VersionId>1</VersionId><IsLatest>false</IsLatest></DeleteMarker>\
-            <Version><Key>p/b</Key><VersionId>7</VersionId><IsLatest>false</IsLatest></Version>\
-            </ListVersionsResult>";
-        let page: Page = quick_xml::de::from_str(text).unwrap();
+        let entry = |what: &str, key: &str, id: u8, latest: bool| {
+            format!(
+                "<{what}><Key>{key}</Key><VersionId>{id}</VersionId>\
+                 <IsLatest>{latest}</IsLatest><Size>1</Size></{what}>"
+            )
+        };
+        let entries = [
+            entry("Version", "p/a", 2, true),
+            entry("DeleteMarker", "p/a", 1, false),
+            entry("Version", "p/b", 7, false),
+        ];
+        let head = "<?xml version=\"1.0\"?><ListVersionsResult \
+                    xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Prefix>p/</Prefix>\
+                    <IsTruncated>true</IsTruncated><NextKeyMarker>p/b</NextKeyMarker>\
+                    <NextVersionIdMarker>7</NextVersionIdMarker>";
+        let text = format!("{head}{}</ListVersionsResult>", entries.concat());
+        let page: Page = quick_xml::de::from_str(&text).unwrap();
         assert!(page.is_truncated);
         assert_eq!((page.next_key.as_str(), page.next_version.as_str()), ("p/b", "7"));
         assert_eq!(page.versions.len(), 2);
