@@ -88,6 +88,16 @@ pub enum ChainError {
     /// Only a reader's seeds are at hand.
     #[error("commit: no index seed to seal it with")]
     ReadOnly,
+    /// A newer version wrote the head, and says that older ones must not write after it.
+    #[error(
+        "commit {number} was written by a newer version of holdfast (feature bit {bit}): this one can read          and restore, but must not write here; update it"
+    )]
+    WriterTooOld {
+        /// The head's number.
+        number: u64,
+        /// The feature that is not known here.
+        bit: u32,
+    },
     /// The store lets two creates of one name both win.
     #[error(
         "{address}: the store ignores put-if-absent, so two writers could both win; run `holdfast store \
@@ -107,6 +117,8 @@ pub struct Chain {
     catalogue: Catalogue,
     read_boot_ms: i64,
     recent: BTreeMap<u64, Digest>,
+    /// A feature of the head that forbids to write after it.
+    write_guard: Option<u32>,
 }
 
 impl Chain {
@@ -194,4 +206,5 @@ impl Chain {
 struct StoredCommit {
     commit: Commit,
     sha256: Digest,
+    write_guard: Option<u32>,
 }

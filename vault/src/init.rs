@@ -195,7 +195,7 @@ impl Vault {
         let witness = options.witness.clone();
         let access = make_access(store, &root, cluster, options)?;
         let chain = Chain::load(Arc::new(access)).await?;
-        if chain.head().identity.as_ref() != Some(&root) {
+        if !is_root_of(&root, chain.head()) {
             let detail =
                 "the sealed chain tells of another vault than the root in clear".to_owned();
             return Err(ChainError::Damaged { name: ROOT_NAME.to_owned(), detail }.into());
@@ -205,6 +205,17 @@ impl Vault {
         }
         Ok(Vault::over(chain, root))
     }
+}
+
+/// Whether the root in clear is the one that the sealed chain repeats. A root key that was taken up
+/// later stands in the chain alone.
+fn is_root_of(root: &VaultIdentity, head: &Commit) -> bool {
+    head.identity.as_ref().is_some_and(|sealed| {
+        let key = &root.root_key_fingerprint;
+        sealed.vault_id == root.vault_id
+            && sealed.unsealed == root.unsealed
+            && (key.is_empty() || *key == sealed.root_key_fingerprint)
+    })
 }
 
 fn recovery_public(access: &Access) -> bytes::Bytes {

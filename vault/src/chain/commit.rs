@@ -47,9 +47,12 @@ impl Chain {
         if !round.may_attempt(access.clock().boot_ms()) {
             return Err(ChainError::RoundTooOld);
         }
+        if let Some(bit) = self.write_guard {
+            return Err(ChainError::WriterTooOld { number: self.state.number(), bit });
+        }
         let mut draft = draft.clone();
         let now_ms = access.clock().now_ms();
-        let edit = draft.numbered_edit(&self.state, now_ms);
+        let edit = draft.numbered_edit(&self.state, now_ms, store_ms);
         let catalogue = self.catalogue.edited(&edit, access.limits().page_entries);
         let catalogue = self.write_pages(&mut draft, catalogue).await?;
         let ledger = self.write_ledger(&mut draft).await?;
@@ -200,4 +203,39 @@ impl Chain {
 fn retire(draft: &mut Draft, id: ObjectId) {
     draft.removed.push(id);
     draft.condemned.push(id);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::init::VaultOptions;
+    use crate::keys::{Providers, Sealing, parse_encryption_config};
+    use crate::proto::action::Kind;
+    use crate::{Store, StoreOptions, Vault};
+    use object_store::memory::InMemory;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn after_a_newer_version_an_older_one_reads_and_does_not_write() {
+        let text = "{apiVersion: apiserver.config.k8s.io/v1, kind: EncryptionConfiguration, resources: \
+                    [{resources: [secrets], providers: [{aesgcm: {keys: [{name: a, secret: \
+                    MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=}]}}]}]}";
+        let config = parse_encryption_config(text).expect("a configuration");
+        let providers =
+            Providers::from_config(&config, Sealing::Required, &mut |_| panic!("no kms here"));
+        let store = Store::over(Arc::new(InMemory::new()), "memory", StoreOptions::default());
+        let vault = Vault::init(store, VaultOptions::new(providers)).await.expect("a vault");
+        let mut chain = Chain::load(vault.access().clone()).await.expect("a chain");
+        chain.write_guard = Some(40);
+        let (round, draft) = (vault.round(), Draft::of(Kind::Epoch, 0, ""));
+        let refused = chain.commit(&draft, round, 0).await;
+        assert!(
+            matches!(refused, Err(ChainError::WriterTooOld { number: 1, bit: 40 })),
+            "{refused:?}"
+        );
+        chain.refresh().await.expect("it still reads");
+        assert_eq!(chain.write_guard, Some(40), "the head is the same");
+        chain.write_guard = None;
+        assert_eq!(chain.commit(&draft, round, 0).await.expect("won"), CommitOutcome::Won(2));
+    }
 }

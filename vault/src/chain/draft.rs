@@ -11,7 +11,7 @@ use crate::proto::{
     Action, CatalogueEntry, Commit, HighWater, Hold, LedgerRef, Lineage, ObjectRef, Pin, Seed,
 };
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a commit shall change. Everything that is not named stays as in the head.
 #[derive(Debug, Clone, Default)]
@@ -82,6 +82,7 @@ impl Draft {
         let bytes = |ids: &[ObjectId]| ids.iter().map(ObjectId::to_bytes).collect();
         let lineage =
             self.lineage.clone().map(|lineage| Lineage { since_number: number, ..lineage });
+        let earlier_lineages = earlier_lineages(head, lineage.is_some(), catalogue);
         Commit {
             number,
             previous_sha256: Bytes::copy_from_slice(state.sha256()),
@@ -90,7 +91,8 @@ impl Draft {
             attempt_id: attempt.id.to_bytes(),
             epoch: head.epoch + u64::from(self.new_epoch),
             lineage: lineage.or_else(|| head.lineage.clone()),
-            time_ms: rules::commit_time_ms(attempt.now_ms, Some(head)),
+            earlier_lineages,
+            time_ms: rules::commit_time_ms(attempt.now_ms, attempt.store_ms, Some(head)),
             store_time_ms: attempt.store_ms,
             floor: self.floor.max(head.floor),
             actions: self.actions.clone(),
@@ -114,11 +116,11 @@ impl Draft {
     }
 
     /// The catalogue edit with the number and the time that the commit after `state` will have.
-    pub fn numbered_edit(&self, state: &State, now_ms: i64) -> CatalogueEdit {
+    pub fn numbered_edit(&self, state: &State, now_ms: i64, store_ms: i64) -> CatalogueEdit {
         let mut edit = self.catalogue.clone();
         if let Some(entry) = edit.insert.take() {
             let number = state.number() + 1;
-            let time_ms = rules::commit_time_ms(now_ms, Some(state.head()));
+            let time_ms = rules::commit_time_ms(now_ms, store_ms, Some(state.head()));
             edit.insert = Some(CatalogueEntry { number, time_ms, ..entry });
         }
         edit
@@ -137,6 +139,24 @@ impl Draft {
         seeds.sort_by(|a, b| (a.created_ms, &a.seed_id).cmp(&(b.created_ms, &b.seed_id)));
         seeds
     }
+}
+
+/// The lineages before the current one that a snapshot of `catalogue` is of, and their parents.
+fn earlier_lineages(head: &Commit, new: bool, catalogue: &Catalogue) -> Vec<Lineage> {
+    let mut earlier = head.earlier_lineages.clone();
+    if let Some(left) = head.lineage.as_ref().filter(|_| new) {
+        earlier.push(left.clone());
+    }
+    let mut wanted: BTreeSet<Bytes> =
+        catalogue.entries().map(|entry| entry.lineage_id.clone()).collect();
+    let children = earlier.iter().chain(&head.lineage);
+    let parents: Vec<Bytes> = children
+        .filter(|lineage| wanted.contains(&lineage.lineage_id))
+        .map(|lineage| lineage.parent_id.clone())
+        .collect();
+    wanted.extend(parents);
+    earlier.retain(|lineage| wanted.contains(&lineage.lineage_id));
+    earlier
 }
 
 fn higher(a: Option<HighWater>, b: Option<HighWater>) -> Option<HighWater> {

@@ -31,7 +31,8 @@ impl Chain {
         let (state, recent) = fold_up_to(&access, &head).await?;
         let catalogue = load_catalogue(&access, &Catalogue::default(), state.head()).await?;
         check_kept(&state, &catalogue)?;
-        Ok(Chain { access, state, catalogue, read_boot_ms, recent })
+        let write_guard = head.write_guard;
+        Ok(Chain { access, state, catalogue, read_boot_ms, recent, write_guard })
     }
 
     /// Follows the chain to its head now. On an error the chain is as before.
@@ -44,8 +45,10 @@ impl Chain {
         let era = self.head().era;
         let mut state = self.state.clone();
         let mut recent = self.recent.clone();
+        let mut write_guard = self.write_guard;
         while let Some(next) = read_if_there(&self.access, era, state.number() + 1).await? {
             let digest = next.sha256;
+            write_guard = next.write_guard;
             state.apply(next.commit, digest)?;
             remember(&mut recent, state.number(), digest);
         }
@@ -60,7 +63,8 @@ impl Chain {
         }
         let catalogue = load_catalogue(&self.access, &self.catalogue, state.head()).await?;
         check_kept(&state, &catalogue)?;
-        *self = Chain { access: self.access.clone(), state, catalogue, read_boot_ms, recent };
+        let access = self.access.clone();
+        *self = Chain { access, state, catalogue, read_boot_ms, recent, write_guard };
         Ok(())
     }
 
@@ -102,7 +106,8 @@ async fn read(access: &Access, era: u64, number: u64) -> Result<StoredCommit, Ch
         }
         other => other.into(),
     })?;
-    Ok(StoredCommit { commit: opened.commit, sha256: opened.sha256 })
+    let write_guard = opened.object.header.write_guard();
+    Ok(StoredCommit { commit: opened.commit, sha256: opened.sha256, write_guard })
 }
 
 async fn read_if_there(

@@ -2,8 +2,8 @@
 //!
 //! Holds: a round that is older than 6 hours makes no attempt; a create that took more than 10
 //! minutes since the head was read is confirmed by a listing after its own number; a known head is
-//! trusted for probing only for 6 days and while its object still exists; time never goes back
-//! within the chain. What may be deleted, the floor included, is decided in `holdfast_policies`.
+//! trusted for probing only for 6 days and while its object still exists; time grows within the
+//! chain, unless a wrong clock had set it far ahead of the store's. What may be deleted, the floor included, is decided in `holdfast_policies`.
 
 use crate::proto::Commit;
 use holdfast_policies::prune::KEPT_COMMITS;
@@ -20,6 +20,9 @@ pub const ORPHAN_AGE_MS: i64 = 7 * 86_400_000;
 /// deleted, and a number of it created again by a sleeper. A day less than
 /// commits live at least (`holdfast_policies::prune::KEPT_COMMITS_MS`).
 pub const PROBE_LIMIT_MS: i64 = 6 * 86_400_000;
+
+/// How far a commit's time may be ahead of the store's clock.
+pub const AHEAD_MS: i64 = 10 * 60_000;
 
 /// How much of a chain is kept and how often its state is told whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,9 +113,23 @@ pub fn judge(
     }
 }
 
-/// The time of the commit after `previous`.
-pub fn commit_time_ms(own_ms: i64, previous: Option<&Commit>) -> i64 {
-    previous.map_or(own_ms, |commit| own_ms.max(commit.time_ms + 1))
+/// The time of the commit after `previous`: after it, and not far ahead of the store's clock where
+/// that is known (`store_ms` above 0). A previous time that a wrong clock set far ahead is not
+/// followed: time then falls back, once.
+pub fn commit_time_ms(own_ms: i64, store_ms: i64, previous: Option<&Commit>) -> i64 {
+    let bound = if store_ms > 0 { store_ms + AHEAD_MS } else { i64::MAX };
+    match previous {
+        Some(commit) if commit.time_ms < bound => own_ms.min(bound).max(commit.time_ms + 1),
+        _ => own_ms.min(bound),
+    }
+}
+
+/// Whether `commit`'s time may follow `previous`'s: it grows, but for the one fall of
+/// [`commit_time_ms`].
+pub fn time_follows(commit: &Commit, previous: &Commit) -> bool {
+    let far_ahead = commit.store_time_ms > 0
+        && previous.time_ms >= commit.store_time_ms.saturating_add(AHEAD_MS);
+    commit.time_ms > previous.time_ms || far_ahead
 }
 
 #[cfg(test)]
@@ -139,7 +156,28 @@ mod tests {
     #[test]
     fn time_goes_on() {
         let head = Commit { time_ms: 1_000_000, ..Default::default() };
-        assert_eq!(commit_time_ms(5, Some(&head)), 1_000_001);
-        assert_eq!(commit_time_ms(2_000_000, Some(&head)), 2_000_000);
+        assert_eq!(commit_time_ms(5, 0, Some(&head)), 1_000_001);
+        assert_eq!(commit_time_ms(2_000_000, 0, Some(&head)), 2_000_000);
+    }
+
+    #[test]
+    fn a_clock_that_is_far_ahead_is_bounded_and_healed() {
+        let head = Commit { time_ms: 1_000_000, ..Default::default() };
+        let ahead = commit_time_ms(9_000_000, 1_000_000, Some(&head));
+        assert_eq!(ahead, 1_000_000 + AHEAD_MS);
+        // Set before the store's clock was known; a commit that knows it goes back to the truth.
+        let wrong = Commit { time_ms: 90_000_000, ..Default::default() };
+        let healed = commit_time_ms(1_100_000, 1_100_050, Some(&wrong));
+        assert_eq!(healed, 1_100_000);
+        let commit = |time_ms, store_time_ms| Commit { time_ms, store_time_ms, ..head.clone() };
+        assert!(time_follows(&commit(healed, 1_100_050), &wrong));
+        assert!(!time_follows(&commit(healed, 0), &wrong), "nobody knows the store's clock");
+        assert!(!time_follows(&commit(999_999, 1_100_050), &head), "not far ahead");
+        for (own, store) in [(5, 7), (9_000_000, 1_000_000), (1_100_000, 1_100_050), (3, 0)] {
+            for previous in [&head, &wrong] {
+                let next = commit(commit_time_ms(own, store, Some(previous)), store);
+                assert!(time_follows(&next, previous), "{own} {store}");
+            }
+        }
     }
 }

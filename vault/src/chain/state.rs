@@ -4,12 +4,13 @@
 //! digest; an object lives in at most one interval `[added, removed)` of commit numbers and never
 //! comes back; only what left the live set is condemned, and only when no snapshot that still
 //! exists lies in its interval; only what was condemned is swept; vault, cluster and tag key never
-//! change; time grows; the floor never falls.
+//! change; time grows (but `rules::time_follows`); the floor never falls.
 //!
 //! A body belongs to its own snapshot: it is live in its commit alone, its interval is `[n, n + 1)`
 //! without being listed as removed. Pages, ledgers and reports serve the head: no snapshot needs
 //! them once removed.
 
+use super::rules;
 use crate::format::ObjectId;
 use crate::proto::{Commit, Ledger, LedgerEntry, ObjectKind, ObjectRef, Wrap};
 use std::collections::{BTreeMap, BTreeSet};
@@ -226,10 +227,10 @@ impl State {
             (number == head.number + 1, "its number does not follow the head's"),
             (commit.era == head.era, "its era is not the head's"),
             (commit.previous_sha256[..] == self.sha256[..], "it names another predecessor"),
-            (commit.identity == head.identity, "it tells of another vault"),
+            (identity_follows(commit, head), "it tells of another vault"),
             (commit.cluster_id == head.cluster_id, "it tells of another cluster"),
             (commit.tag_key == head.tag_key, "its tag key differs"),
-            (commit.time_ms > head.time_ms, "its time is not after the head's"),
+            (rules::time_follows(commit, head), "its time is not after the head's"),
             (commit.floor >= head.floor, "its floor fell"),
             (commit.floor <= number, "its floor is above itself"),
             (commit.epoch >= head.epoch, "its epoch fell"),
@@ -304,6 +305,17 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// The vault stays the same; a root key may be taken up once where there was none.
+fn identity_follows(commit: &Commit, head: &Commit) -> bool {
+    let (Some(new), Some(old)) = (&commit.identity, &head.identity) else {
+        return commit.identity == head.identity;
+    };
+    let taken_up = old.root_key_fingerprint.is_empty() && new.root_key_fingerprint.len() == 32;
+    new.vault_id == old.vault_id
+        && new.unsealed == old.unsealed
+        && (taken_up || new.root_key_fingerprint == old.root_key_fingerprint)
 }
 
 fn high_water(commit: &Commit) -> i64 {

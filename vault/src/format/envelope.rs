@@ -10,6 +10,7 @@
 //! the last, carries the last bit.
 
 use super::frame::put_table;
+use super::header::FORMAT;
 use super::open::TRAILER_MAGIC;
 use super::seal::{KeyClass, ObjectKey, Place, TAG_BYTES, sha256};
 use super::{
@@ -117,6 +118,8 @@ impl<W: Write> ObjectWriter<W> {
     ) -> Result<ObjectWriter<W>, FormatError> {
         assert!(kind != ObjectKind::Unspecified, "an object has a kind");
         let mut header = Header {
+            format: FORMAT,
+            min_reader: FORMAT,
             kind,
             optional: 0,
             vault: context.vault,

@@ -9,7 +9,8 @@
 //!     13    1 suite (1: AES-256-GCM, HKDF-SHA-256, SHA-256)
 //!     14    2 zero
 //!     16    8 required features, a bit each; an unknown one: refuse
-//!     24    8 optional features, a bit each; an unknown one: ignore
+//!     24    8 optional features, a bit each; an unknown one: ignore; of bits 32 to 63, an unknown
+//!             one in the head commit: read, but do not write after it
 //!     32   16 vault id
 //!     48   16 cluster id
 //!     64   16 object id
@@ -54,10 +55,17 @@ const RESERVE: usize = INDEX_COMMITMENT + 32;
 
 /// Names of the required features that exist, by bit. Format 1 has none.
 const REQUIRED_NAMES: [&str; 0] = [];
+/// The optional feature bits that keep older writers from writing: they would drop what they do not
+/// know from what is repeated in each commit.
+const WRITE_GUARDS: u64 = 0xffff_ffff << 32;
 
 /// What a header says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
+    /// The format that its writer wrote.
+    pub format: u16,
+    /// The lowest format that a reader must know; never above what this code reads.
+    pub min_reader: u16,
     /// What the object is.
     pub kind: ObjectKind,
     /// Optional feature bits.
@@ -88,8 +96,8 @@ impl Header {
         let mut out = [0; HEADER_BYTES];
         let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
         put(0, &MAGIC);
-        put(FORMAT_AT, &FORMAT.to_le_bytes());
-        put(MIN_READER, &FORMAT.to_le_bytes());
+        put(FORMAT_AT, &self.format.to_le_bytes());
+        put(MIN_READER, &self.min_reader.to_le_bytes());
         put(KIND, &[self.kind as u8]);
         put(SUITE_AT, &[SUITE]);
         put(OPTIONAL, &self.optional.to_le_bytes());
@@ -136,6 +144,8 @@ impl Header {
         let bad_id = |_| damaged(named, "an id is all zero");
         let data_seed = field::<16>(bytes, DATA_SEED);
         let header = Header {
+            format: u16::from_le_bytes(field(bytes, FORMAT_AT)),
+            min_reader: u16::from_le_bytes(field(bytes, MIN_READER)),
             kind,
             optional,
             vault: VaultId::from_bytes(&field::<16>(bytes, VAULT)).map_err(bad_id)?,
@@ -152,6 +162,12 @@ impl Header {
             return Err(damaged(named, "it commits to a data key but names no data seed"));
         }
         Ok(header)
+    }
+
+    /// The lowest unknown feature bit that forbids to write after this object, if any.
+    pub fn write_guard(&self) -> Option<u32> {
+        let guards = self.optional & WRITE_GUARDS;
+        (guards != 0).then(|| guards.trailing_zeros())
     }
 
     /// The bytes that keys are derived from: the header with both commitments zeroed.

@@ -70,6 +70,15 @@ pub enum Kinship {
     },
 }
 
+impl SourceFacts {
+    /// The highest revision that both histories surely share: below the first record that differs
+    /// or is gone, whatever else is equal by chance above it.
+    pub fn fork(&self) -> i64 {
+        let differs = self.lowest_changed.min(self.lowest_vanished);
+        self.highest_common.min(differs.saturating_sub(1))
+    }
+}
+
 /// Below this many common records a few differing ones are no corruption but another history.
 const MINORITY: u64 = 10;
 
@@ -85,8 +94,7 @@ pub fn judge(base: &BaseFacts, source: &SourceFacts) -> Kinship {
         return Kinship::Unrelated { reason };
     }
     let behind = source.raft_index < base.raft_index;
-    let fork = source.highest_common.min(source.lowest_changed.saturating_sub(1));
-    let fork = fork.min(source.lowest_vanished.saturating_sub(1));
+    let fork = source.fork();
     // In one history index and revision grow together.
     let (index, revision) = (source.raft_index, source.revision);
     let jumped = behind && revision > base.revision;

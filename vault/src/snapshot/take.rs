@@ -20,6 +20,7 @@ use crate::proto::action::Kind;
 use crate::proto::segment_ref::Class;
 use crate::proto::{CatalogueEntry, Facts, HighWater, Lineage, ObjectKind, ObjectRef, SegmentRef};
 use crate::writer::WriterKeys;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// How a snapshot is taken.
@@ -33,6 +34,8 @@ pub struct SnapshotOptions {
     pub linearizable: bool,
     /// Begin a new lineage, for this reason: the answer to `Outcome::Diverged`.
     pub new_lineage: Option<String>,
+    /// What the other members said of contested records, by revision: recorded in the body.
+    pub verdicts: BTreeMap<(i64, i64), String>,
     /// Run long computations on the caller's thread: for simulations with one thread.
     pub inline: bool,
     /// How often a lost race is run again.
@@ -46,6 +49,7 @@ impl Default for SnapshotOptions {
             target_bytes: None,
             linearizable: false,
             new_lineage: None,
+            verdicts: BTreeMap::new(),
             inline: false,
             repeats: 3,
         }
@@ -231,6 +235,7 @@ async fn prepare(
     source.finish(&result, &mut facts)?;
     let done = task.builders.done();
     let mut prepared = assemble(base, done, result, facts)?;
+    super::contested::record(&mut prepared.contested, &options.verdicts);
     prepared.uploaded = uploaded;
     prepared.uploaded.append(&mut buckets.uploaded);
     prepared.added.append(&mut buckets.added);
@@ -503,7 +508,7 @@ async fn commit(
     draft.high_water = Some(HighWater { revision, raft_index: facts.raft_index, time_ms });
     draft.catalogue.insert = Some(entry);
     if chain.head().lineage.as_ref() != Some(&lineage) {
-        let fork = prepared.walk.counts.highest_common;
+        let fork = prepared.walk.counts.fork();
         draft.lineage = Some(Lineage { fork_revision: fork, ..lineage });
     }
     match chain.commit(&draft, round, store_ms).await? {

@@ -148,7 +148,7 @@ impl Stage {
     }
 
     fn dressed(&self, options: VaultOptions) -> VaultOptions {
-        let limits = ChainLimits { kept_commits: 5, ledger_every: 4 };
+        let limits = ChainLimits { kept_commits: 5, ledger_every: 4, page_entries: 3 };
         VaultOptions { clock: self.clock.clone(), limits, ..options }
     }
 

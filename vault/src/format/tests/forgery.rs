@@ -296,3 +296,36 @@ fn a_commit_in_an_envelope_that_is_not_its_own_is_refused() {
     let error = open_commit(&sealed.1, fixture.owner(), (0, 2), &fixture.keyring).unwrap_err();
     assert!(error.to_string().contains("attempt id"), "{error}");
 }
+
+/// What a later format wrote for readers of format 1 is read: all of it again under another format
+/// number, and bits that only later writers know.
+#[test]
+fn what_a_later_format_wrote_for_us_opens() {
+    for (at, value) in [(8, 1), (8, 2), (24, 1), (29, 1)] {
+        let mut fixture = Fixture::new();
+        let (bytes, opened) = three_frames(&mut fixture);
+        let mut header = bytes[..HEADER_BYTES].to_vec();
+        header[at] = value;
+        let (data, index) = keys(&fixture, &header);
+        header[144..176].copy_from_slice(&data.commitment);
+        header[176..208].copy_from_slice(&index.commitment);
+        let header_sha256 = sha256(&header);
+        let again = |(frame, _): (FrameEntry, Vec<u8>)| {
+            let place = Place {
+                header_sha256,
+                class: frame.class,
+                codec: frame.codec,
+                last: frame.last,
+                counter: u64::from(frame.number),
+                plain_len: u64::from(frame.plain_len),
+            };
+            let mut sealed = vec![1; usize::try_from(frame.plain_len).unwrap()];
+            data.seal_in_place(&place, &mut sealed);
+            (FrameEntry { sha256: sha256(&sealed), ..frame }, sealed)
+        };
+        let frames: Vec<_> = parts(&bytes, &opened).into_iter().map(again).collect();
+        let opened = open(&fixture, &assemble(&header, &frames, &index, b"")).unwrap();
+        let guard = (at == 29).then_some(40);
+        assert_eq!(opened.header.write_guard(), guard, "byte {at}");
+    }
+}
