@@ -7,6 +7,7 @@
 mod base;
 mod body;
 mod build;
+pub mod contested;
 pub mod kinship;
 pub mod merge;
 pub mod read;
@@ -27,6 +28,7 @@ use crate::access::{Access, AccessError};
 use crate::chain::{Chain, ChainError};
 use crate::format::{ObjectId, OpenedBody, open_body};
 use crate::proto::{CatalogueEntry, ObjectKind, ObjectRef, Rev};
+use crate::store::StoreError;
 
 /// Why a snapshot was not taken or not read.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +94,27 @@ pub enum SnapshotError {
         /// What differs.
         detail: String,
     },
+}
+
+impl SnapshotError {
+    /// Whether an object is gone or its bytes are not those that were written: nothing that is
+    /// asked again will bring it back.
+    pub(crate) fn is_loss(&self) -> bool {
+        let of_store = |error: &StoreError| {
+            matches!(error, StoreError::NotFound { .. } | StoreError::Size { .. })
+        };
+        match self {
+            SnapshotError::Chain(ChainError::Store(error)) => of_store(error),
+            SnapshotError::Chain(ChainError::Damaged { .. }) => true,
+            SnapshotError::Chain(ChainError::Keys(error)) => match error {
+                AccessError::Store(error) => of_store(error),
+                AccessError::Format(error) => error.is_damage(),
+                AccessError::NoWrap { .. } => true,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
 }
 
 fn why_missing(was_there: bool) -> &'static str {
