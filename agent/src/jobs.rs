@@ -10,16 +10,18 @@ mod keyless;
 mod prune;
 
 use crate::config::Config;
+use crate::contested::Side;
 use crate::cycle::{Ending, Job};
 use crate::drill::Drill;
 use crate::health::Health;
 use crate::metrics::{JobLabel, Metrics, gauge, seconds};
 use crate::round::{RoundError, RoundReport};
-use crate::state::{AgentState, SnapshotMark};
+use crate::state::{AgentState, RecordVerdict, SnapshotMark};
 use crate::vaults::{self, ConnectKms};
 use holdfast_vault::clock::{Clock, SystemClock};
 use holdfast_vault::vault::Vault;
 use keyless::Keyless;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A data seed is used for 30 days at most; a vault that is opened anew makes another one.
@@ -152,6 +154,13 @@ impl Worker {
         Ok(self.vault.as_mut().expect("it was opened above"))
     }
 
+    /// What is decided of contested records.
+    fn verdicts(&self) -> BTreeMap<(i64, i64), String> {
+        let traces = self.tools.shared.lock();
+        let known = traces.state.verdicts.iter();
+        known.map(|known| ((known.main, known.sub), known.text.clone())).collect()
+    }
+
     /// The vault as a stranger with our keys would open it.
     async fn open_anew(&self) -> Result<Vault, vaults::OpenError> {
         let state = self.tools.shared.lock().state.clone();
@@ -208,6 +217,12 @@ impl Worker {
             revision: entry.revision,
             taken_ms: entry.taken_ms,
         });
+        let decided = report.verdicts.iter().filter(|(_, verdict)| verdict.side != Side::Undecided);
+        traces.state.decide(decided.map(|((main, sub), verdict)| RecordVerdict {
+            main: *main,
+            sub: *sub,
+            text: verdict.text.clone(),
+        }));
         traces.state.last_error.clear();
         traces.state.alarms.clone_from(&report.alarms);
         traces.health.alarms.clone_from(&report.alarms);

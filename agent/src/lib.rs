@@ -9,6 +9,7 @@
 //! nothing while the store cannot be reached.
 
 pub mod config;
+pub mod contested;
 pub mod cycle;
 pub mod daemon;
 pub mod drill;

@@ -35,6 +35,13 @@ pub struct FailureLabel {
     pub kind: &'static str,
 }
 
+/// A verdict over a contested record.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct VerdictLabel {
+    /// `older`, `streamed`, `undecided`: which version is right.
+    pub right: &'static str,
+}
+
 /// All metrics of the agent. Cheap to clone; clones are the same metrics.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
@@ -76,6 +83,8 @@ pub struct Metrics {
     pub recovery_only: Gauge,
     /// When the snapshot that waits in the spool was taken; 0: none waits.
     pub waiting: Seconds,
+    /// Records that members disagreed about, by verdict.
+    pub contested: Family<VerdictLabel, Counter>,
     /// 1: a job of this kind runs.
     pub running: Family<JobLabel, Gauge>,
     /// What somebody must look at.
@@ -184,6 +193,8 @@ impl Metrics {
         registry.register_with_unit("round_step", help, Unit::Seconds, self.step_seconds.clone());
         registry.register("jobs_completed", "Jobs that were completed", self.completed.clone());
         registry.register("jobs_failed", "Jobs that failed, by kind", self.failures.clone());
+        let contested = "Records whose bytes changed, by the version that most members have";
+        registry.register("contested_records", contested, self.contested.clone());
         registry.register("job_running", "1: it runs now", self.running.clone());
         registry.register("forgotten", "Snapshots that were forgotten", self.forgotten.clone());
         registry.register("swept", "Objects that were deleted", self.swept.clone());
@@ -215,6 +226,11 @@ impl Metrics {
     /// A job failed.
     pub fn failed(&self, job: &'static str, kind: &'static str) {
         self.failures.get_or_create(&FailureLabel { job, kind }).inc();
+    }
+
+    /// A contested record was asked about.
+    pub fn contested(&self, right: &'static str) {
+        self.contested.get_or_create(&VerdictLabel { right }).inc();
     }
 
     /// A job was completed.

@@ -9,6 +9,7 @@
 //! memory is two bits per record and a few batches of [`BATCH_BYTES`]; a database that is damaged,
 //! or that changes between the passes, gives an error and never a shorter snapshot.
 
+use crate::contested::Streamed;
 use crate::encryption_keys::{self, EncryptionKeys};
 use crate::stop::Stop;
 use holdfast_bolt::{Db, PageSource, ReadError};
@@ -18,6 +19,7 @@ use holdfast_core::database::{DatabaseError, DatabaseFacts, KeyFacts, read_small
 use holdfast_core::hashkv::{HashScope, KvHasher};
 use holdfast_core::meta::CompactionMarks;
 use holdfast_core::record::Record;
+use holdfast_core::revision::{BucketKey, Revision};
 use holdfast_vault::proto::{Facts, HashKv};
 use holdfast_vault::snapshot::walk::{SourceRecord, WalkResult};
 use holdfast_vault::snapshot::{Source, SourceBucket, SourceError};
@@ -119,6 +121,17 @@ fn each_record<S: PageSource>(
         visit(&Record::parse(entry.key, entry.value).map_err(ScanError::from)?)?;
     }
     Ok(())
+}
+
+impl<S: PageSource> Spooled<S> {
+    /// One record that is no tombstone; `None`: it is not there or does not decode.
+    pub fn record(&self, revision: (i64, i64)) -> Option<Streamed> {
+        let at = BucketKey::put(Revision::new(revision.0, revision.1)).encode();
+        let bucket = self.db.bucket(KEY).ok()??;
+        let value = bucket.get(&at).ok()??;
+        let key = Record::parse(&at, &value).ok()?.key_value().ok()?.key.to_vec();
+        Some(Streamed { revision, key, value: value.into_owned() })
+    }
 }
 
 /// What does not change from pass to pass.

@@ -18,6 +18,7 @@ mod facts;
 pub use error::{RoundError, chain_kind};
 
 use crate::config::Config;
+use crate::contested::{self, Verdict};
 use crate::hash::{self, Answered};
 use crate::member::{self, Choice, Survey};
 use crate::metrics::Metrics;
@@ -34,6 +35,7 @@ use holdfast_vault::format::SegmentSettings;
 use holdfast_vault::proto::{CatalogueEntry, HashKv};
 use holdfast_vault::snapshot::{Outcome, SnapshotOptions, Summary};
 use holdfast_vault::vault::Vault;
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -46,6 +48,8 @@ pub struct Round<'a> {
     pub metrics: &'a Metrics,
     /// Milliseconds since 1970 at its start.
     pub now_ms: i64,
+    /// What is decided of contested records.
+    pub verdicts: &'a BTreeMap<(i64, i64), String>,
 }
 
 /// How a round ended.
@@ -63,6 +67,8 @@ pub struct RoundReport {
     pub hash_equal: Option<bool>,
     /// What somebody must look at.
     pub alarms: Vec<String>,
+    /// What the members said of contested records.
+    pub verdicts: Vec<((i64, i64), Verdict)>,
 }
 
 /// What arrived, ready to be stored; lies encrypted in the spool until it is dropped.
@@ -135,10 +141,17 @@ impl Round<'_> {
         let mut alarms = Vec::new();
         let outcome = self.timed("write", self.hand_over(vault, taken, &mut alarms)).await?;
         let (entry, summary) = judge(vault, &taken.choice, outcome)?;
-        let hash_equal = match &summary {
-            Some(summary) => look_at(&taken.client, taken, summary, &mut alarms).await,
-            None => None,
-        };
+        let (mut hash_equal, mut verdicts) = (None, Vec::new());
+        if let Some(summary) = &summary {
+            hash_equal = look_at(&taken.client, taken, summary, &mut alarms).await;
+            verdicts = self.settle(vault, taken, summary).await;
+        }
+        for (revision, verdict) in &verdicts {
+            let (main, sub) = revision;
+            let text = format!("record {main}.{sub} is contested: {}", verdict.text);
+            tracing::error!(alarm = text, "somebody must look at this");
+            alarms.push(text);
+        }
         let report = RoundReport {
             entry,
             stored: summary.is_some(),
@@ -146,8 +159,42 @@ impl Round<'_> {
             endpoint: taken.choice.endpoint.clone(),
             hash_equal,
             alarms,
+            verdicts,
         };
         Ok(Stored { report, summary, stop: taken.stop.clone() })
+    }
+
+    /// Asks the other members about contested records that nothing is decided of yet.
+    async fn settle(
+        &self,
+        vault: &Vault,
+        taken: &Taken,
+        summary: &Summary,
+    ) -> Vec<((i64, i64), Verdict)> {
+        if !summary.entry.contested {
+            return Vec::new();
+        }
+        let stored = match vault.contested(summary.number, MOST_FINDINGS).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                tracing::warn!(%error, "the contested records cannot be compared");
+                return Vec::new();
+            }
+        };
+        let mut verdicts = Vec::new();
+        for versions in stored {
+            let revision = versions.revision;
+            if self.verdicts.contains_key(&revision) {
+                continue;
+            }
+            let Some(record) = taken.spooled.record(revision) else { continue };
+            let (source, newest) = (&taken.choice.endpoint, taken.revision);
+            let verdict =
+                contested::settle(&taken.client, source, &record, &versions, newest).await;
+            self.metrics.contested(verdict.side.word());
+            verdicts.push((revision, verdict));
+        }
+        verdicts
     }
 
     async fn read_back(
@@ -234,6 +281,7 @@ impl Round<'_> {
                 ..SegmentSettings::default()
             },
             linearizable: taken.linearizable,
+            verdicts: self.verdicts.clone(),
             ..SnapshotOptions::default()
         };
         let outcome = vault.snapshot(source(), &options).await?;

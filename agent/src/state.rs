@@ -79,10 +79,28 @@ pub struct AgentState {
     /// The newest snapshot that this agent knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotMark>,
+    /// What the members said of contested records; undecided ones are asked again.
+    #[serde(default)]
+    pub verdicts: Vec<RecordVerdict>,
     /// What somebody must look at, until a later round finds it well.
     #[serde(default)]
     pub alarms: Vec<String>,
 }
+
+/// What is decided of a contested record.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordVerdict {
+    /// Main revision.
+    pub main: i64,
+    /// Sub revision.
+    pub sub: i64,
+    /// Who said what.
+    pub text: String,
+}
+
+/// Verdicts that are remembered; the newest stay.
+const MOST_VERDICTS: usize = 1000;
 
 /// A snapshot in the vault.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -178,6 +196,13 @@ impl AgentState {
         file.sync_all()?;
         std::fs::rename(&fresh, path)?;
         File::open(directory)?.sync_all()
+    }
+
+    /// Remembers what was decided of contested records.
+    pub fn decide(&mut self, verdicts: impl Iterator<Item = RecordVerdict>) {
+        self.verdicts.extend(verdicts);
+        let excess = self.verdicts.len().saturating_sub(MOST_VERDICTS);
+        self.verdicts.drain(..excess);
     }
 
     /// The part that the cycle works with.

@@ -173,16 +173,16 @@ impl Store {
         let path = self.path(name);
         self.repeat_ours(name, || async {
             let call = self.inner.get_opts(&path, GetOptions::default());
-            let answer = call.await.map_err(|error| classify(name, &error))?;
+            let answer = call.await.map_err(|error| classify(&self.full(name), &error))?;
             let size = answer.meta.size;
             if size > max_bytes {
                 let detail = format!("{size} bytes, at most {max_bytes} were expected");
-                return Err(StoreError::Size { name: name.to_owned(), detail });
+                return Err(StoreError::Size { name: self.full(name), detail });
             }
-            let bytes = answer.bytes().await.map_err(|error| classify(name, &error))?;
+            let bytes = answer.bytes().await.map_err(|error| classify(&self.full(name), &error))?;
             if bytes.len() as u64 != size {
                 let detail = format!("the answer was cut at {} of {size} bytes", bytes.len());
-                return Err(StoreError::Unreachable { name: name.to_owned(), detail });
+                return Err(StoreError::Unreachable { name: self.full(name), detail });
             }
             Ok(bytes)
         })
@@ -195,10 +195,10 @@ impl Store {
         let wanted = range.end.saturating_sub(range.start);
         self.repeat_ours(name, || async {
             let answer = self.inner.get_range(&path, range.clone()).await;
-            let bytes = answer.map_err(|error| classify(name, &error))?;
+            let bytes = answer.map_err(|error| classify(&self.full(name), &error))?;
             if bytes.len() as u64 != wanted {
                 let detail = format!("{} of {wanted} bytes came from {range:?}", bytes.len());
-                return Err(StoreError::Size { name: name.to_owned(), detail });
+                return Err(StoreError::Size { name: self.full(name), detail });
             }
             Ok(bytes)
         })
@@ -224,7 +224,7 @@ impl Store {
             Some(name) => self.inner.list_with_offset(Some(&folder), &self.path(name)),
             None => self.inner.list(Some(&folder)),
         };
-        let (prefix, root) = (prefix.to_owned(), self.prefix.clone());
+        let (prefix, root) = (self.full(prefix), self.prefix.clone());
         stream
             .map(move |item| match item {
                 Ok(meta) => Ok(info(below(&root, &meta.location), &meta)),
@@ -250,7 +250,7 @@ impl Store {
                 found.push(item?);
                 if found.len() > limit {
                     let detail = format!("more than {limit} objects");
-                    return Err(StoreError::Size { name: prefix.to_owned(), detail });
+                    return Err(StoreError::Size { name: self.full(prefix), detail });
                 }
             }
             found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -303,7 +303,7 @@ impl Store {
         call: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, StoreError> {
         match tokio::time::timeout(self.options.call_timeout, call).await {
-            Ok(answer) => answer.map_err(|error| classify(name, &error)),
+            Ok(answer) => answer.map_err(|error| classify(&self.full(name), &error)),
             Err(_) => Err(self.too_late(name)),
         }
     }
@@ -319,7 +319,7 @@ impl Store {
     {
         self.repeat_ours(name, || {
             let answer = call();
-            async { answer.await.map_err(|error| classify(name, &error)) }
+            async { answer.await.map_err(|error| classify(&self.full(name), &error)) }
         })
         .await
     }
@@ -364,10 +364,15 @@ impl Store {
         tokio::time::sleep(full / 2 + full / 2 * chance / 1000).await;
     }
 
+    /// An object as messages call it: with the store's address.
+    fn full(&self, name: &str) -> String {
+        format!("{}/{name}", self.address.trim_end_matches('/'))
+    }
+
     fn too_late(&self, name: &str) -> StoreError {
         let limit = self.options.call_timeout;
         StoreError::Unreachable {
-            name: name.to_owned(),
+            name: self.full(name),
             detail: format!("no answer within {limit:?}"),
         }
     }

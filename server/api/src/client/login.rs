@@ -38,9 +38,11 @@ pub(super) struct Token {
 }
 
 impl Token {
-    /// What to put into the metadata key `token`.
-    pub(super) fn value(&self) -> Option<&HeaderValue> {
-        self.header.as_ref()
+    /// Puts it into the metadata key `token`.
+    pub(super) fn attach(&self, request: &mut Request<Body>) {
+        if let Some(header) = &self.header {
+            request.headers_mut().insert("token", header.clone());
+        }
     }
 }
 

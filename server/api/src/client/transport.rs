@@ -6,8 +6,8 @@
 //! streams are passed through untouched. The token never appears in an error.
 
 use super::error::chain;
-use super::login::{Login, Refusal};
-use http::{HeaderValue, Request, Response, Uri};
+use super::login::{Login, Refusal, Token};
+use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Full};
 use std::error::Error;
 use std::future::Future;
@@ -116,7 +116,7 @@ impl Transport {
     /// A stream: to the preferred endpoint, with the present token.
     async fn pass_through(self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
         if let Some(login) = &self.login {
-            attach(&mut request, login.token(&self.routes).await?.value());
+            login.token(&self.routes).await?.attach(&mut request);
         }
         let route = &self.routes[self.preferred.load(Ordering::Relaxed) % self.routes.len()];
         send(route, request).await.map_err(|failure| failure.status)
@@ -137,17 +137,17 @@ impl Transport {
             return self.first_that_connects(copy).await;
         };
         let token = login.token(&self.routes).await?;
-        let with = |token: Option<&HeaderValue>| {
+        let with = |token: &Token| {
             let mut request = copy();
-            attach(&mut request, token);
+            token.attach(&mut request);
             request
         };
-        let answer = self.first_that_connects(|| with(token.value())).await?;
+        let answer = self.first_that_connects(|| with(&token)).await?;
         if Refusal::of(answer.headers()).is_none() {
             return Ok(answer);
         }
         let fresh = login.renew(&self.routes, &token).await?;
-        self.first_that_connects(|| with(fresh.value())).await
+        self.first_that_connects(|| with(&fresh)).await
     }
 
     /// Sends to the preferred endpoint, and on if it cannot be reached, or breaks off a read.
@@ -219,12 +219,6 @@ fn retarget(request: &mut Request<Body>, endpoint: &str) {
     let path = request.uri().path();
     if let Ok(uri) = format!("{endpoint}{path}").parse::<Uri>() {
         *request.uri_mut() = uri;
-    }
-}
-
-fn attach(request: &mut Request<Body>, token: Option<&HeaderValue>) {
-    if let Some(token) = token {
-        request.headers_mut().insert("token", token.clone());
     }
 }
 
