@@ -139,7 +139,7 @@ pub struct EtcdConfig {
 pub struct VaultConfig {
     /// `file:///srv/vault`, `s3://bucket/prefix`.
     pub url: String,
-    /// The cluster's id in the vault, 32 hex digits; not needed while the vault holds one cluster
+    /// The cluster in the vault, by name or id; not needed while the vault holds one cluster
     /// only.
     #[serde(default)]
     pub cluster_id: Option<String>,

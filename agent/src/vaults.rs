@@ -57,12 +57,6 @@ pub enum OpenError {
          agent's configuration, or --recovery-key-file with the recovery key from paper"
     )]
     NoKeys,
-    /// The cluster's name is no id.
-    #[error("cluster id {text:?}: write the 32 hex digits that `holdfast vault init` printed")]
-    ClusterId {
-        /// As given.
-        text: String,
-    },
     /// The state file is about another cluster.
     #[error(
         "the state directory remembers cluster {remembered}, but the vault's cluster is {found}; \
@@ -151,7 +145,7 @@ pub struct VaultPlace {
     pub url: String,
     /// Who opens it.
     pub providers: Providers,
-    /// The cluster's id, 32 hex digits, if it was named.
+    /// The cluster, if it was named: its id, the first digits of it, or its name.
     pub cluster: Option<String>,
     /// Uploads per second at most, bytes.
     pub upload_limit: Option<u64>,
@@ -184,12 +178,14 @@ impl VaultPlace {
     /// What opening it needs.
     ///
     /// # Errors
-    /// [`OpenError::ClusterId`].
+    /// None today.
     pub fn options(&self) -> Result<VaultOptions, OpenError> {
         let mut options = VaultOptions::new(self.providers.clone());
         if let Some(text) = &self.cluster {
-            let wrong = |_| OpenError::ClusterId { text: text.chars().take(64).collect() };
-            options.cluster = Some(text.parse().map_err(wrong)?);
+            match text.parse() {
+                Ok(id) => options.cluster = Some(id),
+                Err(_) => options.cluster_text = Some(text.clone()),
+            }
         }
         Ok(options)
     }
@@ -220,6 +216,11 @@ pub async fn open(
     let place = VaultPlace::configured(&config.vault, connect)?;
     let options = remembered(place.options()?, state)?;
     let vault = Vault::open(place.store(false)?, options).await?;
+    // The cluster of the state file was opened: it must be the one that the configuration names.
+    if let Some(text) = place.cluster.filter(|text| !vault.is_called(text)) {
+        let remembered = vault.access().cluster().to_string();
+        return Err(OpenError::OtherCluster { remembered, found: text });
+    }
     for relief in reliefs(vault.store()).await? {
         if relief.stands_for == vault.access().cluster() {
             let cluster = relief.cluster;

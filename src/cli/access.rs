@@ -36,8 +36,9 @@ pub(crate) struct KeyArguments {
     /// The agent's configuration: gives address, keys and cluster where no flag does
     #[arg(long, value_name = "FILE", env = "HOLDFAST_CONFIG")]
     config: Option<PathBuf>,
-    /// The cluster's id in the vault; only needed where a vault holds several
-    #[arg(long, value_name = "ID")]
+    /// The cluster in the vault: its name, its id, or the first digits of it; only needed where a
+    /// vault holds several
+    #[arg(long, value_name = "CLUSTER")]
     cluster: Option<String>,
     /// The vault was created without sealing, and you know it
     #[arg(long)]

@@ -68,6 +68,12 @@ pub(crate) struct InitArguments {
     /// The root object is lost or damaged: write it again, from what the chain repeats sealed
     #[arg(long, conflicts_with = "recovery")]
     rebuild_root: bool,
+    /// Add a cluster to the vault that is there, with seeds and a chain of its own
+    #[arg(long, conflicts_with = "rebuild_root")]
+    add_cluster: bool,
+    /// What to call the cluster; --cluster then takes it
+    #[arg(long)]
+    name: Option<String>,
     #[command(flatten)]
     keys: KeyArguments,
 }
@@ -91,8 +97,17 @@ async fn init(arguments: &InitArguments) -> anyhow::Result<ExitCode> {
     // Before a folder is made that the right command would then meet.
     let unsealed = place.providers.unsealed();
     place.providers.check_wraps(unsealed)?;
-    let vault = Vault::init(place.store(true)?, place.options()?).await?;
-    println!("A vault was made at {}.", vault.store().address());
+    let mut options = place.options()?;
+    options.name.clone_from(&arguments.name);
+    let vault = if arguments.add_cluster {
+        let vault = Vault::add_cluster(place.store(false)?, options).await?;
+        println!("A cluster was added to the vault at {}.", vault.store().address());
+        vault
+    } else {
+        let vault = Vault::init(place.store(true)?, options).await?;
+        println!("A vault was made at {}.", vault.store().address());
+        vault
+    };
     println!("  cluster      {}", vault.access().cluster());
     println!("  fingerprint  {}", vault.fingerprint());
     println!(

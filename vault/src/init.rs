@@ -32,6 +32,10 @@ pub struct VaultOptions {
     pub entropy: Box<dyn Entropy>,
     /// Which cluster; a vault with one cluster needs none.
     pub cluster: Option<ClusterId>,
+    /// The same as people say it: a name, or the first digits of an id. `cluster` wins.
+    pub cluster_text: Option<String>,
+    /// The name of the cluster that `init` and `add_cluster` make.
+    pub name: Option<String>,
     /// A memory of the chain from outside of the store.
     pub witness: Option<Witness>,
     /// The fingerprint that the root must have, as `Vault::fingerprint` prints it.
@@ -48,6 +52,8 @@ impl VaultOptions {
             clock: Arc::new(SystemClock),
             entropy: Box::new(SystemEntropy),
             cluster: None,
+            cluster_text: None,
+            name: None,
             witness: None,
             fingerprint: None,
             limits: ChainLimits::default(),
@@ -94,7 +100,10 @@ pub enum VaultError {
         address: String,
     },
     /// There is one already.
-    #[error("{address}: a vault with clusters is there already; nothing was changed")]
+    #[error(
+        "{address}: a vault with clusters is there already; nothing was changed; `--add-cluster` adds \
+         one more to it"
+    )]
     Exists {
         /// The store's address.
         address: String,
@@ -151,6 +160,11 @@ impl Vault {
         let unsealed = options.providers.unsealed();
         // Before anything is written: a refusal leaves nothing behind that a right try would meet.
         options.providers.check_wraps(unsealed).map_err(AccessError::from)?;
+        let name = options.name.take().unwrap_or_default();
+        if !name.is_empty() {
+            crate::clusters::check_name(&name)
+                .map_err(|detail| VaultError::Cluster { address: address.clone(), detail })?;
+        }
         let probe = ObjectId::random(&mut *options.entropy);
         if !probe_collision(&store, &format!("probe/{probe}")).await? {
             return Err(ChainError::UnsafeStore { address }.into());
@@ -181,7 +195,7 @@ impl Vault {
         }
         let cluster = ClusterId::random(&mut *options.entropy);
         let access = make_access(store, &root, cluster, options)?;
-        first_commit(&access, &root, None).await?;
+        first_commit(&access, &root, None, &name).await?;
         Ok(Vault::over(Chain::load(Arc::new(access)).await?, root))
     }
 
@@ -191,7 +205,18 @@ impl Vault {
         let root = read_root(&store).await?;
         let address = store.address().to_owned();
         check_fingerprint(&address, &root, options.fingerprint.as_deref())?;
-        let cluster = choose(&store, options.cluster).await?;
+        let cluster = match (options.cluster, &options.cluster_text) {
+            (None, Some(text)) => crate::clusters::find(&store, &root, &options, text).await?,
+            (wanted, _) => match choose(&store, wanted).await {
+                // With the names, now that the keys are at hand.
+                Err(VaultError::Cluster { .. }) if !clusters(&store).await?.is_empty() => {
+                    let known = crate::clusters::named(&store, &root, &options).await?;
+                    let what = "the vault holds several clusters";
+                    return Err(crate::clusters::unclear(&store, what, &known));
+                }
+                chosen => chosen?,
+            },
+        };
         let witness = options.witness.clone();
         let access = make_access(store, &root, cluster, options)?;
         let chain = Chain::load(Arc::new(access)).await?;
@@ -229,7 +254,7 @@ pub async fn clusters(store: &Store) -> Result<Vec<ClusterId>, StoreError> {
     Ok(folders.iter().filter_map(|name| name.parse().ok()).collect())
 }
 
-async fn has_commits(store: &Store, cluster: ClusterId) -> Result<bool, StoreError> {
+pub(crate) async fn has_commits(store: &Store, cluster: ClusterId) -> Result<bool, StoreError> {
     let folder = crate::chain::Names::new(cluster).commits();
     Ok(!store.folders(&folder).await?.is_empty())
 }
@@ -346,6 +371,7 @@ pub(crate) async fn first_commit(
     access: &Access,
     root: &VaultIdentity,
     relief_of: Option<ClusterId>,
+    name: &str,
 ) -> Result<(), VaultError> {
     let index = IndexSeed::random(&mut **access.entropy());
     let seed = access.store_seed(index.seed()).await?;
@@ -380,6 +406,7 @@ pub(crate) async fn first_commit(
             authority: true,
         }],
         recovery_public: recovery_public(access),
+        cluster_name: name.to_owned(),
         relief_of: relief_of.map(|cluster| cluster.to_bytes()).unwrap_or_default(),
         ..Commit::default()
     };

@@ -28,6 +28,7 @@ pub mod access;
 pub mod chain;
 pub mod check;
 pub mod clock;
+mod clusters;
 pub mod format;
 pub mod init;
 pub mod keys;

@@ -58,7 +58,7 @@ impl Vault {
         let name = format!("{RELIEFS}/{stands_for}/{cluster}");
         // First, so that no half-made chain is taken for a second cluster of the vault.
         access.store().put(&name, Bytes::from_static(CONTENT)).await?;
-        first_commit(&access, &root, Some(stands_for)).await?;
+        first_commit(&access, &root, Some(stands_for), "").await?;
         Ok(Vault::over(Chain::load(Arc::new(access)).await?, root))
     }
 

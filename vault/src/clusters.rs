@@ -1,0 +1,189 @@
+//! Several clusters in one vault: adding one, and finding the one that is meant.
+//!
+//! Each has a random id, seeds, a tag key and a chain of its own below `c/<id>/`; only the root is
+//! shared. Holds: a cluster is added only when that was asked for, beside a root that is sound;
+//! nothing is ever chosen where two could be meant.
+
+use crate::access::{Access, AccessError};
+use crate::chain::{Chain, ChainError, Names};
+use crate::format::{ClusterId, MAX_COMMIT_BYTES, ObjectId, SystemEntropy};
+use crate::init::{
+    VaultError, VaultOptions, check_fingerprint, clusters, first_commit, has_commits, make_access,
+    read_root,
+};
+use crate::proto::VaultIdentity;
+use crate::store::Store;
+use crate::store::doctor::probe_collision;
+use crate::vault::Vault;
+use std::sync::Arc;
+
+/// Most commits that are expected in a listing.
+const LIST_LIMIT: usize = 4_000_000;
+/// Hex digits that the beginning of an id has at least.
+const PREFIX_DIGITS: usize = 4;
+/// Longest name of a cluster, bytes.
+const NAME_BYTES: usize = 64;
+
+impl Vault {
+    /// Adds a cluster to a vault that is there, under the name in `options`.
+    ///
+    /// # Errors
+    /// `NoVault`; `Sealing` when the vault was made with the other choice; `Cluster` when the name
+    /// is taken or no name.
+    pub async fn add_cluster(store: Store, mut options: VaultOptions) -> Result<Vault, VaultError> {
+        let root = read_root(&store).await?;
+        let address = store.address().to_owned();
+        check_fingerprint(&address, &root, options.fingerprint.as_deref())?;
+        let unsealed = options.providers.unsealed();
+        options.providers.check_wraps(unsealed).map_err(AccessError::from)?;
+        if root.unsealed != unsealed {
+            let detail =
+                "the vault was made with the other choice of sealing; all of its clusters \
+                          share it: use the same configuration, or another address"
+                    .to_owned();
+            return Err(VaultError::Sealing { detail });
+        }
+        let probe = ObjectId::random(&mut *options.entropy);
+        if !probe_collision(&store, &format!("probe/{probe}")).await? {
+            return Err(ChainError::UnsafeStore { address }.into());
+        }
+        if let Some(name) = &options.name {
+            check_name(name).map_err(|detail| VaultError::Cluster { address, detail })?;
+            let known = named(&store, &root, &options).await?;
+            if known.iter().any(|one| one.name == *name) {
+                return Err(unclear(&store, &format!("the name {name:?} is taken"), &known));
+            }
+        }
+        let cluster = ClusterId::random(&mut *options.entropy);
+        let name = options.name.take().unwrap_or_default();
+        let access = make_access(store, &root, cluster, options)?;
+        first_commit(&access, &root, None, &name).await?;
+        Ok(Vault::over(Chain::load(Arc::new(access)).await?, root))
+    }
+
+    /// Whether `text` means this cluster: its name, or the beginning of its id.
+    pub fn is_called(&self, text: &str) -> bool {
+        let id = self.access().cluster().to_string();
+        self.cluster_name() == text || (is_prefix(text) && id.starts_with(text))
+    }
+
+    /// What people call the cluster; empty: nothing.
+    pub fn cluster_name(&self) -> &str {
+        &self.head().cluster_name
+    }
+}
+
+/// A name that is no id nor the beginning of one, and can be printed.
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.is_empty() || name.len() > NAME_BYTES || !name.chars().all(fine) {
+        return Err(format!(
+            "a cluster's name has 1 to {NAME_BYTES} letters, digits, dots, hyphens and underscores"
+        ));
+    }
+    if is_prefix(name) {
+        return Err(format!("{name:?} reads like the beginning of a cluster's id"));
+    }
+    Ok(())
+}
+
+fn is_prefix(text: &str) -> bool {
+    text.len() >= PREFIX_DIGITS
+        && text.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))
+}
+
+/// A cluster of the vault and its name, as far as it can be opened.
+pub(crate) struct Named {
+    cluster: ClusterId,
+    name: String,
+}
+
+impl std::fmt::Display for Named {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.name.as_str() {
+            "" => write!(f, "{}", self.cluster),
+            name => write!(f, "{} ({name})", self.cluster),
+        }
+    }
+}
+
+/// The clusters of a vault that have a chain, with their names where our keys open them.
+pub(crate) async fn named(
+    store: &Store,
+    root: &VaultIdentity,
+    options: &VaultOptions,
+) -> Result<Vec<Named>, VaultError> {
+    let mut found = Vec::new();
+    for cluster in clusters(store).await? {
+        if has_commits(store, cluster).await? {
+            let name = name_of(store, root, options, cluster).await.unwrap_or_default();
+            found.push(Named { cluster, name });
+        }
+    }
+    Ok(found)
+}
+
+/// The cluster whose id begins with `text`, or that has it for a name.
+pub(crate) async fn find(
+    store: &Store,
+    root: &VaultIdentity,
+    options: &VaultOptions,
+    text: &str,
+) -> Result<ClusterId, VaultError> {
+    let known = named(store, root, options).await?;
+    let meant = |one: &&Named| {
+        one.name == text || (is_prefix(text) && one.cluster.to_string().starts_with(text))
+    };
+    let mut found = known.iter().filter(meant);
+    match (found.next(), found.next()) {
+        (Some(only), None) => Ok(only.cluster),
+        (None, _) => Err(unclear(store, &format!("no cluster is {text:?}"), &known)),
+        _ => Err(unclear(store, &format!("several clusters are {text:?}"), &known)),
+    }
+}
+
+/// Says which clusters there are.
+pub(crate) fn unclear(store: &Store, what: &str, known: &[Named]) -> VaultError {
+    let list: Vec<String> = known.iter().map(ToString::to_string).collect();
+    let detail = format!(
+        "{what}; name one of them with --cluster, by name or the first digits of its id: {}",
+        list.join(", ")
+    );
+    VaultError::Cluster { address: store.address().to_owned(), detail }
+}
+
+/// The name in the newest commit that is listed.
+async fn name_of(
+    store: &Store,
+    root: &VaultIdentity,
+    options: &VaultOptions,
+    cluster: ClusterId,
+) -> Result<String, VaultError> {
+    let options = VaultOptions {
+        clock: options.clock.clone(),
+        entropy: Box::new(SystemEntropy),
+        ..VaultOptions::new(options.providers.clone())
+    };
+    let access: Access = make_access(store.clone(), root, cluster, options)?;
+    let names = Names::new(cluster);
+    let listed = store.list_all(&names.commits(), LIST_LIMIT).await?;
+    let newest = listed.iter().filter_map(|item| names.parse_commit(&item.name)).max();
+    let Some((era, number)) = newest else { return Ok(String::new()) };
+    let bytes = store.get(&names.commit(era, number), MAX_COMMIT_BYTES).await?;
+    Ok(access.open_commit((era, number), &bytes).await?.commit.cluster_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_not_taken_for_ids() {
+        for name in ["prod", "edge-7", "a", "cafe-1", "beef.local", "abc"] {
+            assert_eq!(check_name(name), Ok(()), "{name}");
+        }
+        for name in ["", "cafe", "12345", "with space", "ü", &"x".repeat(65)] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+    }
+}
