@@ -18,12 +18,14 @@ const READY: Duration = Duration::from_secs(60);
 const KEEP_VERSIONS: &str = "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
     <Status>Enabled</Status></VersioningConfiguration>";
 
-/// Whose server it is.
+/// Whose server it is. Both check signatures, SHA-256 checksums and conditional creates; they differ
+/// in how versions are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Versity's gateway over a POSIX folder.
+    /// Versity's gateway over a POSIX folder. A delete marker is an object to it: a create over one
+    /// is refused, and a put over one stays hidden.
     Versitygw,
-    /// MinIO on one drive.
+    /// MinIO on one drive. As S3 does, it creates over a delete marker.
     Minio,
 }
 

@@ -1,7 +1,7 @@
 //! A bolt file: open, check, walk everything, and read it as an etcd database.
 
 use holdfast_bolt::fault::MemoryDisk;
-use holdfast_bolt::{BuildOptions, Bucket, Db, ReadError, check, compact};
+use holdfast_bolt::{Bucket, BuildOptions, Db, ReadError, check, compact};
 use holdfast_core::compaction::{LivenessBuilder, TombstoneRule};
 use holdfast_core::database::{DatabaseFacts, DatabaseRecords, read_small};
 use holdfast_core::hashkv::RecordSource;
