@@ -74,7 +74,7 @@ pub struct PruneReport {
     pub freed_bytes: u64,
     /// Bytes whose names were hidden only: the bucket keeps versions.
     pub hidden_bytes: u64,
-    /// Orphans deleted, among `swept`.
+    /// Orphans deleted, among `swept`, and files that crashed puts left in a local directory.
     pub orphans: usize,
     /// The commit that recorded it; `None`: there was nothing to record.
     pub number: Option<u64>,
@@ -270,6 +270,7 @@ fn verdicts(chain: &Chain, options: &PruneOptions, clocks: Clocks) -> Vec<Verdic
                 time_ms: entry.time_ms,
                 revision: entry.revision,
                 proven_level: level.and_then(|level| u8::try_from(level).ok()),
+                lineage: entry.lineage_id.to_vec(),
                 restorable: !options.broken.contains(&number),
                 pin: if forever { pinned } else { longest },
             }
@@ -471,7 +472,13 @@ impl Vault {
         sweeper: &mut Sweeper,
         store_ms: i64,
     ) -> Result<(), ChainError> {
-        let listed = self.store().list_all(&self.access().names().folder(), 8_000_000).await?;
+        let folder = self.access().names().folder();
+        let before_ms = store_ms.saturating_sub(ORPHAN_AGE_MS);
+        let (files, bytes) = self.store().sweep_leftovers(&folder, before_ms).await?;
+        sweeper.swept += files;
+        sweeper.orphans += files;
+        sweeper.freed_bytes += bytes;
+        let listed = self.store().list_all(&folder, 8_000_000).await?;
         let mut orphans = listed;
         orphans.retain(|item| store_ms.saturating_sub(item.modified_ms) >= ORPHAN_AGE_MS);
         orphans.retain(unnamed(self.chain()));

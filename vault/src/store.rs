@@ -11,6 +11,7 @@ mod address;
 pub mod doctor;
 mod error;
 pub mod faults;
+mod leftovers;
 mod masked;
 mod pace;
 mod upload;

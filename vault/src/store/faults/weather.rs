@@ -34,7 +34,8 @@ pub struct WeatherOptions {
     pub late: u64,
     /// Chance that a listing is stale: names of the last hour are missing at random.
     pub stale_list: u64,
-    /// Chance that the machine is suspended between deciding on a create and sending it.
+    /// Chance that the machine is suspended between deciding on a create and sending it; of other
+    /// puts a tenth.
     pub suspended: u64,
     /// Longest suspension, milliseconds.
     pub suspended_ms: u64,
@@ -192,7 +193,8 @@ impl ObjectStore for Weather {
     ) -> Result<PutResult> {
         let (inner, location) = (self.inner.clone(), location.clone());
         let weather = self.options();
-        if options.mode == PutMode::Create && self.chance(weather.suspended) {
+        let create = options.mode == PutMode::Create;
+        if self.chance(if create { weather.suspended } else { weather.suspended / 10 }) {
             let delay_ms = self.below(weather.suspended_ms) + 1;
             tokio::time::sleep(Duration::from_millis(delay_ms)).await;
         }
