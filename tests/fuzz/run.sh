@@ -22,7 +22,9 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-simplifycfg-branch-fold-threshold=0"
-CARGO_TARGET_DIR=$out cargo build --release --locked --quiet --target "$host" \
+# The versions that everything else is tested with; cargo adds the fuzzer's own.
+cp "$here/../../Cargo.lock" "$here/Cargo.lock"
+CARGO_TARGET_DIR=$out cargo build --release --quiet --target "$host" \
   --manifest-path "$here/Cargo.toml"
 program=$out/$host/release/holdfast-fuzz
 

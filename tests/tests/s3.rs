@@ -88,7 +88,11 @@ async fn the_main_job(kind: Kind) {
 
 #[tokio::test]
 async fn wrong_credentials_and_a_store_that_is_away_are_said_without_secrets() {
-    let mut s3 = S3::start(Kind::Versitygw, &["backups"]).await;
+    futures::future::join_all(KINDS.map(denied_then_away)).await;
+}
+
+async fn denied_then_away(kind: Kind) {
+    let mut s3 = S3::start(kind, &["backups"]).await;
     let etcd = Etcd::start("3.6").await;
     contents::put(&etcd.client(), std::iter::once(object(42, 1, 1)), 1).await.unwrap();
     let site = Site::on_s3(&s3, "backups/production");
