@@ -229,7 +229,9 @@ impl RestorePlan {
         let bump = BumpDecision::decide(request.bump, revision, *high_water, facts.kubernetes)?;
         let need_bytes = need_bytes(facts);
         let place = around.place.clone();
-        if let Some(free) = around.free_bytes.filter(|free| *free < need_bytes) {
+        // What certainly goes in; `need_bytes` is an estimate from above, which the plan shows.
+        let least_bytes = if selected.trim_to.is_some() { 0 } else { facts.live_bytes };
+        if let Some(free) = around.free_bytes.filter(|free| *free < least_bytes) {
             let (free, need) = (text::bytes(free), text::bytes(need_bytes));
             return Err(PlanError::Space { data_dir: place.data_dir, free, need });
         }
@@ -244,6 +246,9 @@ impl RestorePlan {
         let command = start_command("etcd", &member, &place.data_dir.to_string_lossy());
         let mut notes = selected.notes.clone();
         notes.extend(print::warnings(snapshot, &bump, revision, request));
+        if around.free_bytes.is_some_and(|free| free < need_bytes) {
+            notes.push("the disk may be too small; a restore that runs out of room leaves what stood there".into());
+        }
         let moved_aside = place.occupied.then(|| place.aside(around.now_ms));
         Ok(RestorePlan {
             vault: (*vault).to_owned(),

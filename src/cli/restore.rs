@@ -1,7 +1,7 @@
 //! `holdfast restore` and `holdfast undo`.
 
 use super::access::VaultArguments;
-use super::{now_ms, runtime};
+use super::{now_ms, runtime, text};
 use clap::Args;
 use holdfast_core::versions::EtcdVersion;
 use holdfast_restore::fetch::{high_water, select_in};
@@ -12,6 +12,8 @@ use holdfast_restore::restore::restore;
 use holdfast_restore::select::Question;
 use holdfast_restore::server::version_of;
 use holdfast_restore::swap::{self, DurableNames, Place};
+use holdfast_vault::Vault;
+use holdfast_vault::chain::{Chain, ChainError, Witness};
 use holdfast_vault::snapshot::ReadOptions;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -89,9 +91,57 @@ pub(crate) struct RestoreArguments {
     /// The vault's fingerprint, as `vault init` printed it
     #[arg(long, value_name = "TEXT")]
     fingerprint: Option<String>,
+    /// Refuse a store whose newest commit is older than this one, as `snapshots` and earlier restores
+    /// printed it: a store that was rolled back shows so
+    #[arg(long, value_name = "COMMIT[:SHA256]")]
+    at_least: Option<AtLeast>,
     /// Print the plan, and stop
     #[arg(long)]
     plan_only: bool,
+}
+
+/// A commit that was seen before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct AtLeast {
+    number: u64,
+    sha256: Option<[u8; 32]>,
+}
+
+impl std::str::FromStr for AtLeast {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<AtLeast, String> {
+        let (number, digest) = text.split_once(':').map_or((text, None), |(n, d)| (n, Some(d)));
+        let number = number.parse().map_err(|_| format!("`{number}` is not a commit's number"))?;
+        let wrong = || "the digest behind the colon is 64 hex digits".to_owned();
+        let byte = |at: usize, digest: &str| {
+            let pair = digest.get(2 * at..2 * at + 2)?;
+            u8::from_str_radix(pair, 16).ok()
+        };
+        let parse = |digest: &str| {
+            let bytes: Option<Vec<u8>> = (0..32).map(|at| byte(at, digest)).collect();
+            bytes.filter(|_| digest.len() == 64).and_then(|bytes| bytes.try_into().ok())
+        };
+        let sha256 = digest.map(|digest| parse(digest).ok_or_else(wrong)).transpose()?;
+        Ok(AtLeast { number, sha256 })
+    }
+}
+
+impl AtLeast {
+    /// Compares with the chain as the store has it.
+    async fn check(&self, chain: &Chain) -> anyhow::Result<()> {
+        let head = chain.head();
+        if head.number < self.number {
+            let (found, witnessed) = (head.number, self.number);
+            return Err(ChainError::RolledBack { found, witnessed }.into());
+        }
+        if let Some(sha256) = &self.sha256 {
+            let cluster = chain.access().cluster().to_string();
+            let seen = Witness::new(cluster, head.era, self.number, sha256, 0);
+            chain.check_witness(&seen).await?;
+        }
+        Ok(())
+    }
 }
 
 /// Arguments of `holdfast undo`.
@@ -113,6 +163,10 @@ pub(crate) fn run(arguments: &RestoreArguments) -> anyhow::Result<ExitCode> {
                 vault.fingerprint()
             );
         }
+        if let Some(at_least) = &arguments.at_least {
+            at_least.check(vault.chain()).await?;
+        }
+        eprintln!("{}", head(&vault, now_ms()));
         let selected = select_in(vault.chain(), arguments.which.question()?)?;
         let reader = vault.reader(selected.number).await?;
         let around = Surroundings::look(Place::look(&arguments.data_dir)?, now_ms())?;
@@ -132,6 +186,18 @@ pub(crate) fn run(arguments: &RestoreArguments) -> anyhow::Result<ExitCode> {
         println!("{report}");
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// The newest commit, for `--at-least` and for the eye: a store that answers with last week's looks
+/// whole.
+pub(super) fn head(vault: &Vault, now_ms: i64) -> String {
+    let (head, witness) = (vault.head(), vault.witness());
+    format!(
+        "The vault's newest commit is {}:{}, {} old.",
+        witness.number,
+        witness.sha256,
+        text::span(now_ms.saturating_sub(head.time_ms))
+    )
 }
 
 async fn request(arguments: &RestoreArguments) -> anyhow::Result<RestoreRequest> {
@@ -157,4 +223,22 @@ pub(crate) fn undo(arguments: &UndoArguments) -> anyhow::Result<ExitCode> {
     let undone = swap::undo(&place, &mut DurableNames, now_ms())?;
     println!("{undone}");
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::AtLeast;
+
+    #[test]
+    fn a_commit_with_or_without_its_digest() {
+        let digest = "0f".repeat(32);
+        let with = AtLeast { number: 7, sha256: Some([15; 32]) };
+        assert_eq!(format!("7:{digest}").parse(), Ok(with));
+        assert_eq!("7".parse(), Ok(AtLeast { number: 7, sha256: None }));
+        let wrong =
+            [format!("7:{digest}0"), "7:".into(), "7:é".into(), "x:00".into(), String::new()];
+        for text in wrong {
+            assert!(text.parse::<AtLeast>().is_err(), "{text}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use super::access::VaultArguments;
 use super::store::Output;
 use super::{runtime, text};
 use clap::Args;
-use comfy_table::{Cell, CellAlignment, Table, presets};
+use comfy_table::{Cell, CellAlignment};
 use holdfast_vault::proto::CatalogueEntry;
 use holdfast_vault::vault::Vault;
 use serde_json::{Value, json};
@@ -57,11 +57,9 @@ fn as_json(vault: &Vault) -> Value {
 
 fn print(vault: &Vault) {
     let now = super::now_ms();
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     let header =
         ["snapshot", "taken", "age", "revision", "records", "size", "added", "proven", "etcd", ""];
-    table.set_header(header);
+    let mut table = text::table(&header);
     for column in [0, 2, 3, 4, 5, 6] {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -79,7 +77,7 @@ fn print(vault: &Vault) {
         table.add_row(
             [
                 entry.number.to_string(),
-                text::time(entry.taken_ms),
+                text::minute(entry.taken_ms),
                 text::span(now - entry.taken_ms),
                 entry.revision.to_string(),
                 entry.record_count.to_string(),
@@ -96,6 +94,7 @@ fn print(vault: &Vault) {
         println!("{}: no snapshot yet; `holdfast agent --once` takes one", vault.store().address());
     } else {
         println!("{table}");
+        println!("{}", super::restore::head(vault, now));
     }
     if vault.is_unsealed() {
         println!("This vault is NOT SEALED: whoever reads the store reads the cluster's secrets.");
@@ -104,7 +103,7 @@ fn print(vault: &Vault) {
 
 fn proven(entry: &CatalogueEntry) -> String {
     match entry.proven_level.checked_sub(1) {
-        Some(level) => format!("L{level} {}", text::time(entry.proven_ms)),
+        Some(level) => format!("L{level} {} ago", text::span(super::now_ms() - entry.proven_ms)),
         None => "never".to_owned(),
     }
 }

@@ -313,6 +313,10 @@ impl Checker<'_> {
             return open_object(bytes, &expected, &keyring).map(|_| ());
         }
         let opened = open_body(bytes, &expected, &keyring)?;
+        if let Some(detail) = self.contradiction(&opened.body, object) {
+            let name = expected.name();
+            return Err(FormatError::Exchanged { object: name, reason: detail.into() });
+        }
         self.describe(&opened.body);
         if self.level == Level::L2 {
             for bucket in opened.body.buckets.iter().filter(|bucket| bucket.spill.is_none()) {
@@ -320,6 +324,31 @@ impl Checker<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What a body says that the chain contradicts: the commit it was made for, and the objects
+    /// that its snapshot consists of, which are those whose interval holds that commit.
+    fn contradiction(&self, body: &Body, object: &ObjectRef) -> Option<String> {
+        let objects = self.vault.chain().state().objects();
+        let extant = objects.get(&ObjectId::from_bytes(&object.object_id).ok()?)?;
+        let number = extant.added;
+        if body.base_number + 1 != number {
+            return Some(format!("it was made for commit {}, not {number}", body.base_number + 1));
+        }
+        let listed: BTreeSet<&[u8]> = (body.segments.iter().filter_map(|one| one.object.as_ref()))
+            .chain(body.buckets.iter().filter_map(|one| one.spill.as_ref()))
+            .map(|object| &object.object_id[..])
+            .collect();
+        let alive: BTreeSet<&[u8]> = objects
+            .values()
+            .filter(|one| matches!(one.object.kind(), ObjectKind::Segment | ObjectKind::Spill))
+            .filter(|one| one.added <= number && one.removed.is_none_or(|end| number < end))
+            .map(|one| &one.object.object_id[..])
+            .collect();
+        let differ = listed.symmetric_difference(&alive).count();
+        (differ > 0).then(|| {
+            format!("its objects are not those that the chain counts for snapshot {number}: {differ} differ")
+        })
     }
 
     fn describe(&mut self, body: &Body) {
