@@ -10,6 +10,7 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    end_quietly_with_the_reader();
     let arguments = cli::Arguments::parse();
     // Before a secret is read. A container may forbid it, and a restore must run there too.
     if let Err(error) = holdfast_vault::keys::forbid_core_dumps() {
@@ -22,4 +23,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whoever reads what we print may stop at any line (`| head`): that is no defect to trace, and the
+/// process ends as if SIGPIPE had ended it.
+fn end_quietly_with_the_reader() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.payload().downcast_ref::<String>().map_or("", String::as_str);
+        if said.starts_with("failed printing to std") && said.contains("Broken pipe") {
+            std::process::exit(141);
+        }
+        usual(panic);
+    }));
 }

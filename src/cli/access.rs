@@ -66,7 +66,10 @@ impl KeyArguments {
         let config = self.config.as_deref().map(Config::load).transpose()?;
         let vault = config.as_ref().map(|config| &config.vault);
         let Some(url) = url.or(vault.map(|vault| vault.url.as_str())) else {
-            bail!("which vault? give --from URL, or --config with the agent's configuration");
+            bail!(
+                "which vault? give its address (file:///path or s3://bucket/prefix: --from URL, or \
+                 the first argument of `vault init`), or --config with the agent's configuration"
+            );
         };
         let mut files = vault.map(vaults::key_files).unwrap_or_default();
         if self.unsealed {

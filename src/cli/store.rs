@@ -1,8 +1,8 @@
 //! `holdfast store doctor`: judges an object store by the conformance suite that our own tests run.
 
-use super::runtime;
+use super::{runtime, text};
 use clap::{Args, Subcommand, ValueEnum};
-use comfy_table::{Cell, ContentArrangement, Table, presets};
+use comfy_table::Cell;
 use holdfast_vault::store::doctor::{self, DoctorReport, Verdict};
 use holdfast_vault::{Store, StoreOptions};
 use std::process::ExitCode;
@@ -48,10 +48,7 @@ pub(crate) fn run(command: StoreCommand) -> anyhow::Result<ExitCode> {
 }
 
 fn print(report: &DoctorReport) {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["check", "verdict", "seen", "what to do"]);
+    let mut table = text::table(&["check", "verdict", "seen", "what to do"]);
     for outcome in &report.outcomes {
         let verdict = match outcome.verdict {
             Verdict::Pass => "pass",

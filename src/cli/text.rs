@@ -1,6 +1,19 @@
 //! Numbers as people read them.
 
+use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
+
+/// A table with lines around it and under its header, at most as wide as most terminals are made:
+/// cells wrap at the width in `COLUMNS`, else at 120.
+pub(crate) fn table(header: &[&str]) -> Table {
+    let mut style = presets::UTF8_HORIZONTAL_ONLY;
+    style.row_separator = presets::NOTHING.row_separator;
+    let width = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let mut table = Table::new();
+    table.load_style(style).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(width.unwrap_or(120)).set_header(header);
+    table
+}
 
 /// Bytes with a binary unit and one decimal: `1.5 MiB`.
 pub(crate) fn bytes(count: u64) -> String {
@@ -21,6 +34,12 @@ pub(crate) fn time(milliseconds: i64) -> String {
         Ok(time) if milliseconds != 0 => time.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
         _ => "-".to_owned(),
     }
+}
+
+/// The same to the minute, for tables.
+pub(crate) fn minute(milliseconds: i64) -> String {
+    let whole = time(milliseconds);
+    whole.get(..16).map_or(whole.clone(), |minute| format!("{minute}Z"))
 }
 
 /// A span in its largest two units: `3h 20m`, `45s`.
@@ -47,6 +66,10 @@ mod tests {
         assert_eq!(span(45_000), "45s");
         assert_eq!(span(12_000_000), "3h 20m");
         assert_eq!(time(0), "-");
+        assert_eq!(
+            (minute(0), minute(1_700_000_000_000)),
+            ("-".into(), "2023-11-14 22:13Z".into())
+        );
         assert_eq!(time(1_700_000_000_000), "2023-11-14 22:13:20Z");
     }
 }

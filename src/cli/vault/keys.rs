@@ -3,7 +3,7 @@
 use crate::cli::access::VaultArguments;
 use crate::cli::text;
 use clap::Args;
-use comfy_table::{Cell, Table, presets};
+use comfy_table::Cell;
 use holdfast_vault::format::SystemEntropy;
 use holdfast_vault::keys::RecoveryKey;
 use std::process::ExitCode;
@@ -17,11 +17,11 @@ pub(crate) struct KeysArguments {
 
 pub(crate) async fn keys(arguments: &KeysArguments) -> anyhow::Result<ExitCode> {
     let place = arguments.vault.resolve()?;
-    let configured: Vec<String> = place.place.providers.names().iter().map(ToString::to_string).collect();
+    let configured: Vec<String> =
+        place.place.providers.names().iter().map(ToString::to_string).collect();
     let vault = place.open().await?;
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["provider", "key id", "opens", "only it opens", "sealed under it", ""]);
+    let mut table =
+        text::table(&["provider", "key id", "opens", "only it opens", "sealed under it", ""]);
     for line in vault.key_uses().await? {
         let provider = match (&*line.provider_kind, &*line.provider_name) {
             (kind, "") => kind.to_owned(),
@@ -65,10 +65,17 @@ pub(crate) fn new_recovery() -> RecoveryKey {
 
 /// Shows a recovery key, once.
 pub(crate) fn print_recovery(key: &RecoveryKey) {
-    println!("The recovery key {}. Write this on paper; it is shown once and kept nowhere:\n", key.recipient().key_id());
+    println!(
+        "The recovery key {}. Write this on paper; it is shown once and kept nowhere:\n",
+        key.recipient().key_id()
+    );
     println!("  {}\n", &*key.to_text());
-    println!("It opens everything that is sealed from now on, with --recovery-key-file. Its public half seals for");
-    println!("it while the key service is away; put it into the agent's configuration, below `vault:`, and run");
+    println!(
+        "It opens everything that is sealed from now on, with --recovery-key-file. Its public half seals for"
+    );
+    println!(
+        "it while the key service is away; put it into the agent's configuration, below `vault:`, and run"
+    );
     println!("`holdfast vault rewrap --config agent.yaml` where the vault exists already:\n");
     println!("  recoveryRecipient: {}", key.recipient().to_text());
 }

@@ -98,7 +98,13 @@ pub(super) fn connect(address: &Address, create: bool) -> Result<Backend, StoreE
 
 fn local(path: &std::path::Path, create: bool) -> Result<Backend, StoreError> {
     let wrong = |error: std::io::Error| StoreError::Configuration {
-        detail: format!("directory {}: {error}", path.display()),
+        detail: match error.kind() {
+            std::io::ErrorKind::NotFound => format!(
+                "directory {}: not there; is it mounted? `holdfast vault init` makes a vault",
+                path.display()
+            ),
+            _ => format!("directory {}: {error}", path.display()),
+        },
     };
     if create {
         std::fs::create_dir_all(path).map_err(wrong)?;

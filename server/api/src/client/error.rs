@@ -45,8 +45,8 @@ pub enum ClientError {
         reason: String,
     },
     /// A call failed.
-    #[error("{call} at {endpoint} failed: {} ({}){}", status.message(), code_name(status.code()),
-        advice(status))]
+    #[error("{call} at {endpoint} failed: {} ({}){}", words(endpoint, status),
+        code_name(status.code()), advice(status))]
     Call {
         /// Endpoint, or several.
         endpoint: String,
@@ -102,6 +102,12 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
+/// A status's words, without the endpoint that stands in front already.
+fn words<'a>(endpoint: &str, status: &'a Status) -> &'a str {
+    let text = status.message();
+    text.strip_prefix(endpoint).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(text)
+}
+
 fn code_name(code: Code) -> String {
     format!("{code:?}")
 }
@@ -120,6 +126,12 @@ fn advice(status: &Status) -> &'static str {
     }
     if text.contains("required revision has been compacted") {
         return ": ask for a newer revision";
+    }
+    if text.contains("handshake eof") || text.contains("InvalidContentType") {
+        return ": the member may not speak TLS: is its URL http:// instead of https://?";
+    }
+    if text.contains("http2 error") || text.contains("connection closed before") {
+        return ": the member may speak TLS: is its URL https:// instead of http://?";
     }
     if text.contains("UnknownIssuer") || text.contains("certificate") {
         return ": check the CA, the client certificate and the server name";
@@ -152,6 +164,10 @@ mod tests {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(error.is_temporary());
+        let twice = Status::unavailable("https://cp1:2379: tls handshake eof");
+        let text = ClientError::call("https://cp1:2379", "Status", twice).to_string();
+        assert_eq!(text.matches("cp1").count(), 1, "{text}");
+        assert!(text.contains("http:// instead of https://"), "{text}");
         let refused = ClientError::call("x", "Put", Status::permission_denied("no"));
         assert!(!refused.is_temporary());
     }
