@@ -14,7 +14,9 @@ use holdfast_vault::format::{
     ClusterId, Expected, ObjectId, SegmentIndex, VaultId, open_body, open_commit, open_object,
 };
 use holdfast_vault::keys::Keyring;
-use holdfast_vault::proto::{Body, CatalogueEntry, Commit, ObjectKind, ObjectRef, SegmentRef};
+use holdfast_vault::proto::{
+    Body, CatalogueEntry, Commit, ObjectKind, ObjectRef, SegmentRef, WrapRef,
+};
 use holdfast_vault::snapshot::bitmap;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -232,11 +234,13 @@ impl Judge {
             return Ok(());
         }
         if let Some(wrap) = name.strip_prefix(&format!("{}/", self.names.keys())) {
-            let used = |wraps: &[holdfast_vault::proto::WrapRef]| {
-                wraps.iter().any(|known| wrap.ends_with(&hex(&known.wrap_id)))
-            };
-            return rule(!head.seeds.iter().any(|seed| used(&seed.wraps)), || {
-                "it opens a seed in use".to_owned()
+            let is = |known: &&WrapRef| wrap.ends_with(&hex(&known.wrap_id));
+            let used = head.seeds.iter().any(|seed| seed.wraps.iter().any(|known| is(&known)));
+            rule(!used, || "it opens a seed in use".to_owned())?;
+            let mut condemned = head.seeds.iter().flat_map(|seed| &seed.condemned_wraps);
+            let since_ms = condemned.find(is).map_or(i64::MIN, |known| known.condemned_ms);
+            return rule(at_ms.saturating_sub(since_ms) >= GRACE_MS, || {
+                "a wrap within the grace".to_owned()
             });
         }
         Err("nothing deletes that".to_owned())
