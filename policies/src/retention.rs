@@ -4,7 +4,7 @@
 //! - Order is by number, never by time. Each rule keeps the newest snapshot, by number, of each of
 //!   its newest buckets.
 //! - Never forgotten: the newest, the newest restorable, the newest of those with the highest
-//!   proven level, what is pinned.
+//!   proven level, what is pinned; and for a while the newest of each lineage that another followed.
 //! - A snapshot that is not restorable fills no place of a rule; while none is restorable, nothing
 //!   is forgotten.
 //! - A snapshot from the future (later than both clocks allow) is kept and fills no place until its
@@ -17,14 +17,14 @@
 mod policy;
 mod reasons;
 
-pub use policy::{PolicyError, RetentionPolicy};
+pub use policy::{LINEAGES, PolicyError, RetentionPolicy};
 pub use reasons::{Fate, ForgetReason, KeepReason, Rule, Verdict};
 
 use crate::clocks::{Agreement, Clocks};
 use crate::duration::millis;
 use crate::zone::Zone;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known of one snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct SnapshotFact {
     pub revision: i64,
     /// The highest level L0 to L7 that was shown, if any.
     pub proven_level: Option<u8>,
+    /// The history that it is of; empty: unknown.
+    pub lineage: Vec<u8>,
     /// Nothing is known to be missing or damaged.
     pub restorable: bool,
     /// An operator's wish to keep it.
@@ -65,6 +67,7 @@ pub fn judge(
     let mut round = Round::new(&ordered, policy, clocks);
     round.protect(clocks);
     round.pins();
+    round.older_lineages();
     round.rules(zone);
     let verdicts = round.verdicts();
     assert_eq!(verdicts.len(), snapshots.len(), "each snapshot has one verdict");
@@ -159,6 +162,20 @@ impl<'a> Round<'a> {
                 expires_ms => {
                     self.keep(at, KeepReason::Pinned { reason: pin.reason, expires_ms });
                 }
+            }
+        }
+    }
+
+    /// The newest restorable snapshot of each lineage but the newest one's stays for a while.
+    fn older_lineages(&mut self) {
+        let kept = self.policy.lineages;
+        let mut seen: BTreeSet<&[u8]> = BTreeSet::new();
+        seen.extend(self.ordered.last().map(|newest| &newest.lineage[..]));
+        for at in (0..self.ordered.len()).rev() {
+            let fact = self.ordered[at];
+            let age_ms = self.now_ms.saturating_sub(fact.time_ms);
+            if fact.restorable && seen.insert(&fact.lineage) && age_ms < millis(kept) {
+                self.keep(at, KeepReason::OlderLineage { age_ms, kept });
             }
         }
     }

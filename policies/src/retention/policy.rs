@@ -1,6 +1,7 @@
 //! The retention policy as it stands in a configuration file.
 //!
-//! Holds: a policy that is written says all: what it leaves out is zero. Without any,
+//! Holds: a policy that is written says all: what it leaves out is zero, but for `lineages`, which
+//! guards against mistakes. Without any,
 //! [`RetentionPolicy::default`] applies. One that would keep nothing but what is always kept is
 //! refused.
 
@@ -25,7 +26,13 @@ pub struct RetentionPolicy {
     pub monthly: u32,
     /// The same for years.
     pub yearly: u32,
+    /// The newest of each older lineage while it is younger than this: what made the next one begin
+    /// may have been a mistake.
+    pub lineages: Duration,
 }
+
+/// How long the newest snapshot of an older lineage stays, unless it is said.
+pub const LINEAGES: Duration = Duration::from_secs(30 * 86_400);
 
 /// Why a policy was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +56,7 @@ impl Default for RetentionPolicy {
             weekly: 5,
             monthly: 12,
             yearly: 0,
+            lineages: LINEAGES,
         }
     }
 }
@@ -71,6 +79,8 @@ struct Written {
     monthly: u32,
     #[serde(default, skip_serializing_if = "is_zero")]
     yearly: u32,
+    #[serde(default, with = "crate::duration::option", skip_serializing_if = "Option::is_none")]
+    lineages: Option<Duration>,
 }
 
 fn is_zero(count: &u32) -> bool {
@@ -81,20 +91,23 @@ impl TryFrom<Written> for RetentionPolicy {
     type Error = PolicyError;
 
     fn try_from(written: Written) -> Result<RetentionPolicy, PolicyError> {
-        let Written { last, within, hourly, daily, weekly, monthly, yearly } = written;
+        let Written { last, within, hourly, daily, weekly, monthly, yearly, lineages } = written;
+        let lineages = lineages.unwrap_or(LINEAGES);
         let within = within.filter(|duration| !duration.is_zero());
         let counts = [last, hourly, daily, weekly, monthly, yearly];
         if within.is_none() && counts.iter().all(is_zero) {
             return Err(PolicyError::KeepsNothing);
         }
-        Ok(RetentionPolicy { last, within, hourly, daily, weekly, monthly, yearly })
+        Ok(RetentionPolicy { last, within, hourly, daily, weekly, monthly, yearly, lineages })
     }
 }
 
 impl From<RetentionPolicy> for Written {
     fn from(policy: RetentionPolicy) -> Written {
-        let RetentionPolicy { last, within, hourly, daily, weekly, monthly, yearly } = policy;
-        Written { last, within, hourly, daily, weekly, monthly, yearly }
+        let RetentionPolicy { last, within, hourly, daily, weekly, monthly, yearly, lineages } =
+            policy;
+        let lineages = Some(lineages).filter(|lineages| *lineages != LINEAGES);
+        Written { last, within, hourly, daily, weekly, monthly, yearly, lineages }
     }
 }
 
@@ -111,6 +124,9 @@ mod tests {
         let policy = read(r#"{"last": 3, "within": "36h"}"#).unwrap();
         assert_eq!((policy.last, policy.hourly, policy.monthly), (3, 0, 0));
         assert_eq!(policy.within, Some(Duration::from_secs(36 * 3_600)));
+        assert_eq!(policy.lineages, LINEAGES);
+        let policy = read(r#"{"last": 3, "lineages": "0"}"#).unwrap();
+        assert_eq!(policy.lineages, Duration::ZERO);
     }
 
     #[test]

@@ -71,6 +71,13 @@ pub enum KeepReason {
         /// Until when, milliseconds since 1970-01-01T00:00:00Z.
         expires_ms: Option<i64>,
     },
+    /// The newest of a lineage that another followed.
+    OlderLineage {
+        /// Its age, milliseconds.
+        age_ms: i64,
+        /// Until what age it stays.
+        kept: Duration,
+    },
     /// Among the newest N.
     Last {
         /// Its place, 1 is the newest.
@@ -207,6 +214,12 @@ impl fmt::Display for KeepReason {
                 let until = super::clamped(*until);
                 write!(f, "pinned until {until}: {reason}")
             }
+            KeepReason::OlderLineage { age_ms, kept } => write!(
+                f,
+                "the last of an older lineage, within {} (age {})",
+                text(*kept),
+                rough(*age_ms)
+            ),
             KeepReason::Last { position, of } => write!(f, "last {position} of {of}"),
             KeepReason::Within { age_ms, within } => {
                 write!(f, "within {} (age {})", text(*within), rough(*age_ms))

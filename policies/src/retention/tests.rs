@@ -13,7 +13,9 @@ const NOON_MS: i64 = 1_795_176_000_000;
 
 fn fact(number: u64, time_ms: i64) -> SnapshotFact {
     let revision = i64::try_from(number).unwrap() * 100;
-    SnapshotFact { number, time_ms, revision, proven_level: None, restorable: true, pin: None }
+    let lineage = b"first".to_vec();
+    let (proven_level, restorable, pin) = (None, true, None);
+    SnapshotFact { number, time_ms, revision, proven_level, lineage, restorable, pin }
 }
 
 fn none() -> RetentionPolicy {
@@ -40,7 +42,8 @@ fn policy() -> impl Strategy<Value = RetentionPolicy> {
     let within = proptest::option::of((1u64..2_000).prop_map(|h| Duration::from_secs(h * 3_600)));
     let counts = [0u32..6, 0..30, 0..9, 0..6, 0..14, 0..4];
     (counts, within).prop_map(|([last, hourly, daily, weekly, monthly, yearly], within)| {
-        RetentionPolicy { last, within, hourly, daily, weekly, monthly, yearly }
+        let lineages = super::LINEAGES;
+        RetentionPolicy { last, within, hourly, daily, weekly, monthly, yearly, lineages }
     })
 }
 
@@ -238,6 +241,7 @@ proptest! {
             weekly: policy.weekly + extra.weekly,
             monthly: policy.monthly + extra.monthly,
             yearly: policy.yearly + extra.yearly,
+            lineages: policy.lineages,
         };
         let narrow = kept(&at_noon(&history, &policy));
         prop_assert!(narrow.is_subset(&kept(&at_noon(&history, &wider))));
@@ -367,4 +371,29 @@ fn a_year_of_hours_under_the_default_policy() {
         rolling.retain(|fact| verdicts.iter().any(|v| v.number == fact.number && v.is_kept()));
     }
     assert_eq!(rolling.iter().map(|fact| fact.number).collect::<BTreeSet<_>>(), kept);
+}
+
+#[test]
+fn the_last_of_an_older_lineage_stays_for_a_while() {
+    let of = |number, hours: i64, lineage: &str| SnapshotFact {
+        lineage: lineage.as_bytes().to_vec(),
+        ..fact(number, NOON_MS - hours * HOUR_MS)
+    };
+    let mut snapshots = vec![of(1, 200, "a"), of(2, 199, "a"), of(3, 30, "b"), of(4, 29, "b")];
+    snapshots.extend([of(5, 2, "c"), of(6, 1, "c")]);
+    let policy = |days: u64| RetentionPolicy {
+        last: 1,
+        lineages: Duration::from_secs(days * 86_400),
+        ..none()
+    };
+    let kept = |days: u64, snapshots: &[SnapshotFact]| -> Vec<u64> {
+        let verdicts = at_noon(snapshots, &policy(days));
+        verdicts.iter().filter(|verdict| verdict.is_kept()).map(|one| one.number).collect()
+    };
+    assert_eq!(kept(30, &snapshots), [2, 4, 6]);
+    assert_eq!(kept(2, &snapshots), [4, 6]);
+    assert_eq!(kept(1, &snapshots), [6]);
+    assert_eq!(kept(0, &snapshots), [6]);
+    snapshots[3].restorable = false;
+    assert_eq!(kept(30, &snapshots), [2, 3, 6], "the last one that can be restored");
 }

@@ -3,7 +3,7 @@
 use crate::cli::access::VaultArguments;
 use crate::cli::text;
 use clap::Args;
-use comfy_table::{Cell, Table, presets};
+use comfy_table::Cell;
 use holdfast_policies::retention::{Fate, RetentionPolicy, Verdict};
 use holdfast_vault::prune::{Plan, PruneOptions, PruneReport};
 use holdfast_vault::vault::Vault;
@@ -63,7 +63,9 @@ impl KeepArguments {
             return configured.unwrap_or_default();
         }
         let [last, hourly, daily, weekly, monthly, yearly] = flags.map(Option::unwrap_or_default);
-        RetentionPolicy { last, hourly, daily, weekly, monthly, yearly, within: None }
+        let configured = configured.unwrap_or_default();
+        let counts = RetentionPolicy { last, hourly, daily, weekly, monthly, yearly, ..configured };
+        RetentionPolicy { within: None, ..counts }
     }
 }
 
@@ -89,9 +91,7 @@ pub(crate) async fn prune(arguments: &PruneArguments) -> anyhow::Result<ExitCode
 }
 
 fn print_plan(vault: &Vault, plan: &Plan) {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["snapshot", "taken", "verdict", "why", "needs", "only it"]);
+    let mut table = text::table(&["snapshot", "taken", "verdict", "why", "needs", "only it"]);
     for verdict in &plan.verdicts {
         let entry = vault.chain().catalogue().get(verdict.number);
         let pinned = plan.pinned.iter().find(|bytes| bytes.number == verdict.number);
@@ -100,7 +100,7 @@ fn print_plan(vault: &Vault, plan: &Plan) {
         table.add_row(
             [
                 verdict.number.to_string(),
-                text::time(entry.map_or(0, |entry| entry.time_ms)),
+                text::minute(entry.map_or(0, |entry| entry.time_ms)),
                 word.to_owned(),
                 why,
                 text::bytes(needed),

@@ -225,7 +225,9 @@ async fn pruned(stage: Stage) -> Vault {
 }
 
 fn newest_two() -> RetentionPolicy {
-    RetentionPolicy { last: 2, hourly: 0, daily: 0, weekly: 0, monthly: 0, yearly: 0, within: None }
+    let lineages = std::time::Duration::ZERO;
+    let counts = RetentionPolicy { last: 2, lineages, ..RetentionPolicy::default() };
+    RetentionPolicy { hourly: 0, daily: 0, weekly: 0, monthly: 0, ..counts }
 }
 
 /// A restore from elsewhere began another history.
