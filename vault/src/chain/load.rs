@@ -43,15 +43,22 @@ impl Chain {
             return self.reload().await;
         }
         let era = self.head().era;
-        let mut state = self.state.clone();
-        let mut recent = self.recent.clone();
+        // Copied only when something is new: a large vault's state is large, and most looks find
+        // nothing.
+        let mut newer: Option<(State, BTreeMap<u64, Digest>)> = None;
         let mut write_guard = self.write_guard;
-        while let Some(next) = read_if_there(&self.access, era, state.number() + 1).await? {
+        loop {
+            let state = newer.as_ref().map_or(&self.state, |(state, _)| state);
+            let next = read_if_there(&self.access, era, state.number() + 1).await?;
+            let Some(next) = next else { break };
+            let (state, recent) =
+                newer.get_or_insert_with(|| (self.state.clone(), self.recent.clone()));
             let digest = next.sha256;
             write_guard = next.write_guard;
             state.apply(next.commit, digest)?;
-            remember(&mut recent, state.number(), digest);
+            remember(recent, state.number(), digest);
         }
+        let state = newer.as_ref().map_or(&self.state, |(state, _)| state);
         // What followed the known head is younger than this view of it, so none of it was deleted
         // yet; and the commit below the gap still exists, since numbers are deleted from
         // the bottom.
@@ -61,6 +68,10 @@ impl Chain {
             Err(StoreError::NotFound { .. }) => return self.reload().await,
             Err(error) => return Err(error.into()),
         }
+        let Some((state, recent)) = newer else {
+            self.read_boot_ms = read_boot_ms;
+            return Ok(());
+        };
         let catalogue = load_catalogue(&self.access, &self.catalogue, state.head()).await?;
         check_kept(&state, &catalogue)?;
         let access = self.access.clone();
