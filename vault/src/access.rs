@@ -208,6 +208,31 @@ impl Access {
         self.sealing.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Seals under the newest index seed that a head lists, once the one in use is listed too: one
+    /// that no commit names yet belongs to a rotation in progress.
+    pub(crate) async fn seal_under_newest(&self, seeds: &[crate::proto::Seed]) {
+        let index = |seed: &&crate::proto::Seed| {
+            seed.kind() == crate::proto::SeedKind::Index && !seed.wraps.is_empty()
+        };
+        let newest = seeds.iter().filter(index).max_by_key(|seed| seed.created_ms);
+        let (Some(newest), Some(used)) = (newest, self.sealing_seed()) else { return };
+        let used = used.seed().id();
+        let is_listed = seeds.iter().any(|seed| seed.seed_id[..] == used.as_bytes()[..]);
+        let Ok(id) = SeedId::from_bytes(&newest.seed_id) else { return };
+        if id == used || !is_listed {
+            return;
+        }
+        match self.ensure_seed(id).await {
+            Ok(()) => {
+                if let Some(index) = self.keyring().index(&id) {
+                    *self.sealing.write().unwrap_or_else(PoisonError::into_inner) =
+                        Some(index.clone());
+                }
+            }
+            Err(error) => tracing::warn!(seed = %id, %error, "the newest index seed is not used"),
+        }
+    }
+
     /// Opens the seed `id` unless it is open.
     pub async fn ensure_seed(&self, id: SeedId) -> Result<(), AccessError> {
         {

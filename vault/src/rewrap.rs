@@ -231,7 +231,10 @@ impl Vault {
         let access = self.access().clone();
         let round = self.round();
         let index = IndexSeed::random(&mut **access.entropy());
-        let seed = access.store_seed(index.seed()).await?;
+        let mut seed = access.store_seed(index.seed()).await?;
+        // The newest is the one that seals, whatever our clock says.
+        let newest = self.head().seeds.iter().map(|seed| seed.created_ms).max().unwrap_or(0);
+        seed.created_ms = seed.created_ms.max(newest + 1);
         let before = access.sealing_seed();
         // The commit that names it is sealed under it already: its header says so in clear.
         access.add_seed(index.seed().clone());

@@ -87,6 +87,8 @@ impl Vault {
         source: Box<dyn Source>,
         options: &SnapshotOptions,
     ) -> Result<Outcome, SnapshotError> {
+        let known = options.known.unwrap_or(self.head().number);
+        let options = &SnapshotOptions { known: Some(known), ..options.clone() };
         self.chain.refresh().await?;
         self.prepare_to_write().await?;
         let usable = self.keys.as_ref().is_some_and(|keys| keys.usable(&self.chain));

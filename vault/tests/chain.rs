@@ -165,3 +165,44 @@ async fn without_compactions_segments_do_not_pile_up() {
     let newest = vault.snapshots().last().unwrap().number;
     assert_eq!(read(&mut vault, newest).await.unwrap().0, etcd.plain());
 }
+
+/// Its compaction lies above everything that the vault holds, so no record can be compared.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_with_a_high_compaction_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut vault = Vault::init(store(&dir), options(1)).await.unwrap();
+    let mut etcd = Etcd::new();
+    (0..40).for_each(|i| etcd.put(&format!("k{i}"), 200));
+    vault.snapshot(etcd.source(), &small()).await.unwrap();
+    let mut stranger = Etcd::new();
+    (stranger.revision, stranger.raft_index) = (5000, 9000);
+    (0..30).for_each(|i| stranger.put(&format!("stranger{i}"), 200));
+    stranger.compact(5010);
+    let vouched = SnapshotOptions { linearizable: true, ..small() };
+    let outcome = vault.snapshot(stranger.source(), &vouched).await.unwrap();
+    assert!(matches!(outcome, Outcome::Unrelated { .. }), "{outcome:?}");
+    // Our own cluster, all of whose keys were written anew.
+    (0..40).for_each(|i| etcd.put(&format!("k{i}"), 200));
+    etcd.compact(etcd.revision);
+    let summary = committed(vault.snapshot(etcd.source(), &vouched).await.unwrap());
+    assert_eq!(read(&mut vault, summary.number).await.unwrap().0, etcd.plain());
+}
+
+/// Old members drop the tombstone at the compaction revision, new ones keep it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tombstone_at_the_compaction_is_no_finding() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut vault = Vault::init(store(&dir), options(1)).await.unwrap();
+    let mut etcd = Etcd::new();
+    (0..20).for_each(|i| etcd.put(&format!("k{i}"), 200));
+    etcd.delete("k3");
+    etcd.compact(etcd.revision);
+    let mut old = etcd.clone();
+    old.records.retain(|(key, _)| key != b"k3");
+    for (round, mut member) in (1..).zip([old.clone(), etcd.clone(), old]) {
+        member.raft_index += round;
+        let summary = committed(vault.snapshot(member.source(), &small()).await.unwrap());
+        assert!(summary.findings.is_empty(), "{:?}", summary.findings);
+        assert_eq!(read(&mut vault, summary.number).await.unwrap().0, member.plain());
+    }
+}

@@ -3,7 +3,7 @@
 
 use super::rules::PROBE_LIMIT_MS;
 use super::{Catalogue, Chain, ChainError, Digest, State, StoredCommit};
-use crate::access::{Access, AccessError};
+use crate::access::{Access, AccessError, sha256};
 use crate::format::MAX_COMMIT_BYTES;
 use crate::proto::Commit;
 use crate::store::StoreError;
@@ -31,6 +31,7 @@ impl Chain {
         let (state, recent) = fold_up_to(&access, &head).await?;
         let catalogue = load_catalogue(&access, &Catalogue::default(), state.head()).await?;
         check_kept(&state, &catalogue)?;
+        access.seal_under_newest(&state.head().seeds).await;
         let write_guard = head.write_guard;
         Ok(Chain { access, state, catalogue, read_boot_ms, recent, write_guard })
     }
@@ -61,11 +62,13 @@ impl Chain {
         let state = newer.as_ref().map_or(&self.state, |(state, _)| state);
         // What followed the known head is younger than this view of it, so none of it was deleted
         // yet; and the commit below the gap still exists, since numbers are deleted from
-        // the bottom.
+        // the bottom. It is read, not only looked for: another may lie there.
         let known = self.access.names().commit(era, state.number());
-        match self.access.store().head(&known).await {
-            Ok(_) => {}
-            Err(StoreError::NotFound { .. }) => return self.reload().await,
+        match self.access.store().get(&known, MAX_COMMIT_BYTES).await {
+            Ok(bytes) if sha256(&bytes) == *state.sha256() => {}
+            Ok(_) | Err(StoreError::NotFound { .. } | StoreError::Size { .. }) => {
+                return self.reload().await;
+            }
             Err(error) => return Err(error.into()),
         }
         let Some((state, recent)) = newer else {
@@ -74,6 +77,7 @@ impl Chain {
         };
         let catalogue = load_catalogue(&self.access, &self.catalogue, state.head()).await?;
         check_kept(&state, &catalogue)?;
+        self.access.seal_under_newest(&state.head().seeds).await;
         let access = self.access.clone();
         *self = Chain { access, state, catalogue, read_boot_ms, recent, write_guard };
         Ok(())

@@ -12,7 +12,7 @@ use crate::proto::segment_ref::Class;
 use crate::proto::{Body, CatalogueEntry, ObjectKind, SegmentRef, SmallBucket};
 use holdfast_policies::merge::{self, MergePlan, SegmentFact};
 use roaring::RoaringBitmap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The newest snapshot, opened; empty before the first.
 pub struct Base {
@@ -20,16 +20,35 @@ pub struct Base {
     body: Body,
     live: Vec<RoaringBitmap>,
     objects: BTreeSet<ObjectId>,
+    /// Its body, which is lost: nothing else is known of it.
+    lost: Option<ObjectId>,
 }
 
 impl Base {
-    /// Of the chain's head.
+    /// Of the chain's head. If its body is lost, nothing of it is used again.
     pub async fn load(chain: &Chain) -> Result<Base, SnapshotError> {
         let objects = live_set(chain);
         let Some(entry) = chain.catalogue().latest().cloned() else {
-            return Ok(Base { entry: None, body: Body::default(), live: vec![], objects });
+            return Ok(Base {
+                entry: None,
+                body: Body::default(),
+                live: vec![],
+                objects,
+                lost: None,
+            });
         };
-        let body = super::read_body(chain, &entry).await?.body;
+        let body = match super::read_body(chain, &entry).await {
+            Ok(opened) => opened.body,
+            Err(error) if error.is_loss() => {
+                let number = entry.number;
+                tracing::error!(snapshot = number, %error, "the newest body is lost");
+                let id = ObjectId::from_bytes(&entry.body_id);
+                let id = id.map_err(|error| SnapshotError::Base { detail: error.to_string() })?;
+                let (entry, body, lost) = (Some(entry), Body::default(), Some(id));
+                return Ok(Base { entry, body, live: vec![], objects, lost });
+            }
+            Err(error) => return Err(error),
+        };
         let mut named = BTreeSet::new();
         for segment in &body.segments {
             named.insert(id_of(segment)?);
@@ -47,7 +66,7 @@ impl Base {
             return Err(SnapshotError::Base { detail });
         }
         let live = body.segments.iter().map(bitmap).collect::<Result<_, _>>()?;
-        Ok(Base { entry: Some(entry), body, live, objects })
+        Ok(Base { entry: Some(entry), body, live, objects, lost: None })
     }
 
     /// Its catalogue entry.
@@ -65,9 +84,21 @@ impl Base {
         self.body.facts.as_ref().map_or(0, |facts| facts.raft_term)
     }
 
-    /// Whether the chain's live set is still the one this base stands for.
-    pub fn is_live_set_of(&self, chain: &Chain) -> bool {
-        live_set(chain) == self.objects
+    /// etcd's id of its source's cluster; 0: unknown.
+    pub fn cluster_id(&self) -> u64 {
+        self.body.facts.as_ref().map_or(0, |facts| facts.etcd_cluster_id)
+    }
+
+    /// Its body, if that is lost.
+    pub fn lost(&self) -> Option<ObjectId> {
+        self.lost
+    }
+
+    /// Whether it is still the newest snapshot and the chain's live set the one it stands for.
+    /// Another snapshot may consist of the same objects and be of another lineage.
+    pub fn is_of(&self, chain: &Chain) -> bool {
+        let latest = chain.catalogue().latest().map(|entry| entry.number);
+        latest == self.entry.as_ref().map(|entry| entry.number) && live_set(chain) == self.objects
     }
 
     /// A bucket of the base with a spill.
@@ -114,8 +145,10 @@ impl Base {
 
     /// The segments for a walk.
     pub fn segments(&self, merge: &MergePlan, new_lineage: bool) -> Vec<BaseSegment> {
-        let chosen: BTreeSet<[u8; 16]> =
-            merge.copy.iter().flat_map(|group| group.segments.iter().copied()).collect();
+        let numbered = merge.copy.iter().zip(0u32..);
+        let chosen: BTreeMap<[u8; 16], u32> = numbered
+            .flat_map(|(group, number)| group.segments.iter().map(move |id| (*id, number)))
+            .collect();
         let segments = self.body.segments.iter().zip(&self.live);
         let made = segments.filter_map(|(segment, live)| {
             let id = id_of(segment).ok()?;
@@ -124,20 +157,35 @@ impl Base {
                 contested: segment.class() == Class::Contested,
                 range: (rev(segment.first.as_ref()), rev(segment.last.as_ref())),
                 live: live.clone(),
-                give_up: chosen.contains(id.as_bytes()) && !new_lineage,
+                give_up: chosen.get(id.as_bytes()).copied().filter(|_| !new_lineage),
             })
         });
         made.collect()
     }
 
-    /// Reads and opens the index of the segment at `place`.
-    pub async fn index(&self, access: &Access, place: usize) -> Result<OpenIndex, SnapshotError> {
+    /// Reads and opens the index of the segment at `place`; `None`: it is lost, or one of `damaged`.
+    pub async fn index(
+        &self,
+        access: &Access,
+        place: usize,
+        damaged: &BTreeSet<ObjectId>,
+    ) -> Result<Option<OpenIndex>, SnapshotError> {
         let segment = self
             .body
             .segments
             .get(place)
             .ok_or_else(|| SnapshotError::Base { detail: format!("no segment {place}") })?;
-        Ok(OpenIndex::of(&read_index(access, segment).await?))
+        if damaged.contains(&id_of(segment)?) {
+            return Ok(None);
+        }
+        match read_index(access, segment).await {
+            Ok(index) => Ok(Some(OpenIndex::of(&index))),
+            Err(error) if error.is_loss() => {
+                tracing::error!(%error, "a segment is lost; its records go up again");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The list of segments after `walk`, and the ids of those that hold nothing alive any more.
@@ -145,6 +193,9 @@ impl Base {
         &self,
         walk: &WalkResult,
     ) -> Result<(Vec<SegmentRef>, Vec<ObjectId>), SnapshotError> {
+        if self.lost.is_some() {
+            return Ok((Vec::new(), self.objects.iter().copied().collect()));
+        }
         let (mut kept, mut removed) = (Vec::new(), Vec::new());
         for (segment, walked) in self.body.segments.iter().zip(&walk.segments) {
             if walked.live.is_empty() {
@@ -195,7 +246,7 @@ pub async fn read_index(
     Ok(opened.map_err(crate::access::AccessError::from)?)
 }
 
-/// An opened index as the walk wants it: the entries in order of revision, without key tags.
+/// An opened index as the walk wants it: the entries in order of revision.
 pub struct OpenIndex {
     entries: Vec<BaseEntry>,
     key: DigestKey,
@@ -209,6 +260,7 @@ impl OpenIndex {
             tombstone: record.tombstone,
             length: u64::from(record.value_len),
             digest: record.digest,
+            tag: record.tag,
         };
         OpenIndex {
             entries: index.ordered().map(entry).collect(),

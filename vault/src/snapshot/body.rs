@@ -30,6 +30,8 @@ pub struct Buckets {
     pub removed: Vec<ObjectId>,
     /// What was stored.
     pub uploaded: Vec<Uploaded>,
+    /// Spills of the base that are lost, or known to be rotten; they were stored again.
+    pub lost: Vec<ObjectId>,
 }
 
 /// Reads all small buckets of `source`. Memory: twice 1 MiB for each bucket that is not spilled.
@@ -58,7 +60,10 @@ pub async fn read_buckets(
                     spill(access, keys, source, large, options.inline).await?;
                 source = back;
                 match base.spill(&bucket.name) {
-                    Some(old) if old.sha256 == bucket.sha256 => {
+                    Some(old)
+                        if old.sha256 == bucket.sha256
+                            && is_sound(access, old, options, &mut buckets.lost).await? =>
+                    {
                         // The same content lies there already; what was just written is an orphan.
                         kept.push(old.name.clone());
                         buckets.spilled.push(old.clone());
@@ -78,6 +83,29 @@ pub async fn read_buckets(
         buckets.removed.push(id.map_err(|detail| SnapshotError::Base { detail })?);
     }
     Ok((buckets, source))
+}
+
+/// Whether a spill of the base can be used again; what cannot is noted.
+async fn is_sound(
+    access: &Access,
+    bucket: &SmallBucket,
+    options: &SnapshotOptions,
+    lost: &mut Vec<ObjectId>,
+) -> Result<bool, SnapshotError> {
+    let object = bucket.spill.clone().unwrap_or_default();
+    let id = crate::chain::state::object_id(&object);
+    let id = id.map_err(|detail| SnapshotError::Base { detail })?;
+    let name = access.names().object(ObjectKind::Spill, id);
+    let there = match access.store().head(&name).await {
+        Ok(found) => found.size_bytes == object.size_bytes,
+        Err(error) if error.is_not_found() => false,
+        Err(error) => return Err(error.into()),
+    };
+    let sound = there && !options.damaged.contains(&id);
+    if !sound {
+        lost.push(id);
+    }
+    Ok(sound)
 }
 
 enum Part {

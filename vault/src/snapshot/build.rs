@@ -1,7 +1,9 @@
 //! Segments in the making: one for each target, rolled at the target size, their bytes handed out
 //! as they are made.
 //!
-//! Holds: never a whole segment in memory; the bytes of one upload are handed out in order.
+//! Holds: never a whole segment in memory; the bytes of one upload are handed out in order; a
+//! segment of copied records spans no more than the group of segments that it replaces, so that few
+//! overlap anywhere.
 
 use crate::access::{Access, AccessError};
 use crate::format::{
@@ -10,7 +12,7 @@ use crate::format::{
 use crate::keys::{DataSeed, IndexSeed};
 use crate::proto::SegmentRef;
 use crate::proto::segment_ref::Class;
-use crate::snapshot::walk::{Emit, SourceRecord, Target};
+use crate::snapshot::walk::{Emit, Rev, SourceRecord, Target};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,6 +36,7 @@ pub struct Builders {
     tag_key: TagKey,
     settings: SegmentSettings,
     target_bytes: u64,
+    group_ends: BTreeMap<u32, Rev>,
     open: BTreeMap<Target, Open>,
     events: Vec<UploadEvent>,
     waiting: usize,
@@ -78,7 +81,12 @@ pub struct BuildSettings {
     pub target_bytes: u64,
     /// Keys the record key tags.
     pub tag_key: TagKey,
+    /// The last revision of each group of segments that is copied forward.
+    pub group_ends: BTreeMap<u32, Rev>,
 }
+
+/// Groups in the making at a time; more of them share a segment.
+const OPEN_GROUPS: usize = 4;
 
 impl Builders {
     /// None open yet.
@@ -95,6 +103,7 @@ impl Builders {
             tag_key: settings.tag_key,
             settings: settings.segment,
             target_bytes: settings.target_bytes,
+            group_ends: settings.group_ends,
             open: BTreeMap::new(),
             events: Vec::new(),
             waiting: 0,
@@ -132,7 +141,7 @@ impl Builders {
         let class = match target {
             Target::Live => Class::Live,
             Target::Superseded => Class::Superseded,
-            Target::Copied => Class::Copied,
+            Target::Copied(_) => Class::Copied,
             Target::Contested => Class::Contested,
         };
         let sink = outbox.clone();
@@ -152,6 +161,20 @@ impl Builders {
         }
     }
 
+    /// Closes the groups that end before `rev`; where a record of `group` goes then.
+    fn group(&mut self, group: u32, rev: Rev) -> Result<Target, AccessError> {
+        let copied = |target: &Target| match target {
+            Target::Copied(group) => Some(*group),
+            _ => None,
+        };
+        let open: Vec<u32> = self.open.keys().filter_map(copied).collect();
+        let ended = |group: &u32| self.group_ends.get(group).is_none_or(|end| *end < rev);
+        let (ended, left): (Vec<u32>, Vec<u32>) = open.into_iter().partition(ended);
+        ended.into_iter().try_for_each(|group| self.roll(Target::Copied(group)))?;
+        let full = left.len() >= OPEN_GROUPS && !left.contains(&group);
+        Ok(Target::Copied(left.first().copied().filter(|_| full).unwrap_or(group)))
+    }
+
     fn roll(&mut self, target: Target) -> Result<(), AccessError> {
         self.collect(target);
         let Some(open) = self.open.remove(&target) else { return Ok(()) };
@@ -169,6 +192,10 @@ impl Emit for Builders {
     type Error = AccessError;
 
     fn emit(&mut self, target: Target, record: &SourceRecord<'_>) -> Result<(), AccessError> {
+        let target = match target {
+            Target::Copied(group) => self.group(group, record.rev())?,
+            other => other,
+        };
         if !self.open.contains_key(&target) {
             self.begin(target)?;
         }
@@ -187,3 +214,6 @@ impl Emit for Builders {
         if full { self.roll(target) } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,8 @@ pub struct BaseFacts {
     pub raft_index: u64,
     /// Its raft term.
     pub raft_term: u64,
+    /// etcd's id of its source's cluster; 0: unknown.
+    pub cluster_id: u64,
 }
 
 /// What the source says, and what the walk beside the base counted.
@@ -42,7 +44,14 @@ pub struct SourceFacts {
     pub base_live: u64,
     /// Records of the source at or below the base's revision that the base does not hold.
     pub appeared: u64,
-    /// The source was read after a linearizable read showed that its member is not behind.
+    /// Keys (up to 4,096) whose records in the base were compacted, while no record was equal.
+    pub gone_keys: u64,
+    /// Those of them that the source has records of.
+    pub shared_keys: u64,
+    /// etcd's id of its cluster; 0: unknown.
+    pub cluster_id: u64,
+    /// The source was read after a linearizable read showed that its member is not behind, and the
+    /// base was known before that.
     pub linearizable: bool,
 }
 
@@ -82,19 +91,47 @@ impl SourceFacts {
 /// Below this many common records a few differing ones are no corruption but another history.
 const MINORITY: u64 = 10;
 
+/// Entries that change nothing (a new leader's first) need not stand in a member's file yet: by so
+/// many a member may seem behind that is not.
+const IDLE_ENTRIES: u64 = 16;
+
+/// Why a source that shares no record with the base is another cluster.
+fn stranger(base: &BaseFacts, source: &SourceFacts) -> Option<String> {
+    if source.common > 0 || source.base_live == 0 {
+        return None;
+    }
+    let differ = source.changed + source.vanished + source.appeared;
+    if differ > 0 {
+        return Some(format!("none of the {differ} records that could be compared is equal"));
+    }
+    // All of the base was compacted away: its keys, written anew, must show that it is the same.
+    let (ours, theirs) = (base.cluster_id, source.cluster_id);
+    let known = ours != 0 && theirs != 0;
+    if known && ours != theirs {
+        return Some(format!(
+            "no record is shared, and its cluster id is {theirs:x}, the base's was {ours:x}"
+        ));
+    }
+    let few = known && source.base_live < MINORITY;
+    let (gone, shared) = (source.gone_keys, source.shared_keys);
+    (!few && shared * 2 < gone)
+        .then(|| format!("no record is shared, and of {gone} keys that we had it has {shared}"))
+}
+
 /// Judges.
 pub fn judge(base: &BaseFacts, source: &SourceFacts) -> Kinship {
-    // All of the base may have been compacted away; then only index and revision can speak.
-    let comparable = source.common + source.changed + source.vanished;
-    if source.common == 0 && comparable > 0 {
-        let reason = format!(
-            "none of the {} records that could be compared is equal",
-            source.changed + source.vanished
-        );
+    if let Some(reason) = stranger(base, source) {
         return Kinship::Unrelated { reason };
     }
     let behind = source.raft_index < base.raft_index;
     let fork = source.fork();
+    let (ours, theirs) = (base.cluster_id, source.cluster_id);
+    if ours != 0 && theirs != 0 && ours != theirs {
+        let reason = format!(
+            "its cluster id is {theirs:x} and was {ours:x}: the cluster was restored elsewhere"
+        );
+        return Kinship::Diverged { fork, reason };
+    }
     // In one history index and revision grow together.
     let (index, revision) = (source.raft_index, source.revision);
     let jumped = behind && revision > base.revision;
@@ -107,7 +144,16 @@ pub fn judge(base: &BaseFacts, source: &SourceFacts) -> Kinship {
         );
         return Kinship::Diverged { fork, reason };
     }
-    if behind && source.linearizable {
+    if !behind && source.raft_term != 0 && source.raft_term < base.raft_term {
+        let reason = format!(
+            "raft index {index} is of term {} and the base's {} was of term {} already: the cluster was \
+             restored elsewhere",
+            source.raft_term, base.raft_index, base.raft_term
+        );
+        return Kinship::Diverged { fork, reason };
+    }
+    let far_behind = base.raft_index.saturating_sub(source.raft_index) > IDLE_ENTRIES;
+    if far_behind && source.linearizable {
         let reason = format!(
             "raft index {} is below the base's {} after a linearizable read: raft was begun anew",
             source.raft_index, base.raft_index
@@ -144,7 +190,8 @@ pub fn judge(base: &BaseFacts, source: &SourceFacts) -> Kinship {
 mod tests {
     use super::*;
 
-    const BASE: BaseFacts = BaseFacts { revision: 1000, raft_index: 5000, raft_term: 7 };
+    const BASE: BaseFacts =
+        BaseFacts { revision: 1000, raft_index: 5000, raft_term: 7, cluster_id: 0xa };
 
     fn healthy() -> SourceFacts {
         SourceFacts {
@@ -166,9 +213,33 @@ mod tests {
         assert_eq!(judge(&BASE, &healthy()), Kinship::Same);
         let corrupt = SourceFacts { changed: 2, lowest_changed: 40, ..healthy() };
         assert_eq!(judge(&BASE, &corrupt), Kinship::Same, "single records are corruption");
-        let compacted =
-            SourceFacts { common: 0, highest_common: 0, compact_revision: 1050, ..healthy() };
-        assert_eq!(judge(&BASE, &compacted), Kinship::Same);
+    }
+
+    #[test]
+    fn where_all_was_compacted_the_keys_tell() {
+        let compacted = SourceFacts {
+            common: 0,
+            highest_common: 0,
+            compact_revision: 1050,
+            gone_keys: 400,
+            shared_keys: 390,
+            cluster_id: 0xa,
+            ..healthy()
+        };
+        assert_eq!(judge(&BASE, &compacted), Kinship::Same, "every key was written anew");
+        let strangers = [
+            SourceFacts { shared_keys: 0, ..compacted },
+            SourceFacts { cluster_id: 0xb, ..compacted },
+            SourceFacts { cluster_id: 0, shared_keys: 10, ..compacted },
+        ];
+        for stranger in strangers {
+            let verdict = judge(&BASE, &stranger);
+            assert!(matches!(verdict, Kinship::Unrelated { .. }), "{stranger:?}: {verdict:?}");
+        }
+        let tiny = SourceFacts { base_live: 3, gone_keys: 3, shared_keys: 0, ..compacted };
+        assert_eq!(judge(&BASE, &tiny), Kinship::Same, "a few keys may all be new");
+        let lost = SourceFacts { base_live: 0, gone_keys: 0, shared_keys: 0, ..compacted };
+        assert_eq!(judge(&BASE, &lost), Kinship::Same, "nothing was left to compare");
     }
 
     #[test]
@@ -177,6 +248,8 @@ mod tests {
         assert!(matches!(judge(&BASE, &late), Kinship::Late { .. }));
         let idle = SourceFacts { revision: 1000, raft_index: 4999, ..healthy() };
         assert!(matches!(judge(&BASE, &idle), Kinship::Late { .. }));
+        let elected = SourceFacts { linearizable: true, ..idle };
+        assert!(matches!(judge(&BASE, &elected), Kinship::Late { .. }));
     }
 
     #[test]
@@ -216,6 +289,15 @@ mod tests {
             ..healthy()
         };
         assert!(matches!(judge(&BASE, &parted), Kinship::Diverged { fork: 800, .. }));
+    }
+
+    #[test]
+    fn id_and_term_tell_a_cluster_that_was_restored_elsewhere() {
+        let restored = SourceFacts { cluster_id: 0xb, ..healthy() };
+        assert!(matches!(judge(&BASE, &restored), Kinship::Diverged { fork: 1000, .. }));
+        // Nor does its term fall while the index grows.
+        let anew = SourceFacts { raft_term: 3, ..healthy() };
+        assert!(matches!(judge(&BASE, &anew), Kinship::Diverged { fork: 1000, .. }));
     }
 
     #[test]

@@ -9,18 +9,20 @@ use super::build::{BuildSettings, Builders};
 use super::kinship::{self, BaseFacts, Kinship, SourceFacts};
 use super::source::Source;
 use super::uploads::{Uploaded, Uploads, recheck};
-use super::walk::{Finding, Mode, SourceRecord, Walk, WalkResult};
+use super::walk::{BaseSegment, Finding, Mode, Rev, SourceRecord, Walk, WalkResult};
 use super::{SnapshotError, base, body};
 use crate::access::{Access, AccessError};
 use crate::chain::draft::Draft;
 use crate::chain::state::object_id;
 use crate::chain::{Chain, ChainError, CommitOutcome, Round};
-use crate::format::{LineageId, SegmentSettings, TagKey};
+use crate::format::{LineageId, ObjectId, SegmentSettings, TagKey};
 use crate::proto::action::Kind;
 use crate::proto::segment_ref::Class;
-use crate::proto::{CatalogueEntry, Facts, HighWater, Lineage, ObjectKind, ObjectRef, SegmentRef};
+use crate::proto::{
+    Action, CatalogueEntry, Facts, HighWater, Lineage, ObjectKind, ObjectRef, SegmentRef,
+};
 use crate::writer::WriterKeys;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How a snapshot is taken.
@@ -32,6 +34,11 @@ pub struct SnapshotOptions {
     pub target_bytes: Option<u64>,
     /// The source was read after a linearizable read showed that its member is not behind.
     pub linearizable: bool,
+    /// The newest commit that was known before that read; `None`: the newest that this vault had
+    /// read when the call came. What was committed later may well be newer than the source.
+    pub known: Option<u64>,
+    /// Objects that are known to be lost or rotten: what they hold is stored again.
+    pub damaged: BTreeSet<ObjectId>,
     /// Begin a new lineage, for this reason: the answer to `Outcome::Diverged`.
     pub new_lineage: Option<String>,
     /// What the other members said of contested records, by revision: recorded in the body.
@@ -48,6 +55,8 @@ impl Default for SnapshotOptions {
             segment: SegmentSettings::default(),
             target_bytes: None,
             linearizable: false,
+            known: None,
+            damaged: BTreeSet::new(),
             new_lineage: None,
             verdicts: BTreeMap::new(),
             inline: false,
@@ -110,7 +119,7 @@ pub struct Summary {
 struct Prepared {
     segments: Vec<SegmentRef>,
     added: Vec<ObjectRef>,
-    removed: Vec<crate::format::ObjectId>,
+    removed: Vec<ObjectId>,
     buckets: body::Buckets,
     contested: Vec<crate::proto::Contested>,
     facts: Facts,
@@ -131,9 +140,14 @@ pub async fn take(
     let round = Round::begin(access.clock().boot_ms());
     chain.refresh().await?;
     let started = chain.state().number();
+    let history = lineage_id(chain);
     for _ in 0..=options.repeats {
         if let Some(outcome) = covered(chain, started, &source.facts(), options) {
             return Ok(outcome);
+        }
+        if lineage_id(chain) != history {
+            let reason = "another writer began a new lineage meanwhile".to_owned();
+            return Ok(Outcome::Late { reason });
         }
         let base = base::Base::load(chain).await?;
         let lineage = new_lineage(chain, options);
@@ -144,7 +158,7 @@ pub async fn take(
             Err(outcome) => return Ok(outcome),
         };
         // Another's commit that leaves the live set alone (a prune, a pin) costs a new body only.
-        while base.is_live_set_of(chain) {
+        while base.is_of(chain) {
             if let Some(outcome) = covered(chain, started, &prepared.facts, options) {
                 return Ok(outcome);
             }
@@ -175,6 +189,10 @@ fn covered(
     let newer = latest.raft_index >= facts.raft_index && latest.revision >= facts.revision;
     (options.new_lineage.is_none() && same && newer)
         .then_some(Outcome::Covered { number: latest.number })
+}
+
+fn lineage_id(chain: &Chain) -> bytes::Bytes {
+    chain.head().lineage.as_ref().map(|lineage| lineage.lineage_id.clone()).unwrap_or_default()
 }
 
 fn new_lineage(chain: &Chain, options: &SnapshotOptions) -> Option<Lineage> {
@@ -216,15 +234,21 @@ async fn prepare(
     let tag_key = TagKey::from_bytes(&chain.head().tag_key).ok_or_else(|| SnapshotError::Base {
         detail: "the chain's tag key has not 32 bytes".to_owned(),
     })?;
-    let settings = BuildSettings { segment: options.segment, target_bytes: target, tag_key };
+    let segments = base.segments(&merge, options.new_lineage.is_some());
+    let group_ends = group_ends(&segments);
+    let mut walk = Walk::new(segments, mode).with_tag_key(tag_key.clone());
+    if let Some(body) = base.lost() {
+        walk.lose_all(body);
+    }
+    let settings =
+        BuildSettings { segment: options.segment, target_bytes: target, tag_key, group_ends };
     let builders = Builders::new(access.clone(), keys.data().clone(), index, settings);
-    let walk = Walk::new(base.segments(&merge, options.new_lineage.is_some()), mode);
     let task = Task { walk: Some(walk), source, builders, pending: None };
     let (mut task, uploaded) = run(&access, base, task, options).await?;
     let Some(walk) = task.walk.take() else {
         return Err(SnapshotError::Base { detail: "the walk is gone".to_owned() });
     };
-    let result = walk.finish();
+    let mut result = walk.finish();
     let mut source = task.source;
     if let Some(outcome) = refused(base, &facts, &result, options) {
         return Ok((Err(outcome), source));
@@ -232,6 +256,7 @@ async fn prepare(
     fill(&mut facts, &result);
     let mut buckets;
     (buckets, source) = body::read_buckets(&access, keys, source, base, options).await?;
+    result.findings.extend(buckets.lost.iter().copied().map(Finding::Lost));
     source.finish(&result, &mut facts)?;
     let done = task.builders.done();
     let mut prepared = assemble(base, done, result, facts)?;
@@ -242,6 +267,18 @@ async fn prepare(
     prepared.removed.append(&mut buckets.removed);
     prepared.buckets = buckets;
     Ok((Ok(prepared), source))
+}
+
+/// The last revision of each group of segments that is copied forward.
+fn group_ends(segments: &[BaseSegment]) -> BTreeMap<u32, Rev> {
+    let mut ends = BTreeMap::new();
+    for segment in segments {
+        if let Some(group) = segment.give_up {
+            let end = ends.entry(group).or_insert(segment.range.1);
+            *end = segment.range.1.max(*end);
+        }
+    }
+    ends
 }
 
 /// The verdict over the whole walk.
@@ -259,13 +296,16 @@ fn refused(
         revision: entry.revision,
         raft_index: entry.raft_index,
         raft_term: base.raft_term(),
+        cluster_id: base.cluster_id(),
     };
+    let known = options.known.is_none_or(|known| entry.number <= known);
     let source = SourceFacts {
         revision: facts.revision,
         compact_revision: facts.compact_revision,
         raft_index: facts.raft_index,
         raft_term: facts.raft_term,
-        linearizable: options.linearizable,
+        cluster_id: facts.etcd_cluster_id,
+        linearizable: options.linearizable && known,
         ..result.counts
     };
     match kinship::judge(&base_facts, &source) {
@@ -385,9 +425,11 @@ async fn run(
         uploads.take(task.builders.events()).await?;
         match step {
             Step::Want(place) => {
-                let index = base.index(access, place).await?;
-                if let Some(walk) = &mut task.walk {
-                    walk.give(place, Box::new(index));
+                let index = base.index(access, place, &options.damaged).await?;
+                match (&mut task.walk, index) {
+                    (Some(walk), Some(index)) => walk.give(place, Box::new(index)),
+                    (Some(walk), None) => walk.lose(place),
+                    (None, _) => {}
                 }
             }
             Step::Upload => {}
@@ -499,6 +541,12 @@ async fn commit(
     draft.added = prepared.added.clone();
     draft.added.push(body);
     draft.removed = prepared.removed.clone();
+    for finding in &prepared.walk.findings {
+        if let Finding::Lost(id) = finding {
+            let (kind, reason) = (Kind::GivenUp.into(), id.to_string());
+            draft.actions.push(Action { kind, snapshot: 0, reason });
+        }
+    }
     // What the head says of a seed that it lists stands: its wraps may be others by now.
     if !chain.head().seeds.iter().any(|seed| seed.seed_id == keys.seed().seed_id) {
         draft.seeds = vec![keys.seed().clone()];

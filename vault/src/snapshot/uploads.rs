@@ -1,6 +1,6 @@
 //! The uploads of one snapshot: a task each, fed through a bounded channel.
 //!
-//! Holds: at most `OPEN` objects are unfinished at a time; a failed upload fails the round; what
+//! Holds: at most `FINISHING` objects are unfinished beside those that are fed; a failed upload fails the round; what
 //! was uploaded is remembered with the time, since a commit looks again at what is older than an
 //! hour.
 
@@ -15,8 +15,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// Unfinished uploads at a time: the four classes and one that is finishing.
-const OPEN: usize = 5;
+/// Uploads that have all their bytes and are not done, at a time.
+const FINISHING: usize = 2;
 /// Pieces that wait in a channel; a piece is at most a frame.
 const WAITING: usize = 2;
 
@@ -77,7 +77,7 @@ impl Uploads {
     }
 
     async fn begin(&mut self, id: ObjectId) -> Result<(), StoreError> {
-        while self.tasks.len() >= OPEN {
+        while self.tasks.len() >= self.feeds.len() + FINISHING {
             self.reap().await?;
         }
         let name = self.access.names().object(self.kind, id);

@@ -2,14 +2,16 @@
 //! indexes.
 //!
 //! Holds: within a lineage a bit only turns off, and only for a record at or below the compaction
-//! revision C or one that was copied forward; a record that vanished above C stays alive and is a
+//! revision C, one that was copied forward, or one in a segment that is lost (its records go up again
+//! from the source, and that is a finding); a record that vanished above C stays alive and is a
 //! finding; where digests differ the old record stays alive, the new one goes up as contested, and
 //! it is a finding; every record of the source ends up alive exactly once. Memory: the indexes of
 //! the segments that overlap the current revision, never a map of records.
 
-use crate::format::{LiveHash, ObjectId, Record};
+use crate::format::{LiveHash, ObjectId, Record, TagKey};
 use crate::snapshot::kinship::SourceFacts;
 use roaring::RoaringBitmap;
+use std::collections::BTreeSet;
 
 /// A revision: main and sub.
 pub type Rev = (i64, i64);
@@ -53,6 +55,8 @@ pub struct BaseEntry {
     pub length: u64,
     /// Keyed digest.
     pub digest: u32,
+    /// Tag of its key.
+    pub tag: u32,
 }
 
 /// An opened segment index.
@@ -76,8 +80,8 @@ pub enum Target {
     Live,
     /// New and superseded already.
     Superseded,
-    /// Alive in a segment that is given up.
-    Copied,
+    /// Alive in a segment that is given up, together with those of this group.
+    Copied(u32),
     /// A second version of a record that differs.
     Contested,
 }
@@ -100,8 +104,8 @@ pub struct BaseSegment {
     pub range: (Rev, Rev),
     /// Bits of records alive in the base.
     pub live: RoaringBitmap,
-    /// Give it up: records that are alive go into a new segment.
-    pub give_up: bool,
+    /// Give it up: records that are alive go into a new segment, with those of this group.
+    pub give_up: Option<u32>,
 }
 
 /// Something that must not happen, or that people must hear of.
@@ -113,6 +117,29 @@ pub enum Finding {
     Changed(Rev),
     /// A record at or below the base's revision that the base did not have.
     Appeared(Rev),
+    /// An object of the newest snapshot is gone or rotten. What it held was stored again.
+    Lost(ObjectId),
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Finding::Vanished((main, sub)) => {
+                write!(f, "record {main}/{sub} is gone from the member, and was not compacted")
+            }
+            Finding::Changed((main, sub)) => {
+                write!(f, "record {main}/{sub} has other bytes than it had: corrupt here or there")
+            }
+            Finding::Appeared((main, sub)) => {
+                write!(f, "record {main}/{sub} is old, and was not there before")
+            }
+            Finding::Lost(id) => write!(
+                f,
+                "object {id} is gone or rotten in the store: what it held was stored again; older \
+                 snapshots that need it are broken; run `holdfast vault check`"
+            ),
+        }
+    }
 }
 
 /// How to judge.
@@ -177,6 +204,8 @@ pub struct Unsorted {
 
 /// Most findings that are kept one by one.
 const FINDINGS: usize = 1000;
+/// Keys that are looked for when no record is equal.
+const SAMPLED_TAGS: usize = 4096;
 
 struct Open {
     segment: usize,
@@ -199,6 +228,12 @@ pub struct Walk {
     queue: Vec<usize>,
     opened: usize,
     open: Vec<Open>,
+    /// Where records were that cannot be compared any more.
+    lost: Vec<(Rev, Rev)>,
+    tag_key: Option<TagKey>,
+    /// Tags of keys whose records were compacted, while nothing is equal yet.
+    gone_tags: BTreeSet<u32>,
+    shared_tags: BTreeSet<u32>,
     last: Rev,
     hash: LiveHash,
     exact: bool,
@@ -233,8 +268,44 @@ impl Walk {
         };
         let walked = segments.iter().map(blank).collect();
         let (open, last) = (Vec::new(), (i64::MIN, i64::MIN));
-        let (hash, exact, opened) = (LiveHash::new(), true, 0);
-        Walk { mode, segments, walked, queue, opened, open, last, hash, exact, result }
+        Walk {
+            mode,
+            segments,
+            walked,
+            queue,
+            opened: 0,
+            open,
+            lost: Vec::new(),
+            tag_key: None,
+            gone_tags: BTreeSet::new(),
+            shared_tags: BTreeSet::new(),
+            last,
+            hash: LiveHash::new(),
+            exact: true,
+            result,
+        }
+    }
+
+    /// Looks for common keys, too, as long as no record is equal.
+    pub fn with_tag_key(mut self, key: TagKey) -> Walk {
+        self.tag_key = Some(key);
+        self
+    }
+
+    /// The index that was wanted is lost, or what the segment holds: none of its records counts as
+    /// alive any more, so what the source has of them goes up again.
+    pub fn lose(&mut self, segment: usize) {
+        assert_eq!(self.queue.get(self.opened), Some(&segment), "an index that was not wanted");
+        self.opened += 1;
+        let BaseSegment { id, range, .. } = self.segments[segment];
+        self.lost.push(range);
+        self.found(Finding::Lost(id));
+    }
+
+    /// Nothing of the base is known: its body, `id`, is lost.
+    pub fn lose_all(&mut self, id: ObjectId) {
+        self.lost.push(((i64::MIN, i64::MIN), (i64::MAX, i64::MAX)));
+        self.found(Finding::Lost(id));
     }
 
     /// The segment whose index must be given before a record at `rev` can be taken; with `None`
@@ -290,6 +361,8 @@ impl Walk {
         assert!(self.wants(None).is_none(), "an index is wanted first");
         self.skip_to(None);
         let mut result = self.result;
+        result.counts.gone_keys = self.gone_tags.len() as u64;
+        result.counts.shared_keys = self.shared_tags.len() as u64;
         result.segments = self.walked;
         result.live_sha256 = self.exact.then(|| self.hash.finish());
         result
@@ -329,7 +402,12 @@ impl Walk {
                 self.result.tombstone_count += u64::from(entry.tombstone);
                 self.result.live_bytes += entry.length;
             }
-            Mode::Same { .. } => self.result.compacted += 1,
+            Mode::Same { .. } => {
+                self.result.compacted += 1;
+                if self.result.counts.common == 0 && self.gone_tags.len() < SAMPLED_TAGS {
+                    self.gone_tags.insert(entry.tag);
+                }
+            }
             Mode::NewLineage => {
                 self.result.counts.vanished += 1;
                 let lowest = &mut self.result.counts.lowest_vanished;
@@ -376,12 +454,11 @@ impl Walk {
         self.result.counts.common += 1;
         let highest = &mut self.result.counts.highest_common;
         *highest = (*highest).max(record.main);
-        if self.segments[segment].give_up {
-            emit.emit(Target::Copied, record)
-        } else {
-            self.stay(segment, ordinal, record.value.len() as u64);
-            Ok(())
+        if let Some(group) = self.segments[segment].give_up {
+            return emit.emit(Target::Copied(group), record);
         }
+        self.stay(segment, ordinal, record.value.len() as u64);
+        Ok(())
     }
 
     fn differ<E: Emit>(
@@ -418,13 +495,32 @@ impl Walk {
     }
 
     fn fresh<E: Emit>(&mut self, record: &SourceRecord<'_>, emit: &mut E) -> Result<(), E::Error> {
-        if let Mode::Same { base_revision, .. } = self.mode
+        if let Mode::Same { base_revision, compact_revision } = self.mode
             && record.main <= base_revision
+            && !self.was_lost(record.rev())
+            // Old members drop it and new ones keep it.
+            && !(record.tombstone && record.main == compact_revision)
         {
             self.result.counts.appeared += 1;
             self.found(Finding::Appeared(record.rev()));
         }
+        self.compare_key(record);
         emit.emit(new_target(record), record)
+    }
+
+    fn was_lost(&self, rev: Rev) -> bool {
+        self.lost.iter().any(|(first, last)| (*first..=*last).contains(&rev))
+    }
+
+    /// Notes a key that the base had, too, while nothing else shows a common history.
+    fn compare_key(&mut self, record: &SourceRecord<'_>) {
+        let Some(key) = &self.tag_key else { return };
+        if self.result.counts.common == 0 && !self.gone_tags.is_empty() {
+            let tag = key.tag(record.key);
+            if self.gone_tags.contains(&tag) {
+                self.shared_tags.insert(tag);
+            }
+        }
     }
 
     /// Moves every open index past `rev`.

@@ -39,6 +39,7 @@ impl BaseIndex for Index {
             tombstone: record.tombstone,
             length: record.value.len() as u64,
             digest: digest(record.tombstone, &record.value),
+            tag: digest(false, &record.key),
         }
     }
     fn digest(&self, record: &SourceRecord<'_>) -> u32 {
@@ -68,7 +69,7 @@ fn walk(base: &[List], give_up: &[bool], source: &[Plain], mode: Mode) -> (WalkR
         contested: list.contested,
         range: (list.records[0].rev, list.records[list.records.len() - 1].rev),
         live: list.live.clone(),
-        give_up: give_up.get(place).copied().unwrap_or(false),
+        give_up: give_up.get(place).copied().unwrap_or(false).then_some(0),
     });
     let mut walk = Walk::new(segments.collect(), mode);
     let mut sink = Sink::default();
