@@ -69,7 +69,8 @@ async fn the_other_members_say_who_is_corrupt() {
     cluster.members[at].boot().await;
     let said = site.back_up().await.out;
     assert!(said.contains(&format!("taken from {}", order[0])), "{said}");
-    let verdict = format!("2 of 3 members have the version that is restored: {} is corrupt", order[0]);
+    let verdict =
+        format!("2 of 3 members have the version that is restored: {} is corrupt", order[0]);
     assert!(said.contains("is contested") && said.contains(&verdict), "{said}");
 
     // The verdict stands in the next body, the alarm stays, a restore gives the sound version.

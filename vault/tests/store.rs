@@ -123,3 +123,14 @@ async fn a_larger_object_than_allowed_is_refused() {
     assert!(matches!(store.get("a", 99).await, Err(StoreError::Size { .. })));
     assert!(store.get_range("a", 90..110).await.is_err());
 }
+
+#[tokio::test]
+async fn errors_name_the_address_and_the_object() {
+    let inner = Arc::new(InMemory::new());
+    let store = Store::over(inner, "s3://bucket/prefix", StoreOptions::default());
+    let error = store.get("c/1/body/2", 9).await.unwrap_err().to_string();
+    assert!(error.starts_with("s3://bucket/prefix/c/1/body/2: "), "{error}");
+    store.put("a", Bytes::from(vec![0; 100])).await.unwrap();
+    let error = store.get("a", 9).await.unwrap_err().to_string();
+    assert!(error.starts_with("s3://bucket/prefix/a: "), "{error}");
+}

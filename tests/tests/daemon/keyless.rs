@@ -115,3 +115,13 @@ async fn without_one_the_stream_waits_and_says_how_long() {
     let found = contents::read(&restored.client()).await.unwrap();
     assert_eq!(expected.differences(&found), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn the_example_key_is_refused() {
+    let site = Site::on_disk();
+    let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc/encryption.yaml");
+    let example = example.display().to_string();
+    let message = site.refuse(&["vault", "init", site.url(), "--keys", &example]).await;
+    assert!(message.contains("example file") && message.contains("/dev/urandom"), "{message}");
+    assert!(!site.path("vault").exists(), "nothing was made");
+}

@@ -14,9 +14,11 @@ async fn sigterm_in_a_round_abandons_it_and_nothing_half_is_seen() {
     // So slow that the round cannot end within its grace.
     configure(&site, &format!("{QUICK}shutdownGrace: 1s\n"), "  uploadLimit: 64KiB\n");
     let mut agent = Agent::start(&site, &[]);
-    let begun = |agent: &Agent<'_>| std::fs::read_dir(site.path("vault/c")).is_ok_and(|mut list| {
-        list.next().is_some_and(|entry| entry.unwrap().path().join("seg").exists())
-    }) || agent.said().contains("the stream is whole");
+    let begun = |agent: &Agent<'_>| {
+        std::fs::read_dir(site.path("vault/c")).is_ok_and(|mut list| {
+            list.next().is_some_and(|entry| entry.unwrap().path().join("seg").exists())
+        }) || agent.said().contains("the stream is whole")
+    };
     agent.wait("no round began", begun).await;
     agent.signal("TERM");
     let status = agent.ended().await;
@@ -122,4 +124,18 @@ async fn its_memory_is_nobodys_and_a_second_agent_is_told_who_is_there() {
         assert!(message.contains("stateDirectory"), "{message}");
     }
     assert_eq!(agent.metric(DONE), Some(1.0), "the first goes on");
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_is_no_crash() {
+    let (_etcd, site) = cluster(5).await;
+    site.init().await;
+    site.back_up().await;
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = site.command(&site.on_vault(&["snapshots"]));
+    let output = command.stdout(writer).stderr(std::process::Stdio::piped()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!said.contains("panicked"), "{said}");
+    assert_eq!(output.status.code(), Some(141), "as if SIGPIPE had ended it");
 }

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 const DEADLINE: Duration = Duration::from_secs(40);
 
 /// Fields of the configuration beside the usual ones.
-pub(crate) const QUICK: &str = "schedule:\n  rounds: \"@hourly\"\n  jitter: 0s\n  retryAfter: 1s\n  longestRetry: 1s\n";
+pub(crate) const QUICK: &str =
+    "schedule:\n  rounds: \"@hourly\"\n  jitter: 0s\n  retryAfter: 1s\n  longestRetry: 1s\n";
 
 /// An agent that runs. Killed when dropped.
 pub(crate) struct Agent<'a> {
@@ -37,7 +38,8 @@ pub(crate) async fn cluster(objects: u64) -> (Etcd, Site) {
 pub(crate) fn configure(site: &Site, more: &str, vault: &str) {
     let path = site.path("agent.yaml");
     let text = std::fs::read_to_string(&path).unwrap();
-    let text = text.replace("encryptionConfig: keys.yaml\n", &format!("encryptionConfig: keys.yaml\n{vault}"));
+    let text = text
+        .replace("encryptionConfig: keys.yaml\n", &format!("encryptionConfig: keys.yaml\n{vault}"));
     std::fs::write(path, format!("{text}{more}")).unwrap();
 }
 
@@ -71,7 +73,8 @@ impl<'a> Agent<'a> {
     /// A page: status and body; `None`: the port does not answer.
     pub(crate) fn page(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
