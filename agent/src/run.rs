@@ -152,7 +152,9 @@ pub async fn once(
     };
     memory.last_attempt = Some(Timestamp::now());
     match done.ending {
-        Ending::Done | Ending::ForPaper => (memory.last_round, memory.failures) = (Some(started), 0),
+        Ending::Done | Ending::ForPaper => {
+            (memory.last_round, memory.failures) = (Some(started), 0);
+        }
         Ending::Failed | Ending::Abandoned => memory.failures = memory.failures.saturating_add(1),
     }
     save(&tools, &memory)?;

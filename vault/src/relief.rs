@@ -3,11 +3,12 @@
 //!
 //! A relief chain is a cluster of its own in the same vault, `c/<relief>/…`, with seeds of its own
 //! that are wrapped for the recovery key, the other wraps following when the key service is back.
-//! Its first snapshot is whole, since what the vault has cannot be read. `relief/<cluster>/<relief>`
-//! tells in clear which chain stands in for which; each of its commits repeats that sealed.
+//! Its first snapshot is whole, since what the vault has cannot be read.
+//! `relief/<cluster>/<relief>` tells in clear which chain stands in for which; each of its commits
+//! repeats that sealed.
 //!
-//! Holds: a relief chain is never taken for the cluster's own; without a recovery key none is begun;
-//! the name in clear decides only what is chosen when nobody names a cluster.
+//! Holds: a relief chain is never taken for the cluster's own; without a recovery key none is
+//! begun; the name in clear decides only what is chosen when nobody names a cluster.
 
 use crate::access::AccessError;
 use crate::chain::{Chain, ChainError};

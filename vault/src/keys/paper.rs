@@ -6,8 +6,8 @@
 //! check    first 3 bytes of SHA-256("holdfast/1/paper/" ‖ prefix ‖ half)
 //! prefix   HFKEY: the secret half; HFPUB: the public half
 //! ```
-//! Holds: upper or lower case, blanks, line ends and missing dashes do not matter, O is read as 0, I
-//! and L as 1; a wrong symbol is found; no error shows a symbol of the text.
+//! Holds: upper or lower case, blanks, line ends and missing dashes do not matter, O is read as 0,
+//! I and L as 1; a wrong symbol is found; no error shows a symbol of the text.
 
 use crate::format::seal::sha256;
 use zeroize::Zeroizing;

@@ -101,7 +101,8 @@ pub enum WrapError {
     },
     /// The recovery key's public half is not one that seals anything.
     #[error(
-        "the recovery key {key_id} is weak and seals nothing: make another one with `holdfast vault recovery-key`"
+        "the recovery key {key_id} is weak and seals nothing: make another one with `holdfast \
+         vault recovery-key`"
     )]
     WeakRecipient {
         /// Its id.
