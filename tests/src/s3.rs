@@ -18,8 +18,8 @@ const READY: Duration = Duration::from_secs(60);
 const KEEP_VERSIONS: &str = "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
     <Status>Enabled</Status></VersioningConfiguration>";
 
-/// Whose server it is. Both check signatures, SHA-256 checksums and conditional creates; they differ
-/// in how versions are kept.
+/// Whose server it is. Both check signatures, SHA-256 checksums and conditional creates; they
+/// differ in how versions are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Versity's gateway over a POSIX folder. A delete marker is an object to it: a create over one

@@ -36,13 +36,18 @@ async fn vault_of(providers: &[Provider]) -> (Etcd, Site) {
     (etcd, site)
 }
 
-/// The line of `holdfast vault keys` about one provider: its key id, and the remark.
+/// What `holdfast vault keys` says of one provider: its key id, and the whole row. A long remark
+/// goes on in lines that begin with blanks.
 async fn key_line(site: &Site, kind: &str, name: &str) -> Option<(String, String)> {
     let said = site.succeed(&site.on_vault(&["vault", "keys"])).await;
-    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    let mut lines = said.out.lines().map(|line| (words(line), line.to_owned()));
-    let found = lines.find(|(words, _)| words.len() > 3 && words[0] == kind && words[1] == name);
-    found.map(|(words, line)| (words[2].clone(), line))
+    let mut lines = said.out.lines().skip_while(|line| {
+        let mut words = line.split_whitespace();
+        (words.next(), words.next()) != (Some(kind), Some(name))
+    });
+    let mut row: Vec<&str> = lines.next()?.split_whitespace().collect();
+    let more = lines.take_while(|line| line.starts_with("   "));
+    row.extend(more.flat_map(str::split_whitespace));
+    Some(((*row.get(2)?).to_owned(), row.join(" ")))
 }
 
 /// Every verb that needs the keys refuses, naming the key id.
