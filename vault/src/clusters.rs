@@ -6,11 +6,13 @@
 
 use crate::access::{Access, AccessError};
 use crate::chain::{Chain, ChainError, Names};
+use crate::clock::Clock;
 use crate::format::{ClusterId, MAX_COMMIT_BYTES, ObjectId, SystemEntropy};
 use crate::init::{
     VaultError, VaultOptions, check_fingerprint, clusters, first_commit, has_commits, make_access,
     read_root,
 };
+use crate::keys::Providers;
 use crate::proto::VaultIdentity;
 use crate::store::Store;
 use crate::store::doctor::probe_collision;
@@ -47,10 +49,10 @@ impl Vault {
         if !probe_collision(&store, &format!("probe/{probe}")).await? {
             return Err(ChainError::UnsafeStore { address }.into());
         }
-        if let Some(name) = &options.name {
-            check_name(name).map_err(|detail| VaultError::Cluster { address, detail })?;
-            let known = named(&store, &root, &options).await?;
-            if known.iter().any(|one| one.name == *name) {
+        if let Some(name) = options.name.clone() {
+            check_name(&name).map_err(|detail| VaultError::Cluster { address, detail })?;
+            let known = named(&store, &root, &Opener::of(&options)).await?;
+            if known.iter().any(|one| one.name == name) {
                 return Err(unclear(&store, &format!("the name {name:?} is taken"), &known));
             }
         }
@@ -92,6 +94,19 @@ fn is_prefix(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))
 }
 
+/// What opens the heads of several clusters.
+pub(crate) struct Opener {
+    providers: Providers,
+    clock: Arc<dyn Clock>,
+}
+
+impl Opener {
+    /// The keys and the clock of `options`.
+    pub(crate) fn of(options: &VaultOptions) -> Opener {
+        Opener { providers: options.providers.clone(), clock: options.clock.clone() }
+    }
+}
+
 /// A cluster of the vault and its name, as far as it can be opened.
 pub(crate) struct Named {
     cluster: ClusterId,
@@ -111,12 +126,12 @@ impl std::fmt::Display for Named {
 pub(crate) async fn named(
     store: &Store,
     root: &VaultIdentity,
-    options: &VaultOptions,
+    opener: &Opener,
 ) -> Result<Vec<Named>, VaultError> {
     let mut found = Vec::new();
     for cluster in clusters(store).await? {
         if has_commits(store, cluster).await? {
-            let name = name_of(store, root, options, cluster).await.unwrap_or_default();
+            let name = name_of(store, root, opener, cluster).await.unwrap_or_default();
             found.push(Named { cluster, name });
         }
     }
@@ -127,10 +142,10 @@ pub(crate) async fn named(
 pub(crate) async fn find(
     store: &Store,
     root: &VaultIdentity,
-    options: &VaultOptions,
+    opener: &Opener,
     text: &str,
 ) -> Result<ClusterId, VaultError> {
-    let known = named(store, root, options).await?;
+    let known = named(store, root, opener).await?;
     let meant = |one: &&Named| {
         one.name == text || (is_prefix(text) && one.cluster.to_string().starts_with(text))
     };
@@ -156,13 +171,13 @@ pub(crate) fn unclear(store: &Store, what: &str, known: &[Named]) -> VaultError 
 async fn name_of(
     store: &Store,
     root: &VaultIdentity,
-    options: &VaultOptions,
+    opener: &Opener,
     cluster: ClusterId,
 ) -> Result<String, VaultError> {
     let options = VaultOptions {
-        clock: options.clock.clone(),
+        clock: opener.clock.clone(),
         entropy: Box::new(SystemEntropy),
-        ..VaultOptions::new(options.providers.clone())
+        ..VaultOptions::new(opener.providers.clone())
     };
     let access: Access = make_access(store.clone(), root, cluster, options)?;
     let names = Names::new(cluster);
@@ -176,6 +191,16 @@ async fn name_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn is_send<T: Send>(_: &T) {}
+
+    /// Whoever embeds the vault may spawn its work.
+    #[expect(dead_code, reason = "it is enough that it compiles")]
+    fn futures_can_be_spawned(store: &Store, options: fn() -> VaultOptions) {
+        is_send(&Vault::open(store.clone(), options()));
+        is_send(&Vault::init(store.clone(), options()));
+        is_send(&Vault::add_cluster(store.clone(), options()));
+    }
 
     #[test]
     fn names_are_not_taken_for_ids() {

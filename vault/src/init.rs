@@ -10,6 +10,7 @@ use crate::chain::names::CLUSTERS;
 use crate::chain::rules::ChainLimits;
 use crate::chain::{Chain, ChainError, Witness};
 use crate::clock::{Clock, SystemClock};
+use crate::clusters::Opener;
 use crate::format::{
     ClearError, ClusterId, Entropy, LineageId, ObjectId, ROOT_NAME, StoreId, SystemEntropy, TagKey,
     VaultId, decode_root, encode_root,
@@ -205,12 +206,13 @@ impl Vault {
         let root = read_root(&store).await?;
         let address = store.address().to_owned();
         check_fingerprint(&address, &root, options.fingerprint.as_deref())?;
-        let cluster = match (options.cluster, &options.cluster_text) {
-            (None, Some(text)) => crate::clusters::find(&store, &root, &options, text).await?,
+        let opener = Opener::of(&options);
+        let cluster = match (options.cluster, options.cluster_text.clone()) {
+            (None, Some(text)) => crate::clusters::find(&store, &root, &opener, &text).await?,
             (wanted, _) => match choose(&store, wanted).await {
                 // With the names, now that the keys are at hand.
                 Err(VaultError::Cluster { .. }) if !clusters(&store).await?.is_empty() => {
-                    let known = crate::clusters::named(&store, &root, &options).await?;
+                    let known = crate::clusters::named(&store, &root, &opener).await?;
                     let what = "the vault holds several clusters";
                     return Err(crate::clusters::unclear(&store, what, &known));
                 }
