@@ -6,9 +6,9 @@ use holdfast_policies::prune::Grace;
 use holdfast_policies::retention::RetentionPolicy;
 use holdfast_vault::chain::rules::ChainLimits;
 use holdfast_vault::clock::Clock;
-use holdfast_vault::format::SegmentSettings;
+use holdfast_vault::format::{SeededEntropy, SegmentSettings};
 use holdfast_vault::init::VaultOptions;
-use holdfast_vault::keys::{Providers, Sealing, parse_encryption_config};
+use holdfast_vault::keys::{Providers, RecoveryKey, Sealing, parse_encryption_config};
 use holdfast_vault::proto::Report;
 use holdfast_vault::prune::PruneOptions;
 use holdfast_vault::snapshot::{Outcome, SnapshotOptions, Summary};
@@ -69,6 +69,19 @@ pub const SCENES: &[Scene] = &[
         shows: |text| text.lines().count() == 3,
     },
     Scene {
+        name: "pages",
+        options: sealed,
+        play: |stage| Box::pin(pages(stage)),
+        shows: |text| text.lines().count() == 9,
+    },
+    Scene {
+        name: "recovery",
+        // By the paper alone.
+        options: |seed| VaultOptions { providers: Providers::from_paper(paper()), ..sealed(seed) },
+        play: |stage| Box::pin(simple(stage, recoverable)),
+        shows: |text| text.lines().count() == 2,
+    },
+    Scene {
         name: "aescbc",
         options: |seed| keyed(AESCBC, seed),
         play: |stage| Box::pin(simple(stage, |seed| keyed(AESCBC, seed))),
@@ -112,6 +125,15 @@ resources:
 ";
     let config = parse_encryption_config(text).unwrap();
     let providers = Providers::from_config(&config, Sealing::None, &mut |_| panic!("no kms here"));
+    VaultOptions { providers, ..sealed(seed) }
+}
+
+fn paper() -> RecoveryKey {
+    RecoveryKey::random(&mut SeededEntropy::new(2026))
+}
+
+fn recoverable(seed: u64) -> VaultOptions {
+    let providers = providers(CONFIG).with_recipient(Some(paper().recipient()));
     VaultOptions { providers, ..sealed(seed) }
 }
 
@@ -283,6 +305,19 @@ async fn writers(stage: Stage) -> Vault {
     let mut second = Vault::open(stage.store(), stage.dressed(sealed(2))).await.unwrap();
     take(&mut second, &etcd, &small()).await;
     second
+}
+
+/// More snapshots than a page of the catalogue takes.
+async fn pages(stage: Stage) -> Vault {
+    let mut vault = stage.init().await;
+    let mut etcd = Etcd::new();
+    for round in 0..8 {
+        busy(&mut etcd, 4 * round, 4 * round + 4);
+        take(&mut vault, &etcd, &small()).await;
+        stage.pass(1);
+    }
+    assert!(!vault.head().pages.is_empty(), "no page was written");
+    vault
 }
 
 async fn simple(stage: Stage, options: fn(u64) -> VaultOptions) -> Vault {
