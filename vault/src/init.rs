@@ -368,7 +368,7 @@ pub(crate) fn check_fingerprint(
     }
 }
 
-/// The index seed and the first commit of a cluster. `relief_of`: the cluster that it stands in for.
+/// The index seed and the first commit of a cluster. `relief_of`: the one it stands in for.
 pub(crate) async fn first_commit(
     access: &Access,
     root: &VaultIdentity,

@@ -1,5 +1,5 @@
-//! A stranger reads the golden vaults with docs/FORMAT.md, the field numbers of proto/vault.proto and
-//! the standards they name, and nothing of this crate: what is missing in the document is missing
+//! A stranger reads the golden vaults with docs/FORMAT.md, the field numbers of proto/vault.proto
+//! and the standards they name, and nothing of this crate: what is missing in the document is missing
 //! here. Lists what is alive in every snapshot, and compares it with what was written down.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails panics")]
@@ -83,7 +83,7 @@ impl Cluster {
         head
     }
 
-    /// Section 6, 4 and 6: the intervals of all objects, from the ledger on or from the first commit.
+    /// Section 6, 4 and 6: the intervals of all objects, from the ledger or the first commit on.
     fn intervals(&self, head: &Message) -> BTreeMap<Vec<u8>, (u64, u64)> {
         let mut lives = BTreeMap::new();
         let mut start = 1;

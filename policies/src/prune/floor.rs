@@ -37,6 +37,7 @@ pub fn next_floor(chain: &ChainFacts<'_>, now_ms: i64) -> u64 {
     let first_young = commits.iter().filter(|commit| young(commit)).map(number).min();
     let last_old = commits.iter().filter(|commit| !young(commit)).map(number).max().unwrap_or(0);
     let by_count = newest.saturating_sub(kept_commits.saturating_sub(1));
-    let limit = by_count.min(ledger).min(first_young.unwrap_or(newest)).min(last_old.saturating_add(1));
+    let by_age = first_young.unwrap_or(newest).min(last_old.saturating_add(1));
+    let limit = by_count.min(ledger).min(by_age);
     floor.max(limit)
 }

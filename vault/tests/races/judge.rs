@@ -118,7 +118,7 @@ impl Judge {
                 if let Some((_, number)) = self.names.parse_commit(name) {
                     self.created(number, bytes)?;
                 }
-                // A put that arrives twice does not make it younger: its name is told since the first.
+                // A put that arrives twice makes nothing younger: what counts is the first.
                 let since_ms = self.store.get(name).map_or(*at_ms, |(_, put_ms)| *put_ms);
                 self.store.insert(name.clone(), (bytes.clone(), since_ms));
                 self.ever.entry(name.clone()).or_insert_with(|| bytes.clone());
