@@ -239,8 +239,12 @@ pub async fn build_member(
     .await
 }
 
-/// The HashKV that a restore of this snapshot must have, if the source ever gave one.
+/// The HashKV that a restore of this snapshot must have, if the source ever gave one. A snapshot
+/// that holds other bytes than its source had (contested or wrongly vanished records) has none.
 pub fn source_hash(facts: &Facts) -> Option<HashKv> {
+    if facts.live_sha256.is_empty() {
+        return None;
+    }
     facts.restored_hash_kv.or(facts.hash_kv)
 }
 

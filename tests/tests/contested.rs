@@ -5,7 +5,7 @@
 
 use holdfast_tests::contents;
 use holdfast_tests::etcd::{Cluster, Etcd, Options};
-use holdfast_tests::objects::Object;
+use holdfast_tests::objects::{Object, object};
 use holdfast_tests::site::{Login, Site};
 use holdfast_vault::init::VaultOptions;
 use holdfast_vault::keys::{Providers, Sealing, parse_encryption_config};
@@ -51,6 +51,9 @@ async fn verdicts(site: &Site, number: u64) -> Vec<String> {
 async fn the_other_members_say_who_is_corrupt() {
     let mut cluster = Cluster::start(Options::new("3.6"), 3).await;
     contents::put(&cluster.client(), one("/registry/pods/a", VALUE), 1).await.unwrap();
+    // Company, by which the vault knows the cluster again.
+    let others = (0..50).map(|index| object(31, index, 1));
+    contents::put(&cluster.client(), others, 1).await.unwrap();
     let at = cluster.members.iter().position(|member| !leads(member)).unwrap();
     let mut order: Vec<String> = cluster.members.iter().map(Etcd::endpoint).collect();
     order.swap(0, at);
