@@ -1,6 +1,6 @@
 //! Is the cluster protected? A pure verdict for `/healthz`, with the reason.
 //!
-//! What must hold: an alarm, a failed drill, or a recovery point that is two ticks old is never
+//! What must hold: an alarm, a damaged object that the newest snapshot needs, a failed drill, or a recovery point that is two ticks old is never
 //! "ok"; a process that has just started gets the same two ticks before it is blamed.
 
 use holdfast_policies::schedule::Schedule;
@@ -22,6 +22,8 @@ pub struct Health {
     pub last_error: String,
     /// What somebody must look at.
     pub alarms: Vec<String>,
+    /// Objects that the newest snapshot needs and that are lost or rotten.
+    pub damaged: Vec<String>,
     /// Why the last drill failed.
     pub drill_failure: Option<String>,
 }
@@ -43,6 +45,9 @@ impl Health {
             let more = self.alarms.len() - 1;
             let tail = if more > 0 { format!(" (and {more} more)") } else { String::new() };
             return bad(format!("alarm: {alarm}{tail}"));
+        }
+        if let Some(damage) = self.damaged.first() {
+            return bad(format!("{} damaged: {damage}", self.damaged.len()));
         }
         if let Some(failure) = &self.drill_failure {
             return bad(format!("the last drill failed: {failure}"));
@@ -98,6 +103,9 @@ mod tests {
         assert!(fresh.judge(&hourly, at(1)).ok);
         let drill = Health { drill_failure: Some("L5: HashKV differs".into()), ..fresh.clone() };
         assert!(drill.judge(&hourly, at(1)).reason.contains("L5"));
+        let damaged = Health { damaged: vec!["object ab: gone".into()], ..fresh.clone() };
+        assert!(damaged.judge(&hourly, at(1)).reason.contains("1 damaged: object ab"));
+        assert!(!damaged.judge(&hourly, at(1)).ok);
         let alarms = vec!["record 7.0 vanished".into(), "another".into()];
         let alarm = Health { alarms, ..fresh };
         let verdict = alarm.judge(&hourly, at(1));

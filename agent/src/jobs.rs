@@ -12,16 +12,19 @@ mod prune;
 use crate::config::Config;
 use crate::contested::Side;
 use crate::cycle::{Ending, Job};
+use crate::damage::{self, DamagedObject};
 use crate::drill::Drill;
 use crate::health::Health;
 use crate::metrics::{JobLabel, Metrics, gauge, seconds};
 use crate::round::{RoundError, RoundReport};
 use crate::state::{AgentState, RecordVerdict, SnapshotMark};
 use crate::vaults::{self, ConnectKms};
+use holdfast_vault::chain::ChainError;
 use holdfast_vault::clock::{Clock, SystemClock};
+use holdfast_vault::format::ObjectId;
 use holdfast_vault::vault::Vault;
 use keyless::Keyless;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A data seed is used for 30 days at most; a vault that is opened anew makes another one.
@@ -51,6 +54,7 @@ impl Shared {
             failures: state.failures,
             last_error: state.last_error.clone(),
             alarms: state.alarms.clone(),
+            damaged: damage::unrepaired(&state.damaged),
             drill_failure: None,
         };
         let saved = None;
@@ -108,6 +112,8 @@ impl Worker {
     /// Does a job.
     pub async fn run(&mut self, job: Job) -> Done {
         let label = JobLabel { job: word(job) };
+        let note = damage::take_note(&self.tools.config.state_directory);
+        self.remember_damage(note);
         self.tools.metrics.running.get_or_create(&label).set(1);
         let done = match job {
             Job::Round => self.round().await,
@@ -116,6 +122,7 @@ impl Worker {
             Job::Wraps => self.wraps().await,
         };
         self.tools.metrics.running.get_or_create(&label).set(0);
+        self.tell_damage();
         if let Some(vault) = &self.vault {
             let witness = vault.witness();
             let mut traces = self.tools.shared.lock();
@@ -177,9 +184,55 @@ impl Worker {
             done => done,
         };
         match report {
-            Ok(report) => self.round_done(report, now_ms),
-            Err(error) => self.round_failed(&error),
+            Ok(report) => {
+                let why = "it was lost when a round read it";
+                let lost = report.lost.iter().map(|id| DamagedObject::new(*id, why));
+                self.remember_damage(lost);
+                self.round_done(report, now_ms)
+            }
+            Err(error) => {
+                if let RoundError::Verify(error) = &error
+                    && let Some(number) = error.damaged_snapshot()
+                    && let Some(vault) = &mut self.vault
+                {
+                    let found = damage::search(vault, number).await;
+                    self.note_search(number, found);
+                }
+                self.round_failed(&error)
+            }
         }
+    }
+
+    /// Objects that are known to be lost or rotten.
+    fn damaged(&self) -> BTreeSet<ObjectId> {
+        damage::ids(&self.tools.shared.lock().state.damaged)
+    }
+
+    fn remember_damage(&self, found: impl IntoIterator<Item = DamagedObject>) {
+        damage::add(&mut self.tools.shared.lock().state.damaged, found);
+    }
+
+    /// What a search for the reason of a failure brought.
+    fn note_search(&self, snapshot: u64, found: Result<Vec<DamagedObject>, ChainError>) {
+        match found {
+            Ok(found) => {
+                tracing::error!(snapshot, damaged = ?found, "looked for damage");
+                self.remember_damage(found);
+            }
+            Err(error) => tracing::warn!(snapshot, %error, "damage cannot be looked for"),
+        }
+    }
+
+    /// Brings what is damaged up to date: as long as the newest snapshot needs it, all is not well.
+    fn tell_damage(&self) {
+        let Some(vault) = &self.vault else { return };
+        let (chain, mut traces) = (vault.chain(), self.tools.shared.lock());
+        damage::settle(&mut traces.state.damaged, chain);
+        let unrepaired = damage::unrepaired(&traces.state.damaged);
+        let broken = damage::broken(&traces.state.damaged, chain);
+        self.tools.metrics.damaged.set(gauge(unrepaired.len() as u64));
+        self.tools.metrics.broken.set(gauge(broken.len() as u64));
+        traces.health.damaged = unrepaired;
     }
 
     fn round_done(&mut self, report: RoundReport, now_ms: i64) -> Done {

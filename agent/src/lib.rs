@@ -12,6 +12,7 @@ pub mod config;
 pub mod contested;
 pub mod cycle;
 pub mod daemon;
+pub mod damage;
 pub mod drill;
 pub mod encryption_keys;
 pub mod hash;

@@ -148,6 +148,14 @@ impl Survey {
         self.probes.iter().filter_map(|probe| probe.answer.as_ref().ok())
     }
 
+    /// Whether a stream that ended at `revision` and `raft_index` has all that was committed before
+    /// the members were asked.
+    pub fn is_reached(&self, choice: &Choice, revision: i64, raft_index: u64) -> bool {
+        let newest = self.answers().map(|answer| answer.raft_index).max().unwrap_or(u64::MAX);
+        let has_all = raft_index >= newest || choice.answer.applied_index >= newest;
+        has_all && self.quorum_revision.is_some_and(|quorum| revision >= quorum)
+    }
+
     fn judge(&self, probe: &Probe, newest: u64) -> (Rank, String) {
         let answer = match &probe.answer {
             Ok(answer) => answer,
@@ -275,6 +283,23 @@ mod tests {
         let choice = choose(&survey).unwrap();
         assert_eq!(choice.endpoint, "m3");
         assert!(choice.reason.contains("quorum"));
+    }
+
+    #[test]
+    fn a_stream_of_a_member_that_lags_vouches_for_nothing() {
+        let lags = member(2, |answer| answer.applied_index = 8_990);
+        let survey = survey(vec![member(1, |_| ()), lags]);
+        let choice = choose(&survey).unwrap();
+        assert_eq!(choice.endpoint, "m2");
+        assert!(!survey.is_reached(&choice, 5_000, 8_999));
+        assert!(!survey.is_reached(&choice, 4_999, 9_000));
+        assert!(survey.is_reached(&choice, 5_000, 9_000));
+        // Its file need not tell of entries that change nothing.
+        let applied = self::survey(vec![member(2, |_| ())]);
+        let choice = choose(&applied).unwrap();
+        assert!(applied.is_reached(&choice, 5_000, 8_998));
+        let alone = Survey { quorum_revision: None, ..applied };
+        assert!(!alone.is_reached(&choice, 5_000, 9_000));
     }
 
     #[test]

@@ -89,6 +89,10 @@ pub struct Metrics {
     pub running: Family<JobLabel, Gauge>,
     /// What somebody must look at.
     pub alarms: Gauge,
+    /// Objects that the newest snapshot needs and that are lost or rotten.
+    pub damaged: Gauge,
+    /// Snapshots that need a lost or rotten object.
+    pub broken: Gauge,
     /// Highest level L0..L7 that any drill of this agent proved; -1: none yet.
     pub proven_level: Gauge,
     /// When.
@@ -171,6 +175,12 @@ impl Metrics {
                 &self.recovery_only,
             ),
             ("alarms", "Findings that somebody must look at", &self.alarms),
+            (
+                "damaged_objects",
+                "Lost or rotten objects that the newest snapshot needs",
+                &self.damaged,
+            ),
+            ("broken_snapshots", "Snapshots that need a lost or rotten object", &self.broken),
         ];
         for (name, help, gauge) in gauges {
             registry.register(name, help, gauge.clone());

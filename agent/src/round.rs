@@ -31,11 +31,11 @@ use facts::Stream;
 use holdfast_api::client::Client;
 use holdfast_api::etcdserverpb::SnapshotRequest;
 use holdfast_bolt::Db;
-use holdfast_vault::format::SegmentSettings;
+use holdfast_vault::format::{ObjectId, SegmentSettings};
 use holdfast_vault::proto::{CatalogueEntry, HashKv};
-use holdfast_vault::snapshot::{Outcome, SnapshotOptions, Summary};
+use holdfast_vault::snapshot::{Finding, Outcome, SnapshotOptions, Summary};
 use holdfast_vault::vault::Vault;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -50,6 +50,8 @@ pub struct Round<'a> {
     pub now_ms: i64,
     /// What is decided of contested records.
     pub verdicts: &'a BTreeMap<(i64, i64), String>,
+    /// Objects that are known to be lost or rotten: what they hold is stored again.
+    pub damaged: &'a BTreeSet<ObjectId>,
 }
 
 /// How a round ended.
@@ -69,6 +71,8 @@ pub struct RoundReport {
     pub alarms: Vec<String>,
     /// What the members said of contested records.
     pub verdicts: Vec<((i64, i64), Verdict)>,
+    /// Objects that were found lost while it was stored; what they held was stored again.
+    pub lost: Vec<ObjectId>,
 }
 
 /// What arrived, ready to be stored; lies encrypted in the spool until it is dropped.
@@ -77,6 +81,8 @@ pub struct Taken {
     spooled: Arc<Spooled<Spool>>,
     choice: Choice,
     linearizable: bool,
+    /// It has all that was committed when the quorum was read.
+    reached: bool,
     stream_bytes: u64,
     revision: i64,
     taken_ms: i64,
@@ -116,8 +122,9 @@ impl Round<'_> {
     pub async fn run(&self, vault: &mut Vault) -> Result<RoundReport, RoundError> {
         self.timed("store", vault.refresh()).await?;
         self.metrics.store_reachable.set(1);
+        let known = vault.head().number;
         let taken = self.take().await?;
-        let stored = self.store(vault, &taken).await?;
+        let stored = self.store(vault, &taken, Some(known)).await?;
         // The spool is not needed any more: give its disk and cache back before the reading back.
         let _guard = taken._guard;
         drop(taken.spooled);
@@ -133,13 +140,20 @@ impl Round<'_> {
         vault: &mut Vault,
         taken: &Taken,
     ) -> Result<RoundReport, RoundError> {
-        let stored = self.store(vault, taken).await?;
+        let stored = self.store(vault, taken, None).await?;
         self.read_back(vault, stored).await
     }
 
-    async fn store(&self, vault: &mut Vault, taken: &Taken) -> Result<Stored, RoundError> {
+    /// `known`: the newest commit that was known before etcd was asked.
+    async fn store(
+        &self,
+        vault: &mut Vault,
+        taken: &Taken,
+        known: Option<u64>,
+    ) -> Result<Stored, RoundError> {
         let mut alarms = Vec::new();
-        let outcome = self.timed("write", self.hand_over(vault, taken, &mut alarms)).await?;
+        let handing = self.hand_over(vault, taken, known, &mut alarms);
+        let outcome = self.timed("write", handing).await?;
         let (entry, summary) = judge(vault, &taken.choice, outcome)?;
         let (mut hash_equal, mut verdicts) = (None, Vec::new());
         if let Some(summary) = &summary {
@@ -160,6 +174,7 @@ impl Round<'_> {
             hash_equal,
             alarms,
             verdicts,
+            lost: summary.as_ref().map(lost).unwrap_or_default(),
         };
         Ok(Stored { report, summary, stop: taken.stop.clone() })
     }
@@ -226,6 +241,7 @@ impl Round<'_> {
         let revision = scan.facts.revision;
         let asked = self.timed("hash", ask_hash(&client, &choice, &scan)).await;
         let facts = facts::facts(&choice, &scan, &stream);
+        let reached = survey.is_reached(&choice, facts.revision, facts.raft_index);
         tracing::info!(
             revision,
             stream_bytes = stream.bytes,
@@ -247,6 +263,7 @@ impl Round<'_> {
             spooled: Arc::new(spooled),
             choice,
             linearizable: survey.quorum_revision.is_some(),
+            reached,
             stream_bytes: stream.bytes,
             revision,
             taken_ms: self.now_ms,
@@ -272,6 +289,7 @@ impl Round<'_> {
         &self,
         vault: &mut Vault,
         taken: &Taken,
+        known: Option<u64>,
         alarms: &mut Vec<String>,
     ) -> Result<Outcome, RoundError> {
         let source = || Box::new(SpoolReader::new(taken.spooled.clone()));
@@ -280,7 +298,9 @@ impl Round<'_> {
                 zstd_level: self.config.vault.compression_level,
                 ..SegmentSettings::default()
             },
-            linearizable: taken.linearizable,
+            linearizable: taken.reached,
+            known: Some(known.unwrap_or(0)),
+            damaged: self.damaged.clone(),
             verdicts: self.verdicts.clone(),
             ..SnapshotOptions::default()
         };
@@ -307,6 +327,14 @@ impl Round<'_> {
     }
 }
 
+fn lost(summary: &Summary) -> Vec<ObjectId> {
+    let lost = |finding: &Finding| match finding {
+        Finding::Lost(id) => Some(*id),
+        _ => None,
+    };
+    summary.findings.iter().filter_map(lost).collect()
+}
+
 /// Findings that are told one by one.
 const MOST_FINDINGS: usize = 10;
 
@@ -319,7 +347,7 @@ async fn look_at(
 ) -> Option<bool> {
     let number = summary.number;
     let told = summary.findings.iter().take(MOST_FINDINGS);
-    alarms.extend(told.map(|finding| format!("snapshot {number}: {finding:?}")));
+    alarms.extend(told.map(|finding| format!("snapshot {number}: {finding}")));
     let more = summary.findings.len().saturating_sub(MOST_FINDINGS);
     if more > 0 {
         alarms.push(format!("snapshot {number}: {more} more findings"));

@@ -5,6 +5,7 @@
 //! that was rolled back; one agent at a time uses a state directory ([`Lock`]).
 
 use crate::cycle::Memory;
+use crate::damage::DamagedObject;
 use holdfast_vault::chain::Witness;
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
@@ -82,6 +83,9 @@ pub struct AgentState {
     /// What the members said of contested records; undecided ones are asked again.
     #[serde(default)]
     pub verdicts: Vec<RecordVerdict>,
+    /// Objects that were found lost or rotten, until the chain knows them no more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<DamagedObject>,
     /// What somebody must look at, until a later round finds it well.
     #[serde(default)]
     pub alarms: Vec<String>,

@@ -1,7 +1,7 @@
 //! Asks all members how they are, and what the quorum's revision is; the decision is in
 //! `member.rs`.
 //!
-//! What must hold: all members are asked at once, each within the request deadline; one that does
+//! What must hold: all members are asked at once, after a linearizable read, each within the request deadline; one that does
 //! not answer is an answer. Passwords and keys are read anew for every round, so that renewed ones
 //! are taken.
 
@@ -64,9 +64,9 @@ pub fn connect(config: &EtcdConfig) -> Result<Client, ConnectError> {
 
 /// Asks everybody.
 pub async fn survey(client: &Client) -> Survey {
-    let statuses = join_all(client.members().iter().map(Member::status));
-    let (statuses, corrupt, quorum_revision) =
-        tokio::join!(statuses, corrupt_members(client), quorum_revision(client));
+    let (corrupt, quorum_revision) = tokio::join!(corrupt_members(client), quorum_revision(client));
+    // After the read: whoever answered it has applied all that was committed before.
+    let statuses = join_all(client.members().iter().map(Member::status)).await;
     let probes = client.members().iter().zip(statuses).map(|(member, status)| Probe {
         endpoint: member.endpoint().to_owned(),
         answer: status.map(answer).map_err(|error| error.to_string()),

@@ -52,6 +52,19 @@ pub enum VerifyError {
     Stopped,
 }
 
+impl VerifyError {
+    /// The snapshot that is not what was stored; `None`: that is not known.
+    pub fn damaged_snapshot(&self) -> Option<u64> {
+        match self {
+            VerifyError::Snapshot { number, .. } | VerifyError::Changed { number, .. } => {
+                Some(*number)
+            }
+            VerifyError::Store { number, source } => source.is_not_found().then_some(*number),
+            VerifyError::Stopped => None,
+        }
+    }
+}
+
 /// Verifies; gives the bytes that were read.
 ///
 /// # Errors
@@ -71,6 +84,16 @@ pub async fn verify(vault: &mut Vault, summary: &Summary, stop: &Stop) -> Result
         }
     }
     Ok(read_bytes)
+}
+
+/// Whether an object has the recorded bytes now; `None`: the store does not say.
+pub async fn is_whole(vault: &Vault, object: &ObjectRef) -> Option<bool> {
+    let id = ObjectId::from_bytes(&object.object_id).ok()?;
+    let name = vault.access().names().object(object.kind(), id);
+    match object_digest(vault, 0, &name, object, &Stop::default()).await {
+        Ok(_) => Some(true),
+        Err(error) => error.damaged_snapshot().map(|_| false),
+    }
 }
 
 async fn object_digest(

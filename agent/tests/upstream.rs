@@ -4,6 +4,7 @@
 
 mod support;
 
+use holdfast_agent::damage;
 use holdfast_agent::round::RoundReport;
 use holdfast_agent::run::{Outcome, daemon, once};
 use holdfast_agent::state::AgentState;
@@ -116,6 +117,97 @@ async fn two_agents_at_once_lose_nothing() {
         seen.push((report.entry.number, report.stored));
     }
     assert!(seen.iter().any(|(_, stored)| *stored), "{seen:?}");
+}
+
+/// Both stream while somebody writes, so that the one that commits last has often the older stream.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_agents_beside_writes_begin_no_new_lineage() {
+    let (site, etcd) = (Site::new().await, Etcd::start("3.6").await);
+    for number in 0..50 {
+        etcd.put(&format!("k/{number}"), &[b'x'; 500]).await;
+    }
+    let agent = |name: &str| {
+        let mut config = site.config(&etcd.endpoint, "prune: {enabled: false}\n");
+        config.state_directory = site.path(name);
+        async move {
+            let (_terminate, signals) = mpsc::channel(1);
+            once(config, parts(), signals).await
+        }
+    };
+    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    let writes = async {
+        while stopped.try_recv().is_err() {
+            etcd.put("k/7", &[b'y'; 100]).await;
+        }
+    };
+    let rounds = async {
+        for _ in 0..3 {
+            let (one, two) = tokio::join!(agent("one"), agent("two"));
+            for outcome in [one, two] {
+                match outcome {
+                    Ok(Outcome::Round(report)) => assert!(report.alarms.is_empty(), "{report:?}"),
+                    Ok(Outcome::Stopped) => panic!("a round was asked for"),
+                    Err(error) => {
+                        assert!(error.to_string().contains("behind the vault"), "{error}")
+                    }
+                }
+            }
+        }
+        stop.send(()).unwrap();
+    };
+    tokio::join!(writes, rounds);
+    let vault = site.open().await;
+    let lineages: std::collections::BTreeSet<_> =
+        vault.snapshots().into_iter().map(|entry| entry.lineage_id).collect();
+    assert_eq!(lineages.len(), 1);
+    let newest = vault.snapshots().last().unwrap().number;
+    assert!(live_records(&site, newest).await > 50);
+}
+
+/// A byte rots in an old segment. What `vault check` finds, the next round stores again.
+#[tokio::test(flavor = "multi_thread")]
+async fn rot_that_a_check_found_is_repaired_by_the_next_round() {
+    let (site, etcd) = (Site::new().await, Etcd::start("3.6").await);
+    for number in 0..50 {
+        etcd.put(&format!("k/{number}"), &[b'x'; 500]).await;
+    }
+    let round = async || {
+        let (_terminate, signals) = mpsc::channel(1);
+        let config = site.config(&etcd.endpoint, "prune: {enabled: false}\n");
+        match once(config, parts(), signals).await.unwrap() {
+            Outcome::Round(report) => *report,
+            Outcome::Stopped => panic!("one round was asked for"),
+        }
+    };
+    let first = round().await;
+    let files = support::files(&site.path("vault"));
+    let segment = files.iter().find(|file| file.to_string_lossy().contains("/seg/")).unwrap();
+    let sound = std::fs::read(segment).unwrap();
+    let mut rotten = sound.clone();
+    rotten[300] ^= 1;
+    std::fs::write(segment, rotten).unwrap();
+
+    let mut vault = site.open().await;
+    let found = damage::search(&mut vault, first.entry.number).await.unwrap();
+    let id = segment.file_name().unwrap().to_string_lossy().into_owned();
+    assert_eq!(found.iter().map(|one| &one.id[..]).collect::<Vec<_>>(), [id.as_str()]);
+    assert_eq!(damage::unrepaired(&found).len(), 1);
+    damage::leave_note(&site.path("state"), &found).unwrap();
+    etcd.put("k/50", b"later").await;
+    let second = round().await;
+    assert!(second.alarms.iter().any(|alarm| alarm.contains(&id)), "{:?}", second.alarms);
+    assert_eq!(live_records(&site, second.entry.number).await, 51);
+    let known = AgentState::load(&site.path("state")).unwrap().damaged;
+    assert!(known[0].id == id && damage::unrepaired(&known).is_empty(), "{known:?}");
+    let third = round().await;
+    assert!(third.alarms.is_empty(), "{:?}", third.alarms);
+
+    // The first snapshot fills no place of a retention rule, unless the object comes back.
+    vault.refresh().await.unwrap();
+    assert_eq!(damage::broken(&known, vault.chain()), [first.entry.number].into());
+    assert_eq!(damage::confirm(&vault, &known).await, (known.clone(), vec![]));
+    std::fs::write(segment, sound).unwrap();
+    assert_eq!(damage::confirm(&vault, &known).await, (vec![], vec![id]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,9 +3,10 @@
 use super::{Done, Worker};
 use crate::config::DrillConfig;
 use crate::cycle::{Ending, Job};
+use crate::damage;
 use crate::drill::Drill;
 use crate::metrics::{StepLabel, seconds};
-use holdfast_restore::drill::DrillReport;
+use holdfast_restore::drill::{DrillReport, Level};
 use holdfast_vault::clock::{Clock, SystemClock};
 use holdfast_vault::vault::Vault;
 
@@ -14,7 +15,14 @@ impl Worker {
         let tools = self.tools.clone();
         // Opened anew: that the providers open the seeds is part of what is to be proven.
         let report = match (&tools.config.drill, self.open_anew().await) {
-            (Some(config), Ok(mut vault)) => newest(&mut vault, &*tools.drill, config).await,
+            (Some(config), Ok(mut vault)) => {
+                let report = newest(&mut vault, &*tools.drill, config).await;
+                if let Some(number) = report.as_ref().ok().and_then(perhaps_damaged) {
+                    let found = damage::search(&mut vault, number).await;
+                    self.note_search(number, found);
+                }
+                report
+            }
             (None, _) => Err("no drill is configured".to_owned()),
             (_, Err(error)) => Err(error.to_string()),
         };
@@ -70,6 +78,12 @@ impl Worker {
             tracing::info!(snapshot = report.snapshot, ?level, ?recovery_ms, "the drill passed");
         }
     }
+}
+
+/// The snapshot, if it failed where rotten bytes make it fail.
+fn perhaps_damaged(report: &DrillReport) -> Option<u64> {
+    let failure = report.failure.as_ref()?;
+    (failure.level <= Level::L3).then_some(report.snapshot)
 }
 
 /// A drill of the newest snapshot.

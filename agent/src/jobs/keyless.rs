@@ -12,7 +12,7 @@ use crate::round::{Round, RoundError, RoundReport, Taken};
 use crate::vaults;
 use holdfast_vault::vault::Vault;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What exists only because the key service was away.
 #[derive(Default)]
@@ -34,10 +34,11 @@ impl Worker {
     /// A round into the cluster's own chain, and what was left to do there.
     pub(super) async fn round_with_keys(&mut self, now_ms: i64) -> Result<RoundReport, RoundError> {
         self.opened().await?;
-        let verdicts = &self.verdicts();
+        let (verdicts, damaged) = (&self.verdicts(), &self.damaged());
         let Worker { tools, vault, keyless, .. } = self;
         let vault = vault.as_mut().expect("it was opened above");
-        let round = Round { config: &tools.config, metrics: &tools.metrics, now_ms, verdicts };
+        let (config, metrics) = (&tools.config, &tools.metrics);
+        let round = Round { config, metrics, now_ms, verdicts, damaged };
         let done = match (round.run(vault).await, &keyless.held) {
             (Err(error), Some(held)) if error.is_etcd() => {
                 tracing::warn!(%error, "storing what waited in the spool");
@@ -156,9 +157,10 @@ impl Worker {
             tracing::warn!(%cluster, away, "the key service is away: a relief chain begins");
             self.keyless.relief = Some(begun);
         }
-        let verdicts = &BTreeMap::new();
+        let (verdicts, damaged) = (&BTreeMap::new(), &BTreeSet::new());
         let relief = self.keyless.relief.as_mut().expect("it was begun above");
-        let round = Round { config: &tools.config, metrics: &tools.metrics, now_ms, verdicts };
+        let (config, metrics) = (&tools.config, &tools.metrics);
+        let round = Round { config, metrics, now_ms, verdicts, damaged };
         let mut report = round.run(relief).await?;
         let waiting = relief.recovery_only_seeds();
         self.keyless.alarms.clear();
@@ -185,8 +187,9 @@ impl Worker {
         };
         let fresh = self.keyless.held.as_ref().and_then(next);
         if fresh.is_none_or(|next| next.as_millisecond() <= now_ms) {
-            let verdicts = &BTreeMap::new();
-            let round = Round { config: &tools.config, metrics: &tools.metrics, now_ms, verdicts };
+            let (verdicts, damaged) = (&BTreeMap::new(), &BTreeSet::new());
+            let (config, metrics) = (&tools.config, &tools.metrics);
+            let round = Round { config, metrics, now_ms, verdicts, damaged };
             match (round.take().await, &self.keyless.held) {
                 (Ok(taken), _) => self.keyless.held = Some(taken),
                 (Err(error), None) => return Err(error),

@@ -1,26 +1,44 @@
 //! Forgets, condemns and sweeps by the configured policy.
 //!
 //! What must hold: the policy decides, here nothing does; orphans are looked for at most weekly,
-//! since that lists everything; clocks that are too far apart stop the prune, and it is told.
+//! since that lists everything; a snapshot that is known to be broken fills no place of a rule; clocks that are too far apart stop the prune, and it is told.
 
 use super::{Done, Worker};
 use crate::cycle::{Ending, Job};
+use crate::damage::{self, DamagedObject};
 use crate::metrics::gauge;
 use crate::round::{RoundError, chain_kind};
 use holdfast_policies::prune::Grace;
 use holdfast_vault::clock::{Clock, SystemClock};
 use holdfast_vault::prune::{PruneOptions, PruneReport};
+use holdfast_vault::vault::Vault;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Pause between two searches for orphans.
 const ORPHANS_EVERY_MS: i64 = 7 * 86_400_000;
 
+/// Snapshots that are broken for sure, and the ids of objects that are whole after all.
+async fn broken(vault: &Vault, known: &[DamagedObject]) -> (BTreeSet<u64>, Vec<String>) {
+    let (confirmed, whole) = damage::confirm(vault, known).await;
+    (damage::broken(&confirmed, vault.chain()), whole)
+}
+
 impl Worker {
     pub(super) async fn prune(&mut self) -> Done {
         let now_ms = SystemClock.now_ms();
-        let options = self.prune_options(now_ms);
+        let mut options = self.prune_options(now_ms);
+        let shared = self.tools.shared.clone();
+        let known = shared.lock().state.damaged.clone();
         let pruned = match self.opened().await {
-            Ok(vault) => vault.prune(&options).await.map_err(RoundError::from),
+            Ok(vault) => {
+                let whole;
+                (options.broken, whole) = broken(vault, &known).await;
+                let mut traces = shared.lock();
+                traces.state.damaged.retain(|one| !whole.contains(&one.id));
+                drop(traces);
+                vault.prune(&options).await.map_err(RoundError::from)
+            }
             Err(error) => Err(error),
         };
         let metrics = &self.tools.metrics;

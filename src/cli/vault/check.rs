@@ -4,6 +4,7 @@ use crate::cli::access::VaultArguments;
 use crate::cli::text;
 use anyhow::Context;
 use clap::Args;
+use holdfast_agent::damage;
 use holdfast_restore::check::{check_snapshot, faults_line};
 use holdfast_vault::check::{CheckOptions, CheckReport, Level};
 use holdfast_vault::snapshot::ReadOptions;
@@ -30,7 +31,9 @@ pub(crate) struct CheckArguments {
 }
 
 pub(crate) async fn check(arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
-    let mut vault = arguments.vault.resolve()?.open().await?;
+    let place = arguments.vault.resolve()?;
+    let state = place.config.as_ref().map(|config| config.state_directory.clone());
+    let mut vault = place.open().await?;
     let level = match arguments.level {
         0 => Level::L0,
         1 => Level::L1,
@@ -39,6 +42,9 @@ pub(crate) async fn check(arguments: &CheckArguments) -> anyhow::Result<ExitCode
     let chosen: BTreeSet<u64> = arguments.snapshots.iter().copied().collect();
     let report = vault.check(&CheckOptions { level, snapshots: chosen }).await?;
     print(&report, level);
+    if let Some(directory) = state.filter(|directory| directory.is_dir()) {
+        tell_agent(&vault, &report, &directory)?;
+    }
     let mut sound = report.findings.is_empty();
     if arguments.level == 3 {
         let folder = arguments.directory.clone().unwrap_or_else(std::env::temp_dir);
@@ -47,6 +53,20 @@ pub(crate) async fn check(arguments: &CheckArguments) -> anyhow::Result<ExitCode
         }
     }
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The agent's next round stores again what damaged objects held.
+fn tell_agent(vault: &Vault, report: &CheckReport, directory: &Path) -> anyhow::Result<()> {
+    let damaged = damage::of_findings(vault.chain(), &report.findings);
+    if !damaged.is_empty() {
+        damage::leave_note(directory, &damaged)
+            .with_context(|| format!("{}: the note for the agent", directory.display()))?;
+        println!(
+            "The agent is told: its next round stores again what {} objects held.",
+            damaged.len()
+        );
+    }
+    Ok(())
 }
 
 fn print(report: &CheckReport, level: Level) {
