@@ -1,7 +1,8 @@
 //! What a commit shall say, before its number and base are known, and the pure step to a commit.
 //!
 //! Holds: what the chain's bottom cannot lose (vault, cluster, tag key, seeds, recovery key,
-//! lineage, stores, holds, pins, high-water mark) is carried from commit to commit here and nowhere else.
+//! lineage, stores, holds, pins, high-water mark) is carried from commit to commit here and nowhere
+//! else.
 
 use super::catalogue::{Catalogue, CatalogueEdit};
 use super::rules;
