@@ -1,10 +1,10 @@
 //! Objects that were found lost or rotten, remembered until nothing depends on them.
 //!
-//! They are found by the reading back of a round, by a drill that fails, by the walk of a round, and
-//! by `holdfast vault check --config`, which leaves a note in the state directory. What must hold:
-//! as long as the newest snapshot needs one of them, the agent is not well; the next round stores
-//! again what they held; a snapshot that needs one of them fills no place of a retention rule, and
-//! since it is then forgotten, the object is looked at once more before that.
+//! They are found by the reading back of a round, by a drill that fails, by the walk of a round,
+//! and by `holdfast vault check --config`, which leaves a note in the state directory. What must
+//! hold: as long as the newest snapshot needs one of them, the agent is not well; the next round
+//! stores again what they held; a snapshot that needs one of them fills no place of a retention
+//! rule, and since it is then forgotten, the object is looked at once more before that.
 
 use crate::verify;
 use holdfast_vault::chain::state::Extant;

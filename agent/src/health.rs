@@ -1,7 +1,8 @@
 //! Is the cluster protected? A pure verdict for `/healthz`, with the reason.
 //!
-//! What must hold: an alarm, a damaged object that the newest snapshot needs, a failed drill, or a recovery point that is two ticks old is never
-//! "ok"; a process that has just started gets the same two ticks before it is blamed.
+//! What must hold: an alarm, a damaged object that the newest snapshot needs, a failed drill, or a
+//! recovery point that is two ticks old is never "ok"; a process that has just started gets the
+//! same two ticks before it is blamed.
 
 use holdfast_policies::schedule::Schedule;
 use jiff::{SignedDuration, Timestamp};

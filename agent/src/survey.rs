@@ -1,9 +1,9 @@
 //! Asks all members how they are, and what the quorum's revision is; the decision is in
 //! `member.rs`.
 //!
-//! What must hold: all members are asked at once, after a linearizable read, each within the request deadline; one that does
-//! not answer is an answer. Passwords and keys are read anew for every round, so that renewed ones
-//! are taken.
+//! What must hold: all members are asked at once, after a linearizable read, each within the
+//! request deadline; one that does not answer is an answer. Passwords and keys are read anew for
+//! every round, so that renewed ones are taken.
 
 use crate::config::EtcdConfig;
 use crate::member::{Answer, Probe, Survey};

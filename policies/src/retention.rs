@@ -4,7 +4,8 @@
 //! - Order is by number, never by time. Each rule keeps the newest snapshot, by number, of each of
 //!   its newest buckets.
 //! - Never forgotten: the newest, the newest restorable, the newest of those with the highest
-//!   proven level, what is pinned; and for a while the newest of each lineage that another followed.
+//!   proven level, what is pinned; and for a while the newest of each lineage that another
+//!   followed.
 //! - A snapshot that is not restorable fills no place of a rule; while none is restorable, nothing
 //!   is forgotten.
 //! - A snapshot from the future (later than both clocks allow) is kept and fills no place until its

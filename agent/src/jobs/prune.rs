@@ -1,7 +1,8 @@
 //! Forgets, condemns and sweeps by the configured policy.
 //!
 //! What must hold: the policy decides, here nothing does; orphans are looked for at most weekly,
-//! since that lists everything; a snapshot that is known to be broken fills no place of a rule; clocks that are too far apart stop the prune, and it is told.
+//! since that lists everything; a snapshot that is known to be broken fills no place of a rule;
+//! clocks that are too far apart stop the prune, and it is told.
 
 use super::{Done, Worker};
 use crate::cycle::{Ending, Job};

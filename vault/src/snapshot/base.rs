@@ -163,7 +163,8 @@ impl Base {
         made.collect()
     }
 
-    /// Reads and opens the index of the segment at `place`; `None`: it is lost, or one of `damaged`.
+    /// Reads and opens the index of the segment at `place`; `None`: it is lost, or one of
+    /// `damaged`.
     pub async fn index(
         &self,
         access: &Access,

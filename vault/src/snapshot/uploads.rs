@@ -1,8 +1,8 @@
 //! The uploads of one snapshot: a task each, fed through a bounded channel.
 //!
-//! Holds: at most `FINISHING` objects are unfinished beside those that are fed; a failed upload fails the round; what
-//! was uploaded is remembered with the time, since a commit looks again at what is older than an
-//! hour.
+//! Holds: at most `FINISHING` objects are unfinished beside those that are fed; a failed upload
+//! fails the round; what was uploaded is remembered with the time, since a commit looks again at
+//! what is older than an hour.
 
 use crate::access::Access;
 use crate::chain::rules::RECHECK_AFTER_MS;

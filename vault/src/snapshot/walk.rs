@@ -2,11 +2,11 @@
 //! indexes.
 //!
 //! Holds: within a lineage a bit only turns off, and only for a record at or below the compaction
-//! revision C, one that was copied forward, or one in a segment that is lost (its records go up again
-//! from the source, and that is a finding); a record that vanished above C stays alive and is a
-//! finding; where digests differ the old record stays alive, the new one goes up as contested, and
-//! it is a finding; every record of the source ends up alive exactly once. Memory: the indexes of
-//! the segments that overlap the current revision, never a map of records.
+//! revision C, one that was copied forward, or one in a segment that is lost (its records go up
+//! again from the source, and that is a finding); a record that vanished above C stays alive and is
+//! a finding; where digests differ the old record stays alive, the new one goes up as contested,
+//! and it is a finding; every record of the source ends up alive exactly once. Memory: the indexes
+//! of the segments that overlap the current revision, never a map of records.
 
 use crate::format::{LiveHash, ObjectId, Record, TagKey};
 use crate::snapshot::kinship::SourceFacts;
