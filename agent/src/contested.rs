@@ -64,7 +64,8 @@ pub fn judge(source: &str, others: &[(String, Said)]) -> Verdict {
     // The source's own vote.
     let (older, streamed) = (votes(&Said::Older), votes(&Said::Streamed) + 1);
     // A majority of all members, not of those that answered: silence is no consent.
-    let needed = (others.len() + 1) / 2 + 1;
+    let members = others.len() + 1;
+    let needed = members / 2 + 1;
     let side = match () {
         () if older >= needed => Side::Older,
         () if streamed >= needed && !others.is_empty() => Side::Streamed,

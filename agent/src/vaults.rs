@@ -104,7 +104,7 @@ impl KeyFiles {
         let config = match (&self.encryption_config, self.sealing) {
             (Some(path), _) => {
                 let wrong = |reason: String| OpenError::Keys { path: path.clone(), reason };
-                parse_encryption_config(&*read(path)?).map_err(|error| wrong(error.to_string()))?
+                parse_encryption_config(&read(path)?).map_err(|error| wrong(error.to_string()))?
             }
             (None, Sealing::None) => EncryptionConfig {
                 resources: Vec::new(),

@@ -148,7 +148,7 @@ async fn two_agents_beside_writes_begin_no_new_lineage() {
                     Ok(Outcome::Round(report)) => assert!(report.alarms.is_empty(), "{report:?}"),
                     Ok(Outcome::Stopped) => panic!("a round was asked for"),
                     Err(error) => {
-                        assert!(error.to_string().contains("behind the vault"), "{error}")
+                        assert!(error.to_string().contains("behind the vault"), "{error}");
                     }
                 }
             }

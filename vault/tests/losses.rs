@@ -163,7 +163,8 @@ async fn a_lost_segment_does_not_end_backups() {
             let mut expected: Vec<_> =
                 hit.iter().map(|name| name.filename().unwrap().to_owned()).collect();
             let mut found = lost(&second);
-            (expected.sort(), found.sort());
+            expected.sort();
+            found.sort();
             assert_eq!(found, expected, "{damage:?}");
             let (records, verified) = read_inline(&mut fresh, second.number).await.unwrap();
             assert_eq!(records, etcd.plain());

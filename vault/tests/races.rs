@@ -415,7 +415,8 @@ async fn settled(world: &World) -> (Vec<u64>, Seen) {
     let all = CheckOptions { level: Level::L2, snapshots: BTreeSet::new() };
     let numbers = everything_restores(world, &mut vault, &all).await;
     let access = vault.access().clone();
-    for change in &*world.notes.lock().unwrap().clone() {
+    let notes = world.notes.lock().unwrap().clone();
+    for change in &*notes {
         let bytes = change.bytes.as_ref().filter(|bytes| bytes.starts_with(b"HOLDFAST"));
         if let Some(bytes) = bytes {
             let name = ObjectName { kind: ObjectKind::Commit, id: None };

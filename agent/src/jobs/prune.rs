@@ -35,9 +35,7 @@ impl Worker {
             Ok(vault) => {
                 let whole;
                 (options.broken, whole) = broken(vault, &known).await;
-                let mut traces = shared.lock();
-                traces.state.damaged.retain(|one| !whole.contains(&one.id));
-                drop(traces);
+                shared.lock().state.damaged.retain(|one| !whole.contains(&one.id));
                 vault.prune(&options).await.map_err(RoundError::from)
             }
             Err(error) => Err(error),

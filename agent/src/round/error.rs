@@ -136,9 +136,7 @@ fn open_kind(error: &OpenError) -> &'static str {
         OpenError::Vault(VaultError::Chain(error)) => chain_kind(error),
         OpenError::Store(_) => "store",
         OpenError::Keys { .. } | OpenError::Paper { .. } | OpenError::NoKeys => "keys",
-        OpenError::Vault(_) | OpenError::OtherCluster { .. } => {
-            "configuration"
-        }
+        OpenError::Vault(_) | OpenError::OtherCluster { .. } => "configuration",
     }
 }
 

@@ -39,7 +39,7 @@ pub struct Ends<'a> {
 
 enum Content {
     Records(Box<SegmentIndex>),
-    Bucket(Box<OpenedObject>, BucketCheck),
+    Bucket(Box<(OpenedObject, BucketCheck)>),
     Blind(Box<OpenedObject>),
 }
 
@@ -94,7 +94,7 @@ impl StreamCheck {
             Described::Spill(bucket) => {
                 let opened = open_index(&slice(&own), expected, keyring)?;
                 let check = BucketCheck::of_spill(&opened, bucket)?;
-                Content::Bucket(Box::new(opened), check)
+                Content::Bucket(Box::new((opened, check)))
             }
             Described::Not => {
                 Content::Blind(Box::new(open_index(&slice(&own), expected, keyring)?))
@@ -118,7 +118,8 @@ impl StreamCheck {
     fn object(&self) -> &OpenedObject {
         match &self.content {
             Content::Records(index) => index.object(),
-            Content::Bucket(object, _) | Content::Blind(object) => object,
+            Content::Bucket(bucket) => &bucket.0,
+            Content::Blind(object) => object,
         }
     }
 
@@ -138,7 +139,7 @@ impl StreamCheck {
             let plain = opener.open(sealed, &frame, Bound::ByObject, &mut self.buffer)?;
             match &mut self.content {
                 Content::Records(index) => index.check_frame(&index.frames()[self.next], plain)?,
-                Content::Bucket(object, check) => check.frame(object, &frame, plain)?,
+                Content::Bucket(bucket) => bucket.1.frame(&bucket.0, &frame, plain)?,
                 Content::Blind(_) => {}
             }
         }
@@ -164,7 +165,7 @@ impl StreamCheck {
             return Err(FormatError::Exchanged { object, reason });
         }
         match (&self.content, &self.opener) {
-            (Content::Bucket(object, check), Some(_)) => check.finish(object),
+            (Content::Bucket(bucket), Some(_)) => bucket.1.finish(&bucket.0),
             _ => Ok(()),
         }
     }

@@ -112,7 +112,10 @@ impl SnapshotReader {
         }
     }
 
-    pub(super) async fn plan(chain: &Chain, entry: CatalogueEntry) -> Result<SnapshotReader, SnapshotError> {
+    pub(super) async fn plan(
+        chain: &Chain,
+        entry: CatalogueEntry,
+    ) -> Result<SnapshotReader, SnapshotError> {
         let access = chain.access().clone();
         let opened = read_body(chain, &entry).await?;
         let reference = super::body_reference(chain, &entry).unwrap_or_default();

@@ -491,6 +491,26 @@ fn assemble(
     })
 }
 
+/// What the catalogue will say, but for number, time and uploaded bytes.
+fn entry(prepared: &Prepared, body: &ObjectRef, lineage_id: bytes::Bytes) -> CatalogueEntry {
+    let facts = &prepared.facts;
+    CatalogueEntry {
+        body_id: body.object_id.clone(),
+        body_size_bytes: body.size_bytes,
+        body_sha256: body.sha256.clone(),
+        lineage_id,
+        revision: facts.revision,
+        compact_revision: facts.compact_revision,
+        taken_ms: facts.taken_ms,
+        record_count: facts.record_count,
+        live_bytes: facts.live_bytes,
+        raft_index: facts.raft_index,
+        contested: !prepared.contested.is_empty() || prepared.walk.live_sha256.is_none(),
+        source_version: facts.server_version.clone(),
+        ..CatalogueEntry::default()
+    }
+}
+
 /// Body and commit. `None`: lost to another's commit.
 async fn commit(
     chain: &mut Chain,
@@ -520,23 +540,9 @@ async fn commit(
     let spills = prepared.added.iter().filter(|object| object.kind() == ObjectKind::Spill);
     let spilled: u64 = spills.map(|object| object.size_bytes).sum();
     let uploaded_bytes = prepared.segment_bytes + spilled + body.size_bytes;
+    let entry =
+        CatalogueEntry { uploaded_bytes, ..entry(prepared, &body, lineage.lineage_id.clone()) };
     let facts = &prepared.facts;
-    let entry = CatalogueEntry {
-        body_id: body.object_id.clone(),
-        body_size_bytes: body.size_bytes,
-        body_sha256: body.sha256.clone(),
-        lineage_id: lineage.lineage_id.clone(),
-        revision: facts.revision,
-        compact_revision: facts.compact_revision,
-        taken_ms: facts.taken_ms,
-        record_count: facts.record_count,
-        live_bytes: facts.live_bytes,
-        uploaded_bytes,
-        raft_index: facts.raft_index,
-        contested: !prepared.contested.is_empty() || prepared.walk.live_sha256.is_none(),
-        source_version: facts.server_version.clone(),
-        ..CatalogueEntry::default()
-    };
     let mut draft = Draft::of(Kind::Snapshot, 0, "");
     draft.added = prepared.added.clone();
     draft.added.push(body);
