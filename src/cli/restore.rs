@@ -91,8 +91,8 @@ pub(crate) struct RestoreArguments {
     /// The vault's fingerprint, as `vault init` printed it
     #[arg(long, value_name = "TEXT")]
     fingerprint: Option<String>,
-    /// Refuse a store whose newest commit is older than this one, as `snapshots` and earlier restores
-    /// printed it: a store that was rolled back shows so
+    /// Refuse a store whose newest commit is older than this one, as `snapshots` and earlier
+    /// restores printed it: a store that was rolled back shows so
     #[arg(long, value_name = "COMMIT[:SHA256]")]
     at_least: Option<AtLeast>,
     /// Print the plan, and stop

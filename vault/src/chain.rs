@@ -90,7 +90,8 @@ pub enum ChainError {
     ReadOnly,
     /// A newer version wrote the head, and says that older ones must not write after it.
     #[error(
-        "commit {number} was written by a newer version of holdfast (feature bit {bit}): this one can read          and restore, but must not write here; update it"
+        "commit {number} was written by a newer version of holdfast (feature bit {bit}): this one \
+         can read and restore, but must not write here; update it"
     )]
     WriterTooOld {
         /// The head's number.

@@ -109,7 +109,7 @@ impl SnapshotError {
             SnapshotError::Chain(ChainError::Keys(error)) => match error {
                 AccessError::Store(error) => of_store(error),
                 AccessError::Format(error) => error.is_damage(),
-                AccessError::NoWrap { .. } => true,
+                // A seed without a wrap may be a listing that is stale: the round is tried again.
                 _ => false,
             },
             _ => false,

@@ -1,6 +1,6 @@
 //! A stranger reads the golden vaults with docs/FORMAT.md, the field numbers of proto/vault.proto
-//! and the standards they name, and nothing of this crate: what is missing in the document is missing
-//! here. Lists what is alive in every snapshot, and compares it with what was written down.
+//! and the standards they name, and nothing of this crate: what is missing in the document is
+//! missing here. Lists what is alive in every snapshot, and compares it with what was written down.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails panics")]
 

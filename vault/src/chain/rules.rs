@@ -3,7 +3,8 @@
 //! Holds: a round that is older than 6 hours makes no attempt; a create that took more than 10
 //! minutes since the head was read is confirmed by a listing after its own number; a known head is
 //! trusted for probing only for 6 days and while its object still exists; time grows within the
-//! chain, unless a wrong clock had set it far ahead of the store's. What may be deleted, the floor included, is decided in `holdfast_policies`.
+//! chain, unless a wrong clock had set it far ahead of the store's. What may be deleted, the floor
+//! included, is decided in `holdfast_policies`.
 
 use crate::proto::Commit;
 use holdfast_policies::prune::KEPT_COMMITS;

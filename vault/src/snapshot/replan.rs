@@ -1,11 +1,11 @@
 //! What a read does when an object goes away under it: it reads the head again and plans again.
 //!
 //! A snapshot's body and segments stay as long as the snapshot exists, and for the grace after it
-//! was forgotten. A read that outlives both goes on with the oldest later snapshot of the same lineage:
-//! of the records up to the revision that is read, it can only have fewer. Holds: nothing is given
-//! twice, since what was given is skipped by (main, sub); nothing is left out unseen, since counts
-//! and digest over everything that was given are compared with the snapshot that was asked for;
-//! after three plans the read ends with an error that says what happened.
+//! was forgotten. A read that outlives both goes on with the oldest later snapshot of the same
+//! lineage: of the records up to the revision that is read, it can only have fewer. Holds: nothing
+//! is given twice, since what was given is skipped by (main, sub); nothing is left out unseen,
+//! since counts and digest over everything that was given are compared with the snapshot that was
+//! asked for; after three plans the read ends with an error that says what happened.
 
 use super::SnapshotError;
 use super::read::{SnapshotReader, VerifiedSnapshot};
