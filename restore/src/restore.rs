@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::check::{OpenError, hashkv_of, open_database};
 use crate::fetch::{FetchError, blocking, pour, small_buckets};
-use crate::plan::RestorePlan;
+use crate::plan::{RestorePlan, shell_line};
 use crate::rebuild::{Counts, Rebuild, RebuildError, RebuildSpec, Rebuilt};
 use crate::swap::{DurableNames, Settled, SwapError, Workplace, settle};
 use crate::text;
@@ -314,11 +314,48 @@ impl fmt::Display for RestoreReport {
         }
         self.changes.iter().try_for_each(|change| writeln!(f, "  {change}"))?;
         if let Some(aside) = &self.moved_aside {
-            writeln!(f, "  what was there is {}; `holdfast undo` puts it back", aside.display())?;
+            let data_dir = self.data_dir.to_string_lossy();
+            let undo = ["holdfast", "undo", "--data-dir", &data_dir].map(str::to_owned);
+            writeln!(f, "  what was there is {}", aside.display())?;
+            writeln!(f, "  put it back with: {}", shell_line(&undo))?;
         }
         if self.cleaned_up {
             writeln!(f, "  an earlier, interrupted restore was cleaned up first")?;
         }
-        write!(f, "  start it with: {}", crate::plan::shell_line(&self.command))
+        write!(f, "  start it with: {}", shell_line(&self.command))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(data_dir: &str, moved_aside: Option<&str>) -> RestoreReport {
+        RestoreReport {
+            data_dir: data_dir.into(),
+            moved_aside: moved_aside.map(PathBuf::from),
+            size_bytes: 0,
+            counts: Counts::default(),
+            revision: 1,
+            served_revision: 1,
+            made_up_leases: 0,
+            changes: Vec::new(),
+            hash: None,
+            digest_compared: true,
+            steps: Vec::new(),
+            command: vec!["etcd".to_owned()],
+            cleaned_up: false,
+        }
+    }
+
+    #[test]
+    fn the_way_back_can_be_pasted() {
+        let plain = report("/var/lib/etcd", Some("/var/lib/etcd.holdfast-1")).to_string();
+        assert!(plain.contains("with: holdfast undo --data-dir /var/lib/etcd\n"), "{plain}");
+        let spaced = report("/srv/my etcd's", Some("/srv/aside")).to_string();
+        let line = "with: holdfast undo --data-dir '/srv/my etcd'\\''s'\n";
+        assert!(spaced.contains(line), "{spaced}");
+        let nothing = report("/var/lib/etcd", None).to_string();
+        assert!(!nothing.contains("undo"), "there is nothing to put back: {nothing}");
     }
 }
