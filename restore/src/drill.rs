@@ -17,6 +17,8 @@
 //! report, not an error: an error means that the drill itself could not be done. The sandbox is
 //! plain text on this machine's disk while the drill runs.
 
+mod booted;
+mod offline;
 mod report;
 mod sandbox;
 mod served;
@@ -24,23 +26,14 @@ mod served;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use holdfast_api::client::{Client, ClientConfig};
-use holdfast_core::check::check_member;
-use holdfast_core::hashkv::HashScope;
-use holdfast_core::membership::Founding;
 use holdfast_vault::format::ReportId;
 use holdfast_vault::snapshot::{ReadOptions, SnapshotReader};
 use holdfast_vault::vault::Vault;
 
 pub use report::{DrillReport, DrillStep, Failure, Level, Recorded};
 use sandbox::Sandbox;
-use served::Expected;
 
-use crate::check::{faults_line, hashkv_of, open_database};
-use crate::fetch::blocking;
-use crate::rebuild::RebuildSpec;
-use crate::restore::{BuiltMember, RestoreError, build_member, source_hash};
-use crate::server::{Ports, Server, ServerError, ServerSpec, ServerVersion, version_of};
+use crate::server::{Ports, ServerError, ServerVersion, version_of};
 
 /// Tries to find ports that nobody takes meanwhile.
 const PORT_TRIES: u32 = 5;
@@ -199,230 +192,6 @@ impl Work<'_> {
             self.report.notes.push(format!("the server's log ends: {log}"));
         }
         verdict
-    }
-
-    /// L0: everything that a restore needs is there.
-    async fn open(&mut self, vault: &mut Vault) -> Verdict<SnapshotReader> {
-        let opened = vault.reader(self.request.snapshot).await;
-        let reader = opened.map_err(|error| fail(served::level_of(&error), error))?;
-        let objects = served::objects_exist(vault, &reader).await;
-        let objects = objects.map_err(|reason| fail(Level::L0, reason))?;
-        self.reached(Level::L0);
-        self.step("open", &format!("{objects} objects are there"));
-        Ok(reader)
-    }
-
-    /// L1 and L2, and the member for the later ones.
-    async fn rebuild(&mut self, reader: &SnapshotReader, ports: Ports) -> Verdict<BuiltMember> {
-        let url = format!("http://127.0.0.1:{}", ports.peer);
-        let token = format!("drill-{}", self.report.id);
-        let founding = Founding::single(NAME, &[url], &token);
-        let founding = founding.map_err(|error| fail(Level::L3, error))?;
-        let spec = RebuildSpec {
-            sample: self.request.sample,
-            sample_seed: self.request.sample_seed,
-            authentication_off: true,
-            ..RebuildSpec::new(founding, self.version.version)
-        };
-        let built = build_member(reader, &self.sandbox.data_dir(), spec, self.request.read).await;
-        let built = built.map_err(|error| match &error {
-            RestoreError::Fetch(crate::fetch::FetchError::Snapshot(cause)) => {
-                fail(served::level_of(cause), &error)
-            }
-            _ => fail(Level::L3, error),
-        })?;
-        let rebuilt = &built.rebuilt;
-        self.report.records = rebuilt.counts.records;
-        self.report.size_bytes = rebuilt.summary.size_bytes;
-        self.reached(Level::L2);
-        if !built.verified.digest_compared {
-            self.note("the source's digest could not be compared: members disagreed about records");
-        }
-        if !rebuilt.made_up_leases.is_empty() {
-            let count = rebuilt.made_up_leases.len();
-            self.note(&format!("{count} leases were made up for live keys"));
-        }
-        if built.verified.facts.auth_enabled {
-            self.note(
-                "authentication was switched off in the sandbox; users and roles are all there",
-            );
-        }
-        self.step("rebuild", &format!("{} records", rebuilt.counts.records));
-        Ok(built)
-    }
-
-    /// L3: structure, schema, WAL and .snap.
-    async fn check(&mut self, built: &BuiltMember) -> Verdict {
-        self.began = Instant::now();
-        let data_dir = self.sandbox.data_dir();
-        let findings = blocking(move || Ok::<_, RestoreError>(check_member(&data_dir))).await;
-        let findings = findings.map_err(|error| fail(Level::L3, error))?;
-        if let Some(faults) = faults_line(&findings) {
-            return Err(fail(Level::L3, faults));
-        }
-        let facts = &built.verified.facts;
-        let small = (facts.lease_count, facts.user_count, facts.role_count);
-        let found =
-            served::small_counts(&built.database).map_err(|error| fail(Level::L3, error))?;
-        let made_up = built.rebuilt.made_up_leases.len() as u64;
-        if found != (small.0 + made_up, small.1, small.2) {
-            return Err(fail(
-                Level::L3,
-                format!(
-                    "leases, users and roles: {found:?} were rebuilt, {small:?} were backed up \
-                     and {made_up} leases made up"
-                ),
-            ));
-        }
-        self.reached(Level::L3);
-        self.step("check structure", "bolt, schema, WAL and .snap are sound");
-        Ok(())
-    }
-
-    /// L5, offline: HashKV of what was rebuilt. Returns it for the scope that the server will
-    /// answer for.
-    async fn hash(&mut self, built: &BuiltMember) -> Verdict<u32> {
-        self.began = Instant::now();
-        let (revision, compact_revision) = (built.rebuilt.revision, built.rebuilt.compact_revision);
-        let scope = HashScope { revision, compact_revision };
-        let expected = source_hash(&built.verified.facts);
-        let database = built.database.clone();
-        let hashed = blocking(move || {
-            let db = open_database(&database)?;
-            let of = |revision, compact_revision| {
-                hashkv_of(&db, HashScope { revision, compact_revision })
-            };
-            let theirs = expected.map(|one| of(one.revision, one.compact_revision)).transpose()?;
-            let ours = match expected {
-                Some(one)
-                    if (one.revision, one.compact_revision)
-                        == (scope.revision, scope.compact_revision) =>
-                {
-                    theirs
-                }
-                _ => None,
-            };
-            Ok::<_, RestoreError>((
-                theirs,
-                ours.map_or_else(|| of(scope.revision, scope.compact_revision), Ok)?,
-            ))
-        })
-        .await;
-        let (theirs, ours) = hashed.map_err(|error| fail(Level::L5, error))?;
-        match (expected, theirs) {
-            (Some(expected), Some(found)) if expected.hash != found => {
-                return Err(fail(
-                    Level::L5,
-                    format!(
-                        "HashKV at revision {} is {found:08x} in the rebuild, {:08x} in the \
-                         source",
-                        expected.revision, expected.hash
-                    ),
-                ));
-            }
-            (Some(expected), _) => {
-                let detail = format!(
-                    "{:08x} at revision {}, as the source's",
-                    expected.hash, expected.revision
-                );
-                self.step("compare HashKV", &detail);
-            }
-            (None, _) => {
-                self.note("the source gave no HashKV: equality with it (L5) cannot be proven");
-            }
-        }
-        Ok(ours)
-    }
-
-    /// L6, first half: a server starts and answers a linearizable read.
-    async fn boot(&mut self, ports: Ports) -> Verdict<Server> {
-        self.began = Instant::now();
-        let mut ports = ports;
-        for attempt in 1.. {
-            let spec = self.server_spec(ports);
-            let client = Client::lazy(ClientConfig::new([spec.client_url()]));
-            let client = client.map_err(|error| fail(Level::L6, error))?;
-            let mut server = Server::start(spec).map_err(|error| fail(Level::L6, error))?;
-            self.sandbox.note_server(server.id()).map_err(|error| fail(Level::L6, error))?;
-            let probe = || served::linearizable_read(&client);
-            match server.wait_ready(self.request.boot_deadline, probe).await {
-                Ok(_) => {
-                    self.step(
-                        "boot",
-                        &format!("etcd {} answers a linearizable read", self.version.text),
-                    );
-                    return Ok(server);
-                }
-                Err(error) if error.is_port_taken() && attempt < PORT_TRIES => {
-                    ports = Ports::free().map_err(|error| fail(Level::L6, error))?;
-                }
-                Err(error) => return Err(fail(Level::L6, error)),
-            }
-        }
-        unreachable!("the loop ends by returning")
-    }
-
-    fn server_spec(&self, ports: Ports) -> ServerSpec {
-        // Twice the database, so that a write in a large sandbox raises no alarm.
-        let quota = self.report.size_bytes.saturating_mul(2).max(8 << 30);
-        ServerSpec {
-            program: self.request.server.clone(),
-            data_dir: self.sandbox.data_dir(),
-            name: NAME.to_owned(),
-            ports,
-            initial_cluster: String::new(),
-            joins: false,
-            token: format!("drill-{}", self.report.id),
-            log: self.sandbox.log(),
-            extra: vec!["--quota-backend-bytes".to_owned(), quota.to_string()],
-            tls: false,
-        }
-    }
-
-    /// L5 on what is served, then L6's second half.
-    async fn compare(
-        &mut self,
-        reader: &SnapshotReader,
-        built: &BuiltMember,
-        server: &Server,
-        offline: u32,
-    ) -> Verdict {
-        self.began = Instant::now();
-        let client = Client::lazy(ClientConfig::new([server.spec().client_url()]));
-        let client = client.map_err(|error| fail(Level::L6, error))?;
-        let facts = reader.facts();
-        let expected = Expected {
-            revision: built.rebuilt.revision,
-            compact_revision: built.rebuilt.compact_revision,
-            hash: offline,
-            key_count: facts
-                .key_count
-                .saturating_sub(u64::from(built.rebuilt.counts.bump_records > 0)),
-        };
-        served::same_hash(&client, &expected).await.map_err(|reason| fail(Level::L5, reason))?;
-        served::same_count(&client, &expected).await.map_err(|reason| fail(Level::L5, reason))?;
-        let sample = &built.rebuilt.sample;
-        served::same_records(&client, sample).await.map_err(|reason| fail(Level::L5, reason))?;
-        self.report.sampled = sample.len() as u64;
-        let proven = source_hash(&facts).is_some();
-        if proven {
-            self.reached(Level::L5);
-        }
-        self.step(
-            "compare what is served",
-            &format!(
-                "HashKV {offline:08x}, {} keys, {} records one by one",
-                expected.key_count,
-                sample.len()
-            ),
-        );
-        let revision =
-            served::write_and_read(&client).await.map_err(|reason| fail(Level::L6, reason))?;
-        if proven {
-            self.reached(Level::L6);
-        }
-        self.step("write", &format!("taken at revision {revision}, read back, deleted"));
-        Ok(())
     }
 
     fn check_room(&self, reader: &SnapshotReader) -> Result<(), DrillError> {
