@@ -18,44 +18,21 @@
 
 mod journal;
 mod names;
+mod place;
+mod settle;
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 pub use journal::{Done, Journal, Pending};
 pub use names::{DurableNames, Names};
+pub use place::Place;
+pub use settle::{Settled, settle};
 
 use crate::text;
-
-/// Where a restore goes: paths, and what is there now.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Place {
-    /// The data directory, without symbolic links in it.
-    pub data_dir: PathBuf,
-    /// What is renamed: the data directory, or `member` in it when it is a mount point.
-    pub target: PathBuf,
-    /// A data directory to build in; `target`'s content comes from [`Place::built`].
-    pub build_dir: PathBuf,
-    /// True if something stands at `target`.
-    pub occupied: bool,
-    /// User and group of the existing data directory, to be taken over; `None` without one.
-    pub owner: Option<(u32, u32)>,
-}
-
-/// What [`settle`] found and did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Settled {
-    /// Nothing was left behind.
-    Clean,
-    /// An unfinished rebuild was removed; the data directory is as it was.
-    Discarded,
-    /// An interrupted swap had moved the old directory aside; it stands at its place again.
-    PutBack,
-    /// An interrupted swap or undo was complete but for its note.
-    Completed,
-}
+use place::free_name;
 
 /// A locked, empty directory to build in. Dropping it leaves the directory for [`settle`] to
 /// remove.
@@ -129,152 +106,6 @@ pub enum SwapError {
         /// Why.
         source: io::Error,
     },
-}
-
-impl Place {
-    /// Looks at a data directory, existing or not.
-    ///
-    /// # Errors
-    /// A path that cannot be one, or whose parent directory does not exist.
-    pub fn look(data_dir: &Path) -> Result<Place, SwapError> {
-        let data_dir = resolved(data_dir)?;
-        let mounted = is_mount_point(&data_dir);
-        Place::with_layout(data_dir, mounted)
-    }
-
-    /// The same with the layout given. `mounted`: only `member` below it is renamed.
-    pub(crate) fn with_layout(data_dir: PathBuf, mounted: bool) -> Result<Place, SwapError> {
-        let target = if mounted { data_dir.join("member") } else { data_dir.clone() };
-        let build_dir = suffixed(&target, ".partial");
-        let owner = match fs::metadata(&data_dir) {
-            Ok(meta) if !meta.is_dir() => {
-                return Err(SwapError::Path { path: data_dir, reason: "it is not a directory" });
-            }
-            Ok(meta) => Some((meta.uid(), meta.gid())),
-            Err(_) => None,
-        };
-        let occupied = fs::symlink_metadata(&target).is_ok();
-        Ok(Place { data_dir, target, build_dir, occupied, owner })
-    }
-
-    /// What is renamed onto `target`.
-    pub fn built(&self) -> PathBuf {
-        if self.target == self.data_dir {
-            self.build_dir.clone()
-        } else {
-            self.build_dir.join("member")
-        }
-    }
-
-    /// The journal's path.
-    pub fn journal_path(&self) -> PathBuf {
-        suffixed(&self.target, ".holdfast-restore.json")
-    }
-
-    /// The name that what stands at `target` gets: of this time, and free.
-    pub fn aside(&self, now_ms: i64) -> PathBuf {
-        free_name(&self.target, &format!(".holdfast-{}", text::file_time(now_ms)))
-    }
-
-    /// Whether a server has the database open.
-    ///
-    /// # Errors
-    /// [`SwapError::Running`] if so.
-    pub fn check_not_running(&self) -> Result<(), SwapError> {
-        let database = self.data_dir.join("member").join("snap").join("db");
-        let Ok(file) = File::open(&database) else { return Ok(()) };
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(SwapError::Running(self.data_dir.clone())),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Brings back order after a crash. Called before every restore and undo.
-///
-/// # Errors
-/// See [`SwapError`]; nothing was changed then, or the same call can be repeated.
-pub fn settle(place: &Place, names: &mut dyn Names) -> Result<Settled, SwapError> {
-    let mut journal = Journal::read(&place.journal_path())?;
-    let lock = lock_build_dir(place)?;
-    let Some(pending) = journal.pending.take() else {
-        return match lock {
-            Some(_) => Err(SwapError::NotOurs(place.build_dir.clone())),
-            None => Ok(Settled::Clean),
-        };
-    };
-    let settled = match &pending {
-        Pending::Building => Settled::Discarded,
-        Pending::Swapping { aside } => settle_swap(place, names, &mut journal, aside.as_deref())?,
-        Pending::Undoing { undone } => settle_undo(place, names, &mut journal, undone)?,
-    };
-    if lock.is_some() {
-        names.remove_tree(&place.build_dir).map_err(io_error("remove", &place.build_dir))?;
-    }
-    journal.write(&place.journal_path(), names)?;
-    Ok(settled)
-}
-
-fn settle_swap(
-    place: &Place,
-    names: &mut dyn Names,
-    journal: &mut Journal,
-    aside: Option<&Path>,
-) -> Result<Settled, SwapError> {
-    let (stands, built) = (exists(&place.target), exists(&place.built()));
-    let moved = aside.is_some_and(exists);
-    match (stands, moved, built) {
-        // Not begun; or put back by an earlier call that was cut before its note.
-        (true, false, true) => Ok(Settled::Discarded),
-        (true, false, false) if aside.is_some() => Ok(Settled::Discarded),
-        (false, false, _) if aside.is_none() => Ok(Settled::Discarded),
-        // Between the two renames.
-        (false, true, true) => {
-            let aside = aside.expect("it exists");
-            rename(names, aside, &place.target)?;
-            Ok(Settled::PutBack)
-        }
-        // Both done.
-        (true, moved, false) if moved == aside.is_some() => {
-            journal.done.push(Done { aside: aside.map(Path::to_path_buf) });
-            Ok(Settled::Completed)
-        }
-        _ => Err(SwapError::Confused {
-            journal: place.journal_path(),
-            found: format!(
-                "directory {}, moved-aside one {}, rebuilt one {}",
-                there(stands),
-                there(moved),
-                there(built)
-            ),
-        }),
-    }
-}
-
-fn settle_undo(
-    place: &Place,
-    names: &mut dyn Names,
-    journal: &mut Journal,
-    undone: &Path,
-) -> Result<Settled, SwapError> {
-    let aside = journal.done.last().and_then(|done| done.aside.clone());
-    let (stands, moved) = (exists(&place.target), exists(undone));
-    match (stands, &aside) {
-        // Not begun.
-        (true, _) if !moved => return Ok(Settled::Clean),
-        // Between the two renames.
-        (false, Some(aside)) if moved && exists(aside) => rename(names, aside, &place.target)?,
-        (true, Some(aside)) if moved && !exists(aside) => {}
-        (false, None) if moved => {}
-        _ => {
-            return Err(SwapError::Confused {
-                journal: place.journal_path(),
-                found: format!("directory {}, undone one {}", there(stands), there(moved)),
-            });
-        }
-    }
-    journal.done.pop();
-    Ok(Settled::Completed)
 }
 
 impl Workplace {
@@ -409,52 +240,6 @@ fn rename(names: &mut dyn Names, from: &Path, to: &Path) -> Result<(), SwapError
 
 fn exists(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
-}
-
-fn there(exists: bool) -> &'static str {
-    if exists { "there" } else { "missing" }
-}
-
-fn suffixed(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-fn free_name(target: &Path, suffix: &str) -> PathBuf {
-    let first = suffixed(target, suffix);
-    let others = (2..1000).map(|n| suffixed(target, &format!("{suffix}-{n}")));
-    std::iter::once(first.clone()).chain(others).find(|path| !exists(path)).unwrap_or(first)
-}
-
-/// The path with its parent's symbolic links followed, and its own.
-fn resolved(path: &Path) -> Result<PathBuf, SwapError> {
-    if let Ok(real) = fs::canonicalize(path) {
-        return match real.parent() {
-            Some(_) => Ok(real),
-            None => Err(SwapError::Path { path: real, reason: "it is the root directory" }),
-        };
-    }
-    let Some(name) = path.file_name() else {
-        return Err(SwapError::Path { path: path.to_owned(), reason: "it has no name" });
-    };
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let parent = fs::canonicalize(parent).map_err(io_error("find", parent))?;
-    Ok(parent.join(name))
-}
-
-/// Whether something is mounted there: then it cannot be renamed.
-fn is_mount_point(path: &Path) -> bool {
-    let Ok(table) = fs::read_to_string("/proc/self/mountinfo") else { return false };
-    let wanted = path.to_string_lossy();
-    table.lines().filter_map(|line| line.split(' ').nth(4)).any(|mounted| {
-        // The kernel writes space, tab, newline and backslash in octal.
-        let plain = mounted.replace("\\040", " ").replace("\\011", "\t");
-        plain.replace("\\012", "\n").replace("\\134", "\\") == wanted
-    })
 }
 
 fn io_error(what: &'static str, path: &Path) -> impl Fn(io::Error) -> SwapError {

@@ -1,6 +1,7 @@
 //! A restore is cut at every step; whatever is found afterwards must be the old or the whole new
 //! one.
 
+use super::place::is_mount_point;
 use super::*;
 use std::collections::BTreeMap;
 
