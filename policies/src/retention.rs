@@ -6,8 +6,9 @@
 //! - Never forgotten: the newest, the newest restorable, the newest of those with the highest
 //!   proven level, what is pinned; and for a while the newest of each lineage that another
 //!   followed.
-//! - A snapshot that is not restorable fills no place of a rule; while none is restorable, nothing
-//!   is forgotten.
+//! - A snapshot that is not restorable fills no place of a rule, and is kept as long as a whole one
+//!   in its place would be: knowing of damage never makes a policy forget more. While none is
+//!   restorable, nothing is forgotten.
 //! - A snapshot from the future (later than both clocks allow) is kept and fills no place until its
 //!   time comes.
 //! - `now` is the earlier clock; clocks more than ten minutes apart forget nothing.
@@ -65,11 +66,13 @@ pub fn judge(
 ) -> Vec<Verdict> {
     let mut ordered: Vec<&SnapshotFact> = snapshots.iter().collect();
     ordered.sort_by_key(|fact| fact.number);
-    let mut round = Round::new(&ordered, policy, clocks);
-    round.protect(clocks);
-    round.pins();
-    round.older_lineages();
-    round.rules(zone);
+    let mut round = Round::judged(&ordered, policy, clocks, zone);
+    if snapshots.iter().any(|fact| !fact.restorable) {
+        let whole = |fact: &&SnapshotFact| SnapshotFact { restorable: true, ..(*fact).clone() };
+        let whole: Vec<SnapshotFact> = ordered.iter().map(whole).collect();
+        let whole: Vec<&SnapshotFact> = whole.iter().collect();
+        round.spare_damaged(Round::judged(&whole, policy, clocks, zone));
+    }
     let verdicts = round.verdicts();
     assert_eq!(verdicts.len(), snapshots.len(), "each snapshot has one verdict");
     assert!(
@@ -102,6 +105,34 @@ impl<'a> Round<'a> {
         let counted = (0..ordered.len()).rev().filter(counts).collect();
         let collected = ordered.iter().map(|_| Collected::default()).collect();
         Round { ordered, policy, now_ms, collected, counted }
+    }
+
+    /// All rules applied.
+    fn judged(
+        ordered: &'a [&'a SnapshotFact],
+        policy: &'a RetentionPolicy,
+        clocks: Clocks,
+        zone: &Zone,
+    ) -> Self {
+        let mut round = Round::new(ordered, policy, clocks);
+        round.protect(clocks);
+        round.pins();
+        round.older_lineages();
+        round.rules(zone);
+        round
+    }
+
+    /// The lost object may lie in another copy of the store, and the rest of the snapshot is there
+    /// to be looked into: what is damaged stays for the reasons that `whole` gives.
+    fn spare_damaged(&mut self, whole: Round<'_>) {
+        for (at, collected) in whole.collected.into_iter().enumerate() {
+            if let Some(reason) = collected.keep.into_iter().next()
+                && !self.ordered[at].restorable
+                && self.collected[at].keep.is_empty()
+            {
+                self.keep(at, KeepReason::Damaged { otherwise: Box::new(reason) });
+            }
+        }
     }
 
     fn keep(&mut self, at: usize, reason: KeepReason) {

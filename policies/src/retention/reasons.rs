@@ -64,6 +64,11 @@ pub enum KeepReason {
     ClocksDisagree(Skew),
     /// No snapshot at all is restorable.
     NoneRestorable,
+    /// It is damaged, and would be kept for this reason if it were not.
+    Damaged {
+        /// That reason.
+        otherwise: Box<KeepReason>,
+    },
     /// An operator pinned it.
     Pinned {
         /// The operator's reason.
@@ -104,7 +109,7 @@ pub enum KeepReason {
 /// Why a rule did not keep a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ForgetReason {
-    /// It cannot be restored, so it fills no place.
+    /// It cannot be restored as a whole, so it fills no place.
     NotRestorable,
     /// Its pin ended.
     PinExpired {
@@ -209,6 +214,7 @@ impl fmt::Display for KeepReason {
             }
             KeepReason::ClocksDisagree(skew) => write!(f, "nothing is forgotten: {skew}"),
             KeepReason::NoneRestorable => write!(f, "nothing is forgotten: none is restorable"),
+            KeepReason::Damaged { otherwise } => write!(f, "damaged; if it were not: {otherwise}"),
             KeepReason::Pinned { reason, expires_ms: None } => write!(f, "pinned: {reason}"),
             KeepReason::Pinned { reason, expires_ms: Some(until) } => {
                 let until = super::clamped(*until);

@@ -174,6 +174,20 @@ proptest! {
     }
 
     #[test]
+    fn knowing_of_damage_forgets_nothing_more(
+        history in history(),
+        policy in policy(),
+        zone in zone(),
+    ) {
+        let clocks = Clocks::single(NOON_MS);
+        let known = kept(&judge(&history, &policy, clocks, &zone));
+        let whole: Vec<_> =
+            history.iter().map(|fact| SnapshotFact { restorable: true, ..fact.clone() }).collect();
+        let unknown = kept(&judge(&whole, &policy, clocks, &zone));
+        prop_assert!(unknown.is_subset(&known), "{unknown:?} {known:?}");
+    }
+
+    #[test]
     fn judging_what_was_kept_keeps_it(
         history in history(),
         policy in policy(),
@@ -326,6 +340,18 @@ fn the_future_fills_no_place() {
 }
 
 #[test]
+fn damage_makes_no_policy_forget_more() {
+    let damaged = |number, time_ms| SnapshotFact { restorable: false, ..fact(number, time_ms) };
+    let snapshots =
+        [damaged(1, NOON_MS - 3), damaged(2, NOON_MS - 2), damaged(3, NOON_MS - 1), fact(4, NOON_MS)];
+    let verdicts = at_noon(&snapshots, &RetentionPolicy { last: 3, ..none() });
+    assert_eq!(reasons(&verdicts, 1), ["not: not restorable"]);
+    assert_eq!(reasons(&verdicts, 2), ["damaged; if it were not: last 3 of 3"]);
+    assert_eq!(reasons(&verdicts, 3), ["damaged; if it were not: last 2 of 3"]);
+    assert_eq!(reasons(&verdicts, 4), ["newest", "last restorable", "last 1 of 3"]);
+}
+
+#[test]
 fn a_damaged_one_fills_no_place() {
     let damaged = |number, time_ms| SnapshotFact { restorable: false, ..fact(number, time_ms) };
     let snapshots = [fact(1, NOON_MS - 2), damaged(2, NOON_MS - 1), damaged(3, NOON_MS)];
@@ -395,5 +421,5 @@ fn the_last_of_an_older_lineage_stays_for_a_while() {
     assert_eq!(kept(1, &snapshots), [6]);
     assert_eq!(kept(0, &snapshots), [6]);
     snapshots[3].restorable = false;
-    assert_eq!(kept(30, &snapshots), [2, 3, 6], "the last one that can be restored");
+    assert_eq!(kept(30, &snapshots), [2, 3, 4, 6], "and the last one that can be restored");
 }
