@@ -76,7 +76,10 @@ pub struct Server {
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The binary cannot be started.
-    #[error("cannot start {program}: {source}")]
+    #[error(
+        "cannot start {program}: {source}; name the etcd binary with --server FILE, the agent's \
+         with drill.serverBinary in its configuration (a name without a slash is looked up in PATH)"
+    )]
     Start {
         /// The binary.
         program: PathBuf,
@@ -357,5 +360,26 @@ fn tail(path: &Path) -> String {
     match read() {
         Ok(bytes) => String::from_utf8_lossy(&bytes).trim_end().to_owned(),
         Err(error) => format!("(the log cannot be read: {error})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[tokio::test]
+    async fn a_binary_that_cannot_be_started_is_named_with_the_option_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let plain = folder.path().join("plain-file");
+        fs::write(&plain, "no program").unwrap();
+        fs::set_permissions(&plain, fs::Permissions::from_mode(0o600)).unwrap();
+        for program in [Path::new("no-such-etcd"), &folder.path().join("absent"), &plain] {
+            let text = version_of(program).await.unwrap_err().to_string();
+            let name = program.display().to_string();
+            for part in [&*name, "--server FILE", "drill.serverBinary", "PATH"] {
+                assert!(text.contains(part), "{part}: {text}");
+            }
+        }
     }
 }
