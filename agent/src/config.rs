@@ -2,8 +2,9 @@
 //!
 //! What must hold: unknown fields, wrong values and contradictions are errors that name the file,
 //! and line and column where the text shows them; relative paths are resolved against the file's
-//! directory; no secret stands in the file: passwords and keys are read from files of their own;
-//! `etc/` holds an example of every field, parsed by a test.
+//! directory (but a program's bare name is left to PATH); no secret stands in the file: passwords
+//! and keys are read from files of their own; `etc/` holds an example of every
+//! field, parsed by a test.
 
 mod size;
 mod values;
@@ -215,7 +216,7 @@ pub struct PruneConfig {
 pub struct DrillConfig {
     /// Crontab line.
     pub schedule: Crontab,
-    /// The etcd to boot.
+    /// The etcd to boot; a name without a slash is looked up in PATH.
     pub server_binary: PathBuf,
     /// Where the sandbox is made, 0700; it needs the store's size.
     pub directory: PathBuf,
@@ -298,22 +299,24 @@ impl Config {
         self.spool.directory.as_deref().unwrap_or(&self.state_directory)
     }
 
-    /// The schedule of rounds; `seed` gives the jitter (the cluster's endpoints do).
-    pub fn rounds(&self) -> Schedule {
-        let seed = format!("{}\n{}", self.vault.url, self.etcd.endpoints.join("\n"));
+    /// The schedule of rounds on `machine`. The jitter comes from the vault's address, the
+    /// cluster's endpoints and the machine's name: a fleet of agents that all ask 127.0.0.1 spreads
+    /// out too.
+    pub fn rounds(&self, machine: &str) -> Schedule {
+        let seed = format!("{}\n{}\n{machine}", self.vault.url, self.etcd.endpoints.join("\n"));
         let schedule = self.schedule.rounds.schedule(&self.schedule.time_zone);
         schedule
             .with_jitter(seed.as_bytes(), self.schedule.jitter)
             .expect("the jitter was checked when the file was read")
     }
 
-    /// What the state machine works with.
-    pub fn cycle(&self) -> cycle::Settings {
+    /// What the state machine works with on `machine`.
+    pub fn cycle(&self, machine: &str) -> cycle::Settings {
         let signed = |duration: Duration| {
             jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX)
         };
         cycle::Settings {
-            rounds: self.rounds(),
+            rounds: self.rounds(machine),
             drills: self
                 .drill
                 .as_ref()
@@ -414,7 +417,11 @@ impl Config {
         let mut paths: Vec<&mut PathBuf> = optional.into_iter().flatten().collect();
         paths.push(&mut self.state_directory);
         if let Some(drill) = &mut self.drill {
-            paths.extend([&mut drill.server_binary, &mut drill.directory]);
+            paths.push(&mut drill.directory);
+            // A bare name is looked up in PATH, as `--server` is.
+            if drill.server_binary.components().count() > 1 {
+                paths.push(&mut drill.server_binary);
+            }
         }
         for path in paths {
             *path = directory.join(&*path);

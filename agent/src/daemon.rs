@@ -82,7 +82,7 @@ impl Daemon {
             metrics: self.tools.metrics.clone(),
             registry,
             shared: self.tools.shared.clone(),
-            rounds: self.tools.config.rounds(),
+            rounds: self.tools.config.rounds(&self.tools.machine),
             turned: self.turned.clone(),
         }
     }

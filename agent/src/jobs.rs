@@ -72,6 +72,8 @@ impl Shared {
 pub struct Tools {
     /// The configuration.
     pub config: Arc<Config>,
+    /// This machine's name; it shifts the ticks.
+    pub machine: Arc<str>,
     /// Makes clients of KMS plugins.
     pub connect: ConnectKms,
     /// Proves snapshots.
@@ -88,6 +90,8 @@ pub struct Worker {
     vault: Option<Vault>,
     opened_boot_ms: i64,
     keyless: Keyless,
+    /// The process ends after its one round: nothing can wait in it.
+    once: bool,
 }
 
 /// How a job ended.
@@ -106,7 +110,13 @@ pub struct Done {
 impl Worker {
     /// Nothing is opened yet.
     pub fn new(tools: Tools) -> Worker {
-        Worker { tools, vault: None, opened_boot_ms: 0, keyless: Keyless::default() }
+        let keyless = Keyless::default();
+        Worker { tools, vault: None, opened_boot_ms: 0, keyless, once: false }
+    }
+
+    /// For a process that ends after one round: a stream that waited in its spool would be gone.
+    pub fn of_one_round(tools: Tools) -> Worker {
+        Worker { once: true, ..Worker::new(tools) }
     }
 
     /// Does a job.
@@ -294,7 +304,9 @@ impl Worker {
             metrics.store_reachable.set(0);
         }
         tracing::error!(kind = error.kind(), error = text, "the round failed");
-        if error.key_service().is_some() || matches!(error, RoundError::Waiting { .. }) {
+        let without_keys =
+            matches!(error, RoundError::Waiting { .. } | RoundError::NothingStored { .. });
+        if without_keys || error.key_service().is_some() {
             metrics.key_service.set(0);
         }
         let mut traces = self.tools.shared.lock();

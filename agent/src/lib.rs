@@ -19,6 +19,7 @@ pub mod hash;
 pub mod health;
 pub mod http;
 pub mod jobs;
+pub mod machine;
 pub mod member;
 pub mod metrics;
 pub mod reader;

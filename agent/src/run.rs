@@ -6,6 +6,7 @@ use crate::daemon::Daemon;
 use crate::drill::{Drill, SandboxDrill};
 use crate::http::{self, ListenError};
 use crate::jobs::{Shared, Tools, Worker};
+use crate::machine;
 use crate::metrics::Metrics;
 use crate::round::RoundReport;
 use crate::state::{AgentState, Lock, StateError};
@@ -113,7 +114,7 @@ pub async fn daemon(
 ) -> Result<Outcome, AgentError> {
     let (metrics, registry) = Metrics::new();
     let (tools, lock, state) = prepare(config, parts, metrics)?;
-    let cycle = Cycle::new(tools.config.cycle(), state.memory());
+    let cycle = Cycle::new(tools.config.cycle(&tools.machine), state.memory());
     let listen = tools.config.listen;
     let daemon = Daemon::new(tools, cycle, lock);
     let pages = Arc::new(daemon.pages(registry));
@@ -145,7 +146,7 @@ pub async fn once(
     let (tools, _lock, state) = prepare(config, parts, metrics)?;
     let mut memory = state.memory();
     let started = Timestamp::now();
-    let mut worker = Worker::new(tools.clone());
+    let mut worker = Worker::of_one_round(tools.clone());
     let done = tokio::select! {
         done = worker.run(Job::Round) => done,
         Some(()) = terminate.recv() => return Err(AgentError::Interrupted(Job::Round)),
@@ -199,6 +200,7 @@ fn prepare(
     metrics.alarms.set(crate::metrics::gauge(state.alarms.len() as u64));
     let tools = Tools {
         config: Arc::new(config),
+        machine: machine::name().into(),
         connect: parts.connect_kms,
         drill: parts.drill,
         metrics,

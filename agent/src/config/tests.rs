@@ -27,15 +27,36 @@ fn the_smallest_file_and_its_defaults() {
     assert_eq!(config.vault.sensitive_prefixes, ["/registry/secrets/"]);
     assert_eq!(config.retention, RetentionPolicy::default());
     assert_eq!(config.prune.grace, Duration::from_secs(72 * 3600));
-    assert_eq!(config.rounds().line(), "@hourly");
+    assert_eq!(config.rounds("cp-1").line(), "@hourly");
     assert!(config.drill.is_none() && config.listen.is_none());
-    assert!(config.rounds().jitter() < Duration::from_secs(600));
+    assert!(config.rounds("cp-1").jitter() < Duration::from_secs(600));
 }
 
 #[test]
-fn two_clusters_do_not_run_at_the_same_second() {
+fn a_bare_server_binary_is_left_to_path() {
+    for (given, meant) in [
+        ("etcd", "etcd"),
+        ("./etcd", "/etc/holdfast/./etcd"),
+        ("bin/etcd", "/etc/holdfast/bin/etcd"),
+        ("/opt/etcd", "/opt/etcd"),
+    ] {
+        let drill = format!("drill: {{schedule: '@daily', serverBinary: {given}, directory: d}}\n");
+        let drill = parse(&format!("{SMALL}{drill}")).unwrap().drill.unwrap();
+        assert_eq!(drill.server_binary.as_os_str(), meant);
+        assert_eq!(drill.directory, Path::new("/etc/holdfast/d"));
+    }
+}
+
+#[test]
+fn two_clusters_or_machines_do_not_run_at_the_same_second() {
     let other = SMALL.replace("127.0.0.1", "127.0.0.2");
-    assert_ne!(parse(SMALL).unwrap().rounds().jitter(), parse(&other).unwrap().rounds().jitter());
+    let jitter = |text: &str, machine: &str| parse(text).unwrap().rounds(machine).jitter();
+    assert_ne!(jitter(SMALL, "cp-1"), jitter(&other, "cp-1"));
+    // Every control plane asks its own 127.0.0.1.
+    assert_ne!(jitter(SMALL, "cp-1"), jitter(SMALL, "cp-2"));
+    assert_eq!(jitter(SMALL, "cp-2"), jitter(SMALL, "cp-2"));
+    let cycle = |machine| parse(SMALL).unwrap().cycle(machine).rounds.jitter();
+    assert_eq!(cycle("cp-2"), jitter(SMALL, "cp-2"), "the loop ticks as the pages say");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! What must hold: nothing is stored unsealed, and rounds are not paused. With a recovery key,
 //! snapshots go into a relief chain (or, where the vault is open, under a data seed) that only the
 //! paper opens, until the wraps follow; without one, the newest stream waits in the encrypted
-//! spool, is replaced at each tick, and goes into the vault if etcd is gone by then. Either is an
-//! alarm for as long as it lasts.
+//! spool, is replaced at each tick, and goes into the vault if etcd is gone by then (a process of one
+//! round has nothing to wait in: it says so, and ends). Either is an alarm for as long as it lasts.
 
 use super::{Done, Worker};
 use crate::cycle::{Ending, Job};
@@ -139,6 +139,9 @@ impl Worker {
         if self.tools.config.vault.recovery_recipient.is_some() {
             return self.round_for_paper(away, now_ms).await;
         }
+        if self.once {
+            return Err(RoundError::NothingStored { away: away.to_owned() });
+        }
         let waiting = self.hold(now_ms).await?;
         Err(RoundError::Waiting { away: away.to_owned(), waiting })
     }
@@ -180,7 +183,7 @@ impl Worker {
     /// Sees to it that a stream of this tick waits in the spool; says which, where, how long.
     async fn hold(&mut self, now_ms: i64) -> Result<String, RoundError> {
         let tools = self.tools.clone();
-        let rounds = tools.config.rounds();
+        let rounds = tools.config.rounds(&tools.machine);
         let next = |held: &Taken| {
             let taken = Timestamp::from_millisecond(held.taken_ms()).ok();
             taken.and_then(|taken| rounds.next_after(taken))

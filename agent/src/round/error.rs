@@ -72,6 +72,16 @@ pub enum RoundError {
         /// What waits meanwhile, where, and how long it can.
         waiting: String,
     },
+    /// The same in a process that ends now: nothing waits anywhere.
+    #[error(
+        "the key service is away: {away}; nothing was stored and nothing waits. Run this again \
+         when it is back; with a recovery key (`holdfast vault recovery-key` makes one, its public \
+         half goes into `vault.recoveryRecipient`) a round needs no key service"
+    )]
+    NothingStored {
+        /// What it said.
+        away: String,
+    },
     /// A thread of ours died.
     #[error("a thread of the round ended: {0}")]
     Thread(String),
@@ -95,7 +105,7 @@ impl RoundError {
             RoundError::Unrelated { .. } => "unrelated",
             RoundError::Verify(VerifyError::Store { .. }) => "store",
             RoundError::Verify(_) => "verify",
-            RoundError::Waiting { .. } => "keys",
+            RoundError::Waiting { .. } | RoundError::NothingStored { .. } => "keys",
             RoundError::Thread(_) => "internal",
         }
     }

@@ -20,7 +20,7 @@ pub fn agent(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match Config::parse(text, Path::new("/etc/holdfast/agent.yaml")) {
         Ok(config) => {
-            let _ = (config.rounds(), config.cycle(), config.spool_directory());
+            let _ = (config.rounds("m"), config.cycle("m"), config.spool_directory());
         }
         Err(error) => {
             let _ = error.to_string();

@@ -90,6 +90,11 @@ async fn without_one_the_stream_waits_and_says_how_long() {
     configure(&site, QUICK, "");
     let expected = contents::read(&etcd.client()).await.unwrap();
     plugin.kill();
+    let config = site.path("agent.yaml").display().to_string();
+    let once = site.refuse(&["agent", "--once", "--config", &config]).await;
+    for words in ["nothing was stored and nothing waits", "again", "recovery-key", "kek-1"] {
+        assert!(once.contains(words), "{words}: {once}");
+    }
     let mut agent = Agent::start(&site, &[]);
     agent.until(AWAITING, |failed| failed >= 2.0).await;
     assert_eq!(agent.metric(SERVICE), Some(0.0));
