@@ -1,28 +1,33 @@
 //! What every part of the engine works with: the store, the names, the open seeds, clocks and
 //! chance; and the sealing and opening of the small messages.
 
+mod wrapping;
+mod wraps;
+
+pub use wraps::WRAP_LIMIT;
+pub(crate) use wraps::is_recovery;
+
 use crate::chain::names::Names;
 use crate::chain::rules::ChainLimits;
 use crate::chain::state::Digest;
 use crate::clock::Clock;
 use crate::format::{
     ClusterId, Entropy, Expected, FormatError, Header, NewObject, ObjectContext, ObjectId,
-    ObjectName, OpenedCommit, OpenedObject, Part, SeedId, VaultId, WriterId, decode_wrap,
+    ObjectName, OpenedCommit, OpenedObject, Part, SeedId, VaultId, WrapId, WriterId,
     has_sound_trailer, open_commit, open_message, seal_commit, seal_message,
 };
 use crate::keys::{
-    IndexSeed, Keyring, NewWrap, Providers, Recipient, SealedWrap, Seed, ServiceError, WrapError,
-    WrapOwner,
+    IndexSeed, Keyring, Providers, Recipient, Seed, ServiceError, WrapError, WrapOwner,
 };
 use crate::proto::{
-    CatalogueEntry, CataloguePage, Commit, Ledger, LedgerRef, ObjectKind, ObjectRef, PageRef, Wrap,
+    CatalogueEntry, CataloguePage, Commit, Ledger, LedgerRef, ObjectKind, ObjectRef, PageRef,
     WrapRef,
 };
 use crate::store::{Store, StoreError};
 use bytes::Bytes;
 use prost::Message;
 use sha2::Digest as _;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// Longest message object that is read whole: pages, ledgers, bodies' index sections.
@@ -42,6 +47,7 @@ pub struct Access {
     providers: Providers,
     recipient: RwLock<Option<Recipient>>,
     opened: Mutex<BTreeMap<SeedId, String>>,
+    known_wraps: RwLock<BTreeMap<SeedId, BTreeSet<WrapId>>>,
     unsealed: bool,
     limits: ChainLimits,
 }
@@ -83,11 +89,22 @@ pub enum AccessError {
     /// A commit lists a seed whose id is none.
     #[error("the chain lists a seed whose id has not 16 bytes: run `holdfast vault check`")]
     BadSeedId,
-    /// There is no wrap of this seed.
+    /// A listing shows no wrap of this seed, and no head that was read tells of one.
     #[error("seed {seed}: no wrap of it is in the store; what it seals cannot be opened")]
     NoWrap {
         /// Its id.
         seed: SeedId,
+    },
+    /// Every wrap that the head lists was asked for by name, and is not there.
+    #[error(
+        "seed {seed}: its {wraps} wraps are gone from the store, under both names each; what it \
+         seals cannot be opened any more, unless another copy of the vault has them"
+    )]
+    WrapsGone {
+        /// Its id.
+        seed: SeedId,
+        /// How many the head lists.
+        wraps: usize,
     },
 }
 
@@ -139,6 +156,7 @@ impl Access {
             sealing: RwLock::new(None),
             recipient: RwLock::new(parts.providers.recipient()),
             opened: Mutex::default(),
+            known_wraps: RwLock::default(),
             providers: parts.providers,
             unsealed: parts.unsealed,
             limits: parts.limits,
@@ -363,62 +381,11 @@ impl Access {
         Ok(self.read_message::<Ledger>(&reference).await?.0)
     }
 
-    /// Opens a seed by one of its wraps, found by listing: for the first look at a chain.
-    async fn open_wraps(&self, seed: SeedId) -> Result<Seed, AccessError> {
-        let listed = self.store.list_all(&self.names.seed(seed), 10_000).await?;
-        let mut errors = Vec::new();
-        for item in listed {
-            let bytes = self.store.get(&item.name, WRAP_LIMIT).await?;
-            let opened = self.providers.open_bytes(&bytes, seed, self.owner(), self.unsealed);
-            match opened.await {
-                Ok(opened) => {
-                    if !opened.by_first {
-                        tracing::warn!(%seed, by = %opened.by, "opened by a key that is not the first");
-                    }
-                    let kind = match opened.seed.kind() {
-                        crate::proto::SeedKind::Index => "index",
-                        _ => "data",
-                    };
-                    let told = format!("{kind} seed {seed} by {}", opened.by);
-                    let mut list = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-                    list.insert(seed, told);
-                    drop(list);
-                    return Ok(opened.seed);
-                }
-                Err(error) => errors.push((item.name, error)),
-            }
-        }
-        Err(if errors.is_empty() {
-            AccessError::NoWrap { seed }
-        } else {
-            AccessError::Locked { seed, errors }
-        })
-    }
-
     /// For each seed that a provider opened for this process, which one did, by key id. Seeds that
     /// this process made itself are not among them.
     pub fn opened_by(&self) -> Vec<String> {
         let list = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         list.values().cloned().collect()
-    }
-
-    /// The wraps in use of these seeds.
-    pub(crate) async fn read_wraps(
-        &self,
-        seeds: &[crate::proto::Seed],
-    ) -> Result<Vec<Wrap>, AccessError> {
-        let mut wraps = Vec::new();
-        for seed in seeds {
-            for wrap in &seed.wraps {
-                let name = self.wrap_name(seed, wrap);
-                let bytes = self.store.get(&name, WRAP_LIMIT).await?;
-                match decode_wrap(&bytes) {
-                    Ok(found) => wraps.push(found),
-                    Err(error) => tracing::warn!(name, %error, "a wrap does not decode"),
-                }
-            }
-        }
-        Ok(wraps)
     }
 
     /// Whose seeds these are.
@@ -452,85 +419,6 @@ impl Access {
         let mut known = self.recipient.write().unwrap_or_else(PoisonError::into_inner);
         *known = self.providers.recipient().or(Recipient::from_bytes(&head.recovery_public));
     }
-
-    /// Wraps a seed under the first provider, stores the wrap, reads it back and opens it.
-    pub async fn store_wrap(&self, seed: &Seed) -> Result<WrapRef, AccessError> {
-        let new = match self.providers.is_paper_alone() {
-            true => NewWrap::for_recovery(&mut **self.entropy()),
-            false => NewWrap::random(&mut **self.entropy()),
-        };
-        let now_ms = self.clock.now_ms();
-        let wrapped = self.providers.wrap(seed, self.owner(), self.unsealed, now_ms, new).await?;
-        let found = self.put_wrap(seed, &wrapped).await?;
-        let opened =
-            self.providers.open_bytes(&found, seed.id(), self.owner(), self.unsealed).await?;
-        if opened.seed.secret() != seed.secret() {
-            return Err(AccessError::NotKept { seed: seed.id() });
-        }
-        Ok(wrapped.reference)
-    }
-
-    /// Wraps a seed for the recovery key, stores the wrap and reads it back. Only the paper opens
-    /// it.
-    pub(crate) async fn store_recovery_wrap(
-        &self,
-        seed: &Seed,
-        recipient: Recipient,
-    ) -> Result<WrapRef, AccessError> {
-        let new = NewWrap::for_recovery(&mut **self.entropy());
-        let now_ms = self.clock.now_ms();
-        let wrapped = self.providers.wrap_for(recipient, seed, self.owner(), now_ms, new)?;
-        self.put_wrap(seed, &wrapped).await?;
-        Ok(wrapped.reference)
-    }
-
-    async fn put_wrap(&self, seed: &Seed, wrapped: &SealedWrap) -> Result<Bytes, AccessError> {
-        let name = self.names.wrap(seed.id(), wrapped.id);
-        self.store.put(&name, wrapped.bytes.clone().into()).await?;
-        let found = self.store.get(&name, WRAP_LIMIT).await?;
-        if found[..] != wrapped.bytes[..] {
-            return Err(AccessError::NotKept { seed: seed.id() });
-        }
-        Ok(found)
-    }
-
-    /// Wraps and stores a fresh seed, under the first provider and for the recovery key if there is
-    /// one; the message is what a commit says of it. When the key service is away, the recovery
-    /// key alone must do; a rewrap adds the rest.
-    pub async fn store_seed(&self, seed: &Seed) -> Result<crate::proto::Seed, AccessError> {
-        let mut wraps = Vec::new();
-        let recipient = self.recipient();
-        match (self.store_wrap(seed).await, recipient) {
-            (Ok(wrap), _) => wraps.push(wrap),
-            (Err(error), Some(recipient)) if error.is_key_service() => {
-                let (seed, key) = (seed.id(), recipient.key_id());
-                tracing::warn!(%seed, key, %error, "a new seed is wrapped for the recovery key alone");
-            }
-            (Err(error), _) => return Err(error),
-        }
-        if let Some(recipient) = recipient
-            && !wraps.iter().any(|wrap| is_recovery(wrap, Some(recipient)))
-        {
-            wraps.push(self.store_recovery_wrap(seed, recipient).await?);
-        }
-        Ok(crate::proto::Seed {
-            seed_id: seed.id().to_bytes(),
-            kind: seed.kind().into(),
-            created_ms: self.clock.now_ms(),
-            wraps,
-            condemned_wraps: vec![],
-        })
-    }
-
-    /// The name of a wrap that a commit lists.
-    pub(crate) fn wrap_name(
-        &self,
-        seed: &crate::proto::Seed,
-        wrap: &crate::proto::WrapRef,
-    ) -> String {
-        let seed = crate::chain::witness::hex(&seed.seed_id);
-        format!("{}/{seed}/{}", self.names.keys(), crate::chain::witness::hex(&wrap.wrap_id))
-    }
 }
 
 impl AccessError {
@@ -546,19 +434,10 @@ impl AccessError {
     }
 }
 
-/// Whether a wrap is one for the recovery key; with `recipient`, for that one.
-pub(crate) fn is_recovery(wrap: &WrapRef, recipient: Option<Recipient>) -> bool {
-    wrap.provider_kind == crate::keys::ProviderKind::Recovery.as_str()
-        && recipient.is_none_or(|recipient| recipient.key_id() == wrap.key_id)
-}
-
 fn list(errors: &[(String, WrapError)]) -> String {
     let lines = errors.iter().map(|(name, error)| format!("{name}: {error}"));
     lines.collect::<Vec<_>>().join("; ")
 }
-
-/// Longest wrap that is read.
-pub const WRAP_LIMIT: u64 = 1 << 20;
 
 /// SHA-256 of some bytes.
 pub fn sha256(bytes: &[u8]) -> Digest {

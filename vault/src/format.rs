@@ -47,7 +47,7 @@ pub use ids::{
 };
 pub use names::{
     ROOT_NAME, cluster_prefix, commit_name, commit_prefix, hint_name, object_name,
-    parse_commit_name, wrap_name,
+    parse_commit_name, wrap_folders, wrap_names,
 };
 pub use open::{
     Expected, IndexSlice, OpenedObject, TRAILER_BYTES, Trailer, has_sound_trailer, open_message,

@@ -10,7 +10,7 @@
 use crate::chain::draft::Draft;
 use crate::chain::rules::ORPHAN_AGE_MS;
 use crate::chain::{Chain, ChainError};
-use crate::format::{ObjectId, SeedId};
+use crate::format::ObjectId;
 use crate::proto::action::Kind;
 use crate::proto::{self, ObjectKind, ObjectRef, SeedKind};
 use crate::store::{ObjectInfo, StoreError};
@@ -114,6 +114,7 @@ impl Vault {
         }
         self.prepare_to_write().await?;
         sweeper.objects(self, &due).await?;
+        self.access().mend_wraps(&self.head().seeds).await;
         sweeper.wraps(self, options, clocks.now_ms()).await?;
         if options.orphans {
             self.sweep_orphans(&mut sweeper, clocks.store_ms.unwrap_or(i64::MIN)).await?;
@@ -424,8 +425,9 @@ impl Sweeper {
                 if now_ms.saturating_sub(wrap.condemned_ms) < grace_ms {
                     continue;
                 }
-                let name = vault.access().wrap_name(&seed, wrap);
-                self.delete(vault, &name, 0).await?;
+                for name in vault.access().wrap_names(&seed, wrap) {
+                    self.delete(vault, &name, 0).await?;
+                }
                 self.wrap_ids.insert(wrap.wrap_id.clone());
             }
         }
@@ -501,23 +503,13 @@ fn unnamed(chain: &Chain) -> impl Fn(&ObjectInfo) -> bool + use<'_> {
     let access = chain.access();
     let all = |seed: &proto::Seed| {
         let wraps = seed.wraps.iter().chain(&seed.condemned_wraps);
-        wraps.map(|wrap| access.wrap_name(seed, wrap)).collect::<Vec<_>>()
+        wraps.flat_map(|wrap| access.wrap_names(seed, wrap)).collect::<Vec<_>>()
     };
     let wraps: BTreeSet<String> = chain.head().seeds.iter().flat_map(all).collect();
-    let keys = format!("{}/", access.names().keys());
     let probes = format!("{}/probe/", access.names().folder());
     move |item| match access.names().parse_object(&item.name) {
         Some((_, id)) => !chain.state().objects().contains_key(&id),
-        None if item.name.starts_with(&keys) => {
-            !wraps.contains(&item.name) && is_wrap(&item.name[keys.len()..])
-        }
+        None if access.names().is_wrap(&item.name) => !wraps.contains(&item.name),
         None => item.name.starts_with(&probes),
     }
-}
-
-/// `<seed>/<wrap>`.
-fn is_wrap(rest: &str) -> bool {
-    rest.split_once('/').is_some_and(|(seed, wrap)| {
-        seed.parse::<SeedId>().is_ok() && wrap.parse::<crate::format::WrapId>().is_ok()
-    })
 }

@@ -178,6 +178,7 @@ impl Vault {
         providers.check_wraps(unsealed).map_err(AccessError::from)?;
         self.refresh().await?;
         self.prepare_to_write().await?;
+        self.access().mend_wraps(&self.head().seeds).await;
         let access = self.access().clone();
         let round = self.round();
         let mut report = RewrapReport::default();

@@ -20,6 +20,7 @@ pub struct Vault {
     root: VaultIdentity,
     keys: Option<WriterKeys>,
     probed: bool,
+    mended: bool,
 }
 
 /// How often a small commit is tried against other writers.
@@ -30,7 +31,7 @@ const REPORTS: usize = 64;
 impl Vault {
     pub(crate) fn over(chain: Chain, root: VaultIdentity) -> Vault {
         chain.access().adopt_recipient(chain.head());
-        Vault { chain, root, keys: None, probed: false }
+        Vault { chain, root, keys: None, probed: false, mended: false }
     }
 
     /// The chain as it was read last.
@@ -80,8 +81,8 @@ impl Vault {
         Ok(())
     }
 
-    /// Takes a snapshot. The first call of a process probes the store with a real collision and
-    /// makes a data seed of its own.
+    /// Takes a snapshot. The first call of a process probes the store with a real collision, puts
+    /// copies of wraps again that are missing, and makes a data seed of its own.
     pub async fn snapshot(
         &mut self,
         source: Box<dyn Source>,
@@ -91,6 +92,9 @@ impl Vault {
         let options = &SnapshotOptions { known: Some(known), ..options.clone() };
         self.chain.refresh().await?;
         self.prepare_to_write().await?;
+        if !std::mem::replace(&mut self.mended, true) {
+            self.access().mend_wraps(&self.head().seeds).await;
+        }
         let usable = self.keys.as_ref().is_some_and(|keys| keys.usable(&self.chain));
         if !usable {
             self.keys = Some(WriterKeys::create(self.access()).await?);

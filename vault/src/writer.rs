@@ -67,7 +67,9 @@ impl WriterKeys {
             return Ok(());
         }
         for wrap in &self.seed.wraps {
-            access.store().head(&access.wrap_name(&self.seed, wrap)).await?;
+            for name in access.wrap_names(&self.seed, wrap) {
+                access.store().head(&name).await?;
+            }
         }
         Ok(())
     }

@@ -124,6 +124,7 @@ impl Chain {
         let (number, digest) = (commit.number, sha256(bytes));
         self.state.apply(commit, digest)?;
         self.catalogue = catalogue;
+        self.access.know_wraps(&self.state.head().seeds);
         remember(&mut self.recent, number, digest);
         Ok(CommitOutcome::Won(number))
     }

@@ -28,6 +28,7 @@ impl Chain {
         while let Some(next) = read_if_there(&access, era, head.commit.number + 1).await? {
             head = next;
         }
+        access.know_wraps(&head.commit.seeds);
         let (state, recent) = fold_up_to(&access, &head).await?;
         let catalogue = load_catalogue(&access, &Catalogue::default(), state.head()).await?;
         check_kept(&state, &catalogue)?;
@@ -73,10 +74,12 @@ impl Chain {
         }
         let Some((state, recent)) = newer else {
             self.read_boot_ms = read_boot_ms;
+            self.access.know_wraps(&self.head().seeds);
             return Ok(());
         };
         let catalogue = load_catalogue(&self.access, &self.catalogue, state.head()).await?;
         check_kept(&state, &catalogue)?;
+        self.access.know_wraps(&state.head().seeds);
         self.access.seal_under_newest(&state.head().seeds).await;
         let access = self.access.clone();
         *self = Chain { access, state, catalogue, read_boot_ms, recent, write_guard };

@@ -2,7 +2,7 @@
 
 use crate::format::{
     ClusterId, ObjectId, SeedId, WrapId, cluster_prefix, commit_name, hint_name, object_name,
-    parse_commit_name, wrap_name,
+    parse_commit_name, wrap_folders, wrap_names,
 };
 use crate::proto::ObjectKind;
 
@@ -56,19 +56,27 @@ impl Names {
         kinds.map(|kind| (kind, id)).find(|(kind, id)| self.object(*kind, *id) == name)
     }
 
-    /// The folder of all wraps.
-    pub fn keys(&self) -> String {
-        format!("{}keys", cluster_prefix(self.cluster))
+    /// The folder of all wraps, and that of their second copies.
+    pub fn keys(&self) -> [String; 2] {
+        wrap_folders(self.cluster)
     }
 
-    /// The folder of one seed's wraps.
-    pub fn seed(&self, seed: SeedId) -> String {
-        format!("{}/{seed}", self.keys())
+    /// The folders of one seed's wraps.
+    pub fn seed(&self, seed: SeedId) -> [String; 2] {
+        self.keys().map(|folder| format!("{folder}/{seed}"))
     }
 
-    /// One wrap.
-    pub fn wrap(&self, seed: SeedId, wrap: WrapId) -> String {
-        wrap_name(self.cluster, seed, wrap)
+    /// Both names of one wrap.
+    pub fn wrap(&self, seed: SeedId, wrap: WrapId) -> [String; 2] {
+        wrap_names(self.cluster, seed, wrap)
+    }
+
+    /// Whether a name is one of a wrap, of either copy.
+    pub fn is_wrap(&self, name: &str) -> bool {
+        let below = |folder: &String| name.strip_prefix(folder)?.strip_prefix('/');
+        self.keys().iter().find_map(below).and_then(|rest| rest.split_once('/')).is_some_and(
+            |(seed, wrap)| seed.parse::<SeedId>().is_ok() && wrap.parse::<WrapId>().is_ok(),
+        )
     }
 
     /// Overwritten freely and never trusted; shows the store's clock.
@@ -110,9 +118,14 @@ mod tests {
             "c/x/seg/1",
             "vault",
             &names.hint(),
-            &names.seed(SeedId::from_bytes(&[1; 16]).unwrap()),
+            &names.seed(SeedId::from_bytes(&[1; 16]).unwrap())[0],
         ] {
             assert_eq!(names.parse_object(other), None, "{other}");
+            assert!(!names.is_wrap(other), "{other}");
         }
+        let wrap = names
+            .wrap(SeedId::from_bytes(&[1; 16]).unwrap(), WrapId::from_bytes(&[2; 16]).unwrap());
+        assert!(wrap[0] != wrap[1] && wrap.iter().all(|name| names.is_wrap(name)));
+        assert!(wrap.iter().all(|name| names.parse_object(name).is_none()));
     }
 }

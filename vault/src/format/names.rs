@@ -4,7 +4,8 @@
 //! vault                                    the root
 //! c/<cluster>/commit/<era>/<20 digits>     the chain
 //! c/<cluster>/seg|body|spill|page|ledger|report/<object id>
-//! c/<cluster>/keys/<seed>/<wrap>
+//! c/<cluster>/keys/<seed>/<wrap>           and the same bytes again as
+//! c/<cluster>/keys2/<seed>/<wrap>
 //! c/<cluster>/hint                         overwritten freely, never trusted
 //! c/<cluster>/log/<epoch>/<n>, status      reserved
 //! ```
@@ -57,9 +58,15 @@ pub fn object_name(cluster: ClusterId, kind: ObjectKind, id: ObjectId) -> Option
     Some(format!("c/{cluster}/{folder}/{id}"))
 }
 
-/// Name of a wrap of a seed.
-pub fn wrap_name(cluster: ClusterId, seed: SeedId, wrap: WrapId) -> String {
-    format!("c/{cluster}/keys/{seed}/{wrap}")
+/// `c/<cluster>/keys` and `keys2`: what lies in one lies in the other, since everything that a seed
+/// seals depends on its wraps.
+pub fn wrap_folders(cluster: ClusterId) -> [String; 2] {
+    ["keys", "keys2"].map(|folder| format!("c/{cluster}/{folder}"))
+}
+
+/// Both names of a wrap of a seed.
+pub fn wrap_names(cluster: ClusterId, seed: SeedId, wrap: WrapId) -> [String; 2] {
+    wrap_folders(cluster).map(|folder| format!("{folder}/{seed}/{wrap}"))
 }
 
 /// Name of the hint.

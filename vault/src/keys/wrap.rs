@@ -482,6 +482,7 @@ fn sealed(id: WrapId, wrap: Wrap) -> SealedWrap {
         key_id: wrap.key_id.clone(),
         sha256: Bytes::copy_from_slice(&sha256(&bytes)),
         condemned_ms: 0,
+        copies: 0,
     };
     SealedWrap { id, wrap, bytes, reference }
 }

@@ -4,7 +4,8 @@
 //! 1: commits at or above the floor are contiguous, each names its predecessor's digest, and what
 //! was one once is never another. 2: an object is in at most one interval. 3: nothing is deleted
 //! that a kept snapshot needs, that was not condemned for the grace, or that a commit names later.
-//! 4: live bits only turn off, each for a reason. 6: nothing opens under another's header.
+//! 4: live bits only turn off, each for a reason. 5: wraps in use are there under both names.
+//! 6: nothing opens under another's header.
 
 use super::recorder::Change;
 use bytes::Bytes;
@@ -191,6 +192,17 @@ impl Judge {
             let twice = self.lives.insert(key, life).is_some();
             rule(!twice, || format!("{name} is added twice"))?;
         }
+        for (seed, wrap) in
+            commit.seeds.iter().flat_map(|seed| seed.wraps.iter().map(move |wrap| (seed, wrap)))
+        {
+            for folder in self.names.keys() {
+                let name = format!("{folder}/{}/{}", hex(&seed.seed_id), hex(&wrap.wrap_id));
+                let there = self.store.get(&name).map(|(bytes, _)| Sha256::digest(bytes));
+                rule(there.is_some_and(|sha256| sha256[..] == wrap.sha256[..]), || {
+                    format!("{name} is named and not in the store")
+                })?;
+            }
+        }
         let condemned = self.lives.iter().filter(|(_, life)| life.condemned_ms.is_some());
         for (key, life) in condemned {
             rule(!needed(life, &kept), || format!("{key} is condemned and needed"))?;
@@ -233,8 +245,8 @@ impl Judge {
             self.seen.objects_swept += 1;
             return Ok(());
         }
-        if let Some(wrap) = name.strip_prefix(&format!("{}/", self.names.keys())) {
-            let is = |known: &&WrapRef| wrap.ends_with(&hex(&known.wrap_id));
+        if self.names.is_wrap(name) {
+            let is = |known: &&WrapRef| name.ends_with(&hex(&known.wrap_id));
             let used = head.seeds.iter().any(|seed| seed.wraps.iter().any(|known| is(&known)));
             rule(!used, || "it opens a seed in use".to_owned())?;
             let mut condemned = head.seeds.iter().flat_map(|seed| &seed.condemned_wraps);
