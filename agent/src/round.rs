@@ -14,29 +14,24 @@
 
 mod error;
 mod facts;
+mod findings;
+mod take;
 
 pub use error::{RoundError, chain_kind};
+pub use take::Taken;
 
 use crate::config::Config;
 use crate::contested::{self, Verdict};
-use crate::hash::{self, Answered};
-use crate::member::{self, Choice, Survey};
 use crate::metrics::Metrics;
-use crate::reader::{Scan, SpoolReader, Spooled};
-use crate::source::{self, Deadlines, Received};
-use crate::spool::{Spool, SpoolWriter};
-use crate::stop::{Stop, StopOnDrop};
-use crate::{survey, verify};
-use facts::Stream;
-use holdfast_api::client::Client;
-use holdfast_api::etcdserverpb::SnapshotRequest;
-use holdfast_bolt::Db;
+use crate::reader::SpoolReader;
+use crate::stop::Stop;
+use crate::verify;
+use findings::{MOST_FINDINGS, judge, look_at, lost};
 use holdfast_vault::format::{ObjectId, SegmentSettings};
-use holdfast_vault::proto::{CatalogueEntry, HashKv};
-use holdfast_vault::snapshot::{Finding, Outcome, SnapshotOptions, Summary};
+use holdfast_vault::proto::CatalogueEntry;
+use holdfast_vault::snapshot::{Outcome, SnapshotOptions, Summary};
 use holdfast_vault::vault::Vault;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// What a round works with.
@@ -75,38 +70,6 @@ pub struct RoundReport {
     pub lost: Vec<ObjectId>,
 }
 
-/// What arrived, ready to be stored; lies encrypted in the spool until it is dropped.
-pub struct Taken {
-    client: Client,
-    spooled: Arc<Spooled<Spool>>,
-    choice: Choice,
-    linearizable: bool,
-    /// It has all that was committed when the quorum was read.
-    reached: bool,
-    stream_bytes: u64,
-    revision: i64,
-    taken_ms: i64,
-    stop: Stop,
-    _guard: StopOnDrop,
-}
-
-impl Taken {
-    /// The member's revision.
-    pub fn revision(&self) -> i64 {
-        self.revision
-    }
-
-    /// When its stream began, milliseconds since 1970.
-    pub fn taken_ms(&self) -> i64 {
-        self.taken_ms
-    }
-
-    /// Length of the stream.
-    pub fn stream_bytes(&self) -> u64 {
-        self.stream_bytes
-    }
-}
-
 /// What stands in the vault, not yet read back.
 struct Stored {
     report: RoundReport,
@@ -126,7 +89,7 @@ impl Round<'_> {
         let taken = self.take().await?;
         let stored = self.store(vault, &taken, Some(known)).await?;
         // The spool is not needed any more: give its disk and cache back before the reading back.
-        let _guard = taken._guard;
+        let _guard = taken.guard;
         drop(taken.spooled);
         self.read_back(vault, stored).await
     }
@@ -169,7 +132,7 @@ impl Round<'_> {
         let report = RoundReport {
             entry,
             stored: summary.is_some(),
-            stream_bytes: taken.stream_bytes,
+            stream_bytes: taken.stream_bytes(),
             endpoint: taken.choice.endpoint.clone(),
             hash_equal,
             alarms,
@@ -203,7 +166,7 @@ impl Round<'_> {
                 continue;
             }
             let Some(record) = taken.spooled.record(revision) else { continue };
-            let (source, newest) = (&taken.choice.endpoint, taken.revision);
+            let (source, newest) = (&taken.choice.endpoint, taken.revision());
             let verdict =
                 contested::settle(&taken.client, source, &record, &versions, newest).await;
             self.metrics.contested(verdict.side.word());
@@ -222,66 +185,6 @@ impl Round<'_> {
             tracing::info!(snapshot = summary.number, read_bytes = read, "read back and equal");
         }
         Ok(stored.report)
-    }
-
-    /// Everything that is asked of etcd before the vault has its turn.
-    ///
-    /// # Errors
-    /// See [`RoundError`].
-    pub async fn take(&self) -> Result<Taken, RoundError> {
-        let stop = Stop::default();
-        let guard = StopOnDrop(stop.clone());
-        let client = survey::connect(&self.config.etcd)?;
-        let survey = self.timed("member", survey::survey(&client)).await;
-        let choice = member::choose(&survey)?;
-        tell(&survey, &choice);
-        let received = self.timed("stream", self.stream(&client, &choice)).await?;
-        let stream = Stream::of(&received, self.now_ms);
-        let (db, scan) = self.timed("scan", scan(received.spool, stop.clone())).await?;
-        let revision = scan.facts.revision;
-        let asked = self.timed("hash", ask_hash(&client, &choice, &scan)).await;
-        let facts = facts::facts(&choice, &scan, &stream);
-        let reached = survey.is_reached(&choice, facts.revision, facts.raft_index);
-        tracing::info!(
-            revision,
-            stream_bytes = stream.bytes,
-            records = scan.liveness.records(),
-            "the stream is whole"
-        );
-        let prefixes = self.config.vault.sensitive_prefixes.iter();
-        let spooled = Spooled {
-            db,
-            scan,
-            facts,
-            asked,
-            sensitive_prefixes: prefixes.map(|prefix| prefix.clone().into_bytes()).collect(),
-            stop: stop.clone(),
-            computed: OnceLock::new(),
-        };
-        Ok(Taken {
-            client,
-            spooled: Arc::new(spooled),
-            choice,
-            linearizable: survey.quorum_revision.is_some(),
-            reached,
-            stream_bytes: stream.bytes,
-            revision,
-            taken_ms: self.now_ms,
-            stop,
-            _guard: guard,
-        })
-    }
-
-    async fn stream(&self, client: &Client, choice: &Choice) -> Result<Received, RoundError> {
-        let directory = self.config.spool_directory();
-        let spool = SpoolWriter::create(directory, self.config.spool.size_limit.bytes());
-        let spool = spool.map_err(source::SourceError::from)?;
-        let member = client.member(&choice.endpoint)?;
-        let answer = member.maintenance().snapshot(SnapshotRequest {}).await;
-        let stream = member.check("Snapshot", answer)?;
-        let etcd = &self.config.etcd;
-        let deadlines = Deadlines { stall: etcd.stall_timeout, whole: etcd.snapshot_timeout };
-        Ok(source::receive(stream, spool, deadlines).await?)
     }
 
     /// Gives it to the vault; another history becomes a new lineage, if the quorum vouches for it.
@@ -324,113 +227,5 @@ impl Round<'_> {
         self.metrics.step(step, took);
         tracing::debug!(step, milliseconds = took.as_millis(), "done");
         done
-    }
-}
-
-fn lost(summary: &Summary) -> Vec<ObjectId> {
-    let lost = |finding: &Finding| match finding {
-        Finding::Lost(id) => Some(*id),
-        _ => None,
-    };
-    summary.findings.iter().filter_map(lost).collect()
-}
-
-/// Findings that are told one by one.
-const MOST_FINDINGS: usize = 10;
-
-/// What the walk and the hash found, as alarms. Gives whether the hash was equal.
-async fn look_at(
-    client: &Client,
-    taken: &Taken,
-    summary: &Summary,
-    alarms: &mut Vec<String>,
-) -> Option<bool> {
-    let number = summary.number;
-    let told = summary.findings.iter().take(MOST_FINDINGS);
-    alarms.extend(told.map(|finding| format!("snapshot {number}: {finding}")));
-    let more = summary.findings.len().saturating_sub(MOST_FINDINGS);
-    if more > 0 {
-        alarms.push(format!("snapshot {number}: {more} more findings"));
-    }
-    let equal = match (taken.spooled.asked, taken.spooled.computed.get()) {
-        (Some(asked), Some(computed)) if *computed != asked.hash => {
-            let endpoint = &taken.choice.endpoint;
-            let others = hash::second_opinions(client, endpoint, &asked).await.join("; ");
-            let (revision, said) = (asked.revision, asked.hash);
-            alarms.push(format!(
-                "snapshot {number}: HashKV at revision {revision} is {computed:08x} in what \
-                 {endpoint} \
-                 sent, but it answers {said:08x}; {others}; run `etcdctl endpoint hashkv --cluster \
-                 --rev {revision}`"
-            ));
-            Some(false)
-        }
-        (Some(_), Some(_)) => Some(true),
-        _ => None,
-    };
-    for alarm in alarms.iter() {
-        tracing::error!(alarm, "somebody must look at this");
-    }
-    equal
-}
-
-/// The snapshot that protects the cluster now, and what we stored if it is ours.
-fn judge(
-    vault: &Vault,
-    choice: &Choice,
-    outcome: Outcome,
-) -> Result<(CatalogueEntry, Option<Summary>), RoundError> {
-    match outcome {
-        Outcome::Committed(summary) => Ok((summary.entry.clone(), Some(*summary))),
-        Outcome::Covered { number } => {
-            tracing::info!(snapshot = number, "another agent's snapshot is as new: nothing to add");
-            Ok((vault.chain().catalogue().get(number).cloned().unwrap_or_default(), None))
-        }
-        Outcome::Late { reason } => {
-            Err(RoundError::Late { endpoint: choice.endpoint.clone(), reason })
-        }
-        Outcome::Unrelated { reason } => Err(RoundError::Unrelated { reason }),
-        Outcome::Diverged { fork, reason } => Err(RoundError::Unrelated {
-            reason: format!("{reason} (shared up to {fork}), also as a new lineage"),
-        }),
-    }
-}
-
-fn tell(survey: &Survey, choice: &Choice) {
-    for other in &choice.others {
-        tracing::debug!(endpoint = other.endpoint, reason = other.reason, "not asked");
-    }
-    let (endpoint, reason) = (&choice.endpoint, &choice.reason);
-    if survey.quorum_revision.is_none() {
-        tracing::warn!(endpoint, reason, "the quorum cannot be read: taking what this member has");
-    } else {
-        tracing::info!(endpoint, reason, "asking this member");
-    }
-}
-
-/// Opens the database and makes the first pass, on a thread that may block.
-async fn scan(spool: Spool, stop: Stop) -> Result<(Db<Spool>, Scan), RoundError> {
-    let work = move || {
-        let db = Db::open(spool)?;
-        let scan = Scan::read(&db, &stop)?;
-        Ok((db, scan))
-    };
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| RoundError::Thread(error.to_string()))?.map_err(RoundError::Database)
-}
-
-/// The hash of the member that gave the stream; of another only if that one has no usable answer.
-async fn ask_hash(client: &Client, choice: &Choice, scan: &Scan) -> Option<HashKv> {
-    let mut endpoints = vec![choice.endpoint.clone()];
-    endpoints.extend(choice.others.iter().filter(|one| one.usable).map(|one| one.endpoint.clone()));
-    match hash::ask(client, &endpoints, scan.facts.revision, scan.compact_revision()).await {
-        Answered::Hash { hash, endpoint } => {
-            tracing::debug!(endpoint, revision = hash.revision, "HashKV answered");
-            Some(hash)
-        }
-        Answered::Nobody(reason) => {
-            tracing::warn!(reason, "HashKV cannot be compared this time");
-            None
-        }
     }
 }
