@@ -9,14 +9,15 @@
 //! memory is two bits per record and a few batches of [`BATCH_BYTES`]; a database that is damaged,
 //! or that changes between the passes, gives an error and never a shorter snapshot.
 
+mod feed;
+
 use crate::contested::Streamed;
-use crate::encryption_keys::{self, EncryptionKeys};
 use crate::stop::Stop;
+use feed::{Batch, Feed, Told};
 use holdfast_bolt::{Db, PageSource, ReadError};
 use holdfast_core::buckets::{KEY, SmallBuckets};
-use holdfast_core::compaction::{Liveness, LivenessBuilder, ScanError, TombstoneRule, Verdict};
+use holdfast_core::compaction::{Liveness, LivenessBuilder, ScanError, TombstoneRule};
 use holdfast_core::database::{DatabaseError, DatabaseFacts, KeyFacts, read_small};
-use holdfast_core::hashkv::{HashScope, KvHasher};
 use holdfast_core::meta::CompactionMarks;
 use holdfast_core::record::Record;
 use holdfast_core::revision::{BucketKey, Revision};
@@ -25,9 +26,7 @@ use holdfast_vault::snapshot::walk::{SourceRecord, WalkResult};
 use holdfast_vault::snapshot::{Source, SourceBucket, SourceError};
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
 
 /// Bytes of records that travel between the threads at once; a larger record travels alone.
 pub const BATCH_BYTES: usize = 256 << 10;
@@ -166,39 +165,6 @@ pub struct SpoolReader<S: PageSource> {
     entry: Option<Vec<u8>>,
 }
 
-/// What the second pass found.
-#[derive(Debug)]
-struct Told {
-    hash: Option<u32>,
-    keys: EncryptionKeys,
-}
-
-/// The thread of the second pass.
-#[derive(Debug)]
-struct Feed {
-    batches: Receiver<Batch>,
-    thread: JoinHandle<Result<Told, ReaderError>>,
-}
-
-/// Records on their way between the threads.
-#[derive(Debug, Default)]
-struct Batch {
-    records: Vec<Sent>,
-    bytes: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct Sent {
-    main: i64,
-    sub: i64,
-    tombstone: bool,
-    superseded: bool,
-    sensitive: bool,
-    /// In the batch's bytes: the key, and behind it the value.
-    key: (usize, usize),
-    end: usize,
-}
-
 impl<S: PageSource + Send + Sync + 'static> SpoolReader<S> {
     /// Begins before the first record; the thread starts when that is asked for.
     pub fn new(spooled: Arc<Spooled<S>>) -> SpoolReader<S> {
@@ -208,7 +174,7 @@ impl<S: PageSource + Send + Sync + 'static> SpoolReader<S> {
 
     /// Makes sure that a record stands at `next`; false at the end.
     fn fill(&mut self) -> Result<bool, SourceError> {
-        if self.next < self.batch.records.len() {
+        if self.next < self.batch.len() {
             return Ok(true);
         }
         if self.told.is_some() {
@@ -219,7 +185,7 @@ impl<S: PageSource + Send + Sync + 'static> SpoolReader<S> {
         }
         let Some(feed) = &self.feed else { return Ok(false) };
         if let Ok(batch) = feed.batches.recv() {
-            assert!(!batch.records.is_empty(), "a batch holds a record");
+            assert!(batch.len() > 0, "a batch holds a record");
             (self.batch, self.next) = (batch, 0);
             return Ok(true);
         }
@@ -229,92 +195,6 @@ impl<S: PageSource + Send + Sync + 'static> SpoolReader<S> {
         self.told = Some(ended.map_err(|error| refused(&error))?);
         (self.batch, self.next) = (Batch::default(), 0);
         Ok(false)
-    }
-}
-
-impl Feed {
-    fn start<S: PageSource + Send + Sync + 'static>(
-        spooled: Arc<Spooled<S>>,
-    ) -> std::io::Result<Feed> {
-        let (sender, batches) = sync_channel(BATCHES);
-        let thread = std::thread::Builder::new()
-            .name("spool-reader".to_owned())
-            .spawn(move || second_pass(&spooled, &sender))?;
-        Ok(Feed { batches, thread })
-    }
-}
-
-fn second_pass<S: PageSource>(
-    spooled: &Spooled<S>,
-    sender: &SyncSender<Batch>,
-) -> Result<Told, ReaderError> {
-    let liveness = &spooled.scan.liveness;
-    let mut judge = liveness.judge();
-    let scope = spooled.asked.as_ref().map(|asked| HashScope {
-        revision: asked.revision,
-        compact_revision: asked.compact_revision,
-    });
-    let mut hasher = scope.map(|scope| KvHasher::new(scope, liveness)).transpose()?;
-    let mut keys = EncryptionKeys::default();
-    let mut batch = Batch::default();
-    each_record(&spooled.db, &spooled.stop, |record| {
-        let verdict = judge.next(record)?;
-        if let Some(hasher) = &mut hasher {
-            hasher.add(record, verdict);
-        }
-        let Verdict::Live { superseded } = verdict else { return Ok(()) };
-        let kv = record.key_value().map_err(ScanError::from)?;
-        keys.observe(kv.value);
-        let sensitive = kv.value.starts_with(encryption_keys::MARK)
-            || spooled.sensitive_prefixes.iter().any(|prefix| kv.key.starts_with(prefix));
-        if batch.bytes.len() + kv.key.len() + record.raw_value.len() > BATCH_BYTES {
-            batch.send(sender)?;
-        }
-        batch.push(record, kv.key, superseded, sensitive);
-        Ok(())
-    })?;
-    judge.finish()?;
-    batch.send(sender)?;
-    Ok(Told { hash: hasher.map(KvHasher::finish), keys })
-}
-
-impl Batch {
-    fn push(&mut self, record: &Record<'_>, key: &[u8], superseded: bool, sensitive: bool) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(key);
-        let value = self.bytes.len();
-        self.bytes.extend_from_slice(record.raw_value);
-        let revision = record.at.revision;
-        self.records.push(Sent {
-            main: revision.main,
-            sub: revision.sub,
-            tombstone: record.at.tombstone,
-            superseded,
-            sensitive,
-            key: (start, value),
-            end: self.bytes.len(),
-        });
-    }
-
-    /// Sends what is there and starts anew. Nobody at the other end: the round was left.
-    fn send(&mut self, sender: &SyncSender<Batch>) -> Result<(), ReaderError> {
-        if self.records.is_empty() {
-            return Ok(());
-        }
-        sender.send(std::mem::take(self)).map_err(|_| ReaderError::Stopped)
-    }
-
-    fn record(&self, place: usize) -> SourceRecord<'_> {
-        let sent = &self.records[place];
-        SourceRecord {
-            main: sent.main,
-            sub: sent.sub,
-            tombstone: sent.tombstone,
-            key: &self.bytes[sent.key.0..sent.key.1],
-            value: &self.bytes[sent.key.1..sent.end],
-            superseded: sent.superseded,
-            sensitive: sent.sensitive,
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::spool::{Spool, SpoolWriter};
 use holdfast_bolt::{BuildOptions, Builder, FileDisk};
 use holdfast_core::buckets::{LEASE, META};
 use holdfast_core::database::DatabaseRecords;
-use holdfast_core::hashkv::hashkv;
+use holdfast_core::hashkv::{HashScope, hashkv};
 use holdfast_core::meta::{CONSISTENT_INDEX, SCHEDULED_COMPACT_REV};
 use holdfast_core::record::KeyValue;
 use holdfast_core::revision::{BucketKey, Revision};
