@@ -30,7 +30,11 @@ impl Work<'_> {
     }
 
     /// L1 and L2, and the member for the later ones.
-    pub(super) async fn rebuild(&mut self, reader: &SnapshotReader, ports: Ports) -> Verdict<BuiltMember> {
+    pub(super) async fn rebuild(
+        &mut self,
+        reader: &SnapshotReader,
+        ports: Ports,
+    ) -> Verdict<BuiltMember> {
         let url = format!("http://127.0.0.1:{}", ports.peer);
         let token = format!("drill-{}", self.report.id);
         let founding = Founding::single(NAME, &[url], &token);
