@@ -9,11 +9,13 @@ use holdfast_restore::check::{SnapshotCheck, check_snapshot, faults_line};
 use holdfast_restore::drill::{DrillReport, DrillRequest, Level, Recorded, drill};
 use holdfast_restore::fetch::candidate;
 use holdfast_restore::server::Ports;
+use holdfast_vault::format::SeedId;
+use holdfast_vault::proto::{self, ObjectKind, SeedKind};
 use holdfast_vault::snapshot::{ReadOptions, SnapshotReader};
 use holdfast_vault::vault::Vault;
 
 use crate::peers::{Running, peer};
-use crate::sources::{FileSource, reopen, store, vault};
+use crate::sources::{FileSource, SECRET, reopen, store, vault};
 
 /// A vault with one sound snapshot of a filled store.
 struct Fixture {
@@ -99,6 +101,34 @@ async fn a_sound_snapshot_is_proven_on_every_version() {
     let entry = fixture.vault.chain().catalogue().get(fixture.number).unwrap();
     assert_eq!(candidate(entry).proven_level, Some(6));
     assert_eq!(fixture.objects("report").len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drill_names_the_key_that_opened_each_seed_and_no_secret() {
+    let fixture = Fixture::new().await;
+    let mut vault = reopen(&fixture.root.path().join("vault")).await.unwrap();
+    let report = fixture.drill(&mut vault, fixture.number, &peer("etcd-3.6")).await;
+    assert!(report.passed(), "{report}");
+    let reports = vault.chain().state().objects().values();
+    let mut reports = reports.filter(|extant| extant.object.kind() == ObjectKind::Report);
+    let stored: (proto::Report, _) =
+        vault.access().read_message(&reports.next().unwrap().object).await.unwrap();
+    assert_eq!(stored.0.opened_by, report.opened_by);
+
+    let text = format!("{report}\n{}", serde_json::to_string(&report).unwrap());
+    for kind in [SeedKind::Data, SeedKind::Index] {
+        let seeds = vault.head().seeds.iter().filter(|seed| seed.kind() == kind);
+        for seed in seeds {
+            let id = SeedId::from_bytes(&seed.seed_id).unwrap();
+            let wrap = &seed.wraps[0];
+            assert_eq!(wrap.provider_name, "test");
+            let by = format!("seed {id} by aesgcm \"test\" with key id {:?}", wrap.key_id);
+            assert!(report.opened_by.iter().any(|one| one.contains(&by)), "{by}: {text}");
+            assert!(report.to_string().contains(&by), "{by}: {text}");
+        }
+    }
+    assert_eq!(report.opened_by.len(), 2, "{text}");
+    assert!(!text.contains(SECRET) && !text.contains("0123456789abcdef"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

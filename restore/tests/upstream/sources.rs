@@ -17,6 +17,8 @@ use holdfast_vault::snapshot::{
 use holdfast_vault::store::{Store, StoreOptions};
 use holdfast_vault::vault::Vault;
 
+/// The vaults' key, as the configuration has it.
+pub(crate) const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 const CONFIG: &str = "
 apiVersion: apiserver.config.k8s.io/v1
 kind: EncryptionConfiguration
