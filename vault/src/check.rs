@@ -16,6 +16,7 @@ use crate::format::{
 use crate::proto::{Body, ObjectKind, ObjectRef, Seed, SegmentRef, SmallBucket, WrapRef};
 use crate::store::StoreError;
 use crate::vault::Vault;
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use stream::Pieces;
 
@@ -72,6 +73,7 @@ impl Vault {
             vault: self,
             level: options.level,
             report: CheckReport::default(),
+            gone: BTreeSet::new(),
             bodies: BTreeMap::new(),
         };
         let kept = checker.vault.chain().catalogue().numbers();
@@ -96,6 +98,8 @@ struct Checker<'a> {
     vault: &'a Vault,
     level: Level,
     report: CheckReport,
+    /// Seeds without any wrap: what they seal is told beforehand.
+    gone: BTreeSet<Bytes>,
     /// Segments and spilled buckets as bodies describe them, by object id.
     bodies: BTreeMap<ObjectId, Known>,
 }
@@ -156,15 +160,21 @@ impl Checker<'_> {
     async fn wraps(&mut self) -> Result<(), ChainError> {
         let all = self.all();
         for seed in self.vault.head().seeds.clone() {
+            let mut sound = false;
             for wrap in &seed.wraps {
-                self.wrap(&seed, wrap, &all).await?;
+                sound |= self.wrap(&seed, wrap, &all).await?;
+            }
+            let access = self.vault.access().clone();
+            if !sound && access.is_gone(&seed).await {
+                self.gone.insert(seed.seed_id.clone());
             }
         }
         Ok(())
     }
 
-    /// Both copies of a wrap. One that is lost takes no snapshot along while the other is sound.
-    async fn wrap(&mut self, seed: &Seed, wrap: &WrapRef, all: &[u64]) -> Result<(), ChainError> {
+    /// Both copies of a wrap; whether one is sound. Then the loss of the other takes no snapshot
+    /// along.
+    async fn wrap(&mut self, seed: &Seed, wrap: &WrapRef, all: &[u64]) -> Result<bool, ChainError> {
         let mut bad = Vec::new();
         let mut sound = None;
         for (name, copy) in self.vault.access().wrap_names(seed, wrap).into_iter().zip(1..) {
@@ -193,7 +203,7 @@ impl Checker<'_> {
                 None => self.find(&name, detail, all.to_vec()),
             }
         }
-        Ok(())
+        Ok(sound.is_some())
     }
 
     /// Every commit from the floor on, each against the digest that its successor recorded.
@@ -265,6 +275,11 @@ impl Checker<'_> {
     ) -> Result<(), ChainError> {
         let access = self.vault.access().clone();
         let name = access.names().object(object.kind(), id);
+        if self.gone.contains(&object.data_seed_id) || self.gone.contains(&object.index_seed_id) {
+            let detail = "no wrap of a seed of it is left: nothing opens it any more".to_owned();
+            self.find(&name, detail, snapshots.to_vec());
+            return Ok(());
+        }
         let deep = self.level == Level::L2 || object.kind() == ObjectKind::Body;
         if self.level == Level::L0 && !deep {
             self.report.objects += 1;
@@ -282,9 +297,16 @@ impl Checker<'_> {
             }
             return Ok(());
         }
-        access.ensure_index_seed(object).await?;
-        if self.level == Level::L2 {
-            access.ensure_seeds(object).await?;
+        let opened = match self.level {
+            Level::L2 => access.ensure_seeds(object).await,
+            _ => access.ensure_index_seed(object).await,
+        };
+        match opened {
+            Err(error @ AccessError::WrapsGone { .. }) => {
+                self.find(&name, error.to_string(), snapshots.to_vec());
+                return Ok(());
+            }
+            opened => opened?,
         }
         let checked = if stream::is_large(object.kind()) {
             self.pieces(&name, (id, object), snapshots).await?

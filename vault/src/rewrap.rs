@@ -49,6 +49,8 @@ pub struct RewrapReport {
     pub current: usize,
     /// Seeds that only the recovery key opens, which is not at hand.
     pub locked: usize,
+    /// Seeds whose wraps are all gone: nothing opens them any more.
+    pub lost: usize,
     /// The commit; `None`: nothing to do.
     pub number: Option<u64>,
 }
@@ -196,6 +198,11 @@ impl Vault {
                 Err(error) if seed.wraps.iter().all(|wrap| is_recovery(wrap, None)) => {
                     tracing::warn!(%error, "this seed waits for the recovery key");
                     report.locked += 1;
+                    continue;
+                }
+                Err(error @ AccessError::WrapsGone { .. }) => {
+                    tracing::error!(%error, "this seed is left out");
+                    report.lost += 1;
                     continue;
                 }
                 Err(error) => return Err(error.into()),

@@ -109,6 +109,7 @@ impl SnapshotError {
             SnapshotError::Chain(ChainError::Keys(error)) => match error {
                 AccessError::Store(error) => of_store(error),
                 AccessError::Format(error) => error.is_damage(),
+                AccessError::WrapsGone { .. } => true,
                 // A seed without a wrap may be a listing that is stale: the round is tried again.
                 _ => false,
             },

@@ -3,13 +3,17 @@
 use crate::access::{Access, sha256};
 use crate::chain::draft::Draft;
 use crate::chain::{Chain, ChainError, CommitOutcome, Round, Witness};
-use crate::format::HoldId;
+use crate::format::{HoldId, ObjectId};
 use crate::proto::action::Kind;
-use crate::proto::{CatalogueEntry, Commit, Hold, ObjectKind, Pin, Report, VaultIdentity};
+use crate::proto::{
+    CatalogueEntry, Commit, Hold, ObjectKind, ObjectRef, Pin, Report, VaultIdentity,
+};
 use crate::snapshot::{Outcome, SnapshotError, SnapshotOptions, SnapshotReader, Source, take};
 use crate::store::Store;
 use crate::store::doctor::probe_collision;
 use crate::writer::WriterKeys;
+use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// An open vault. Its view of the chain is as old as the last call that read it; whoever writes
@@ -89,18 +93,23 @@ impl Vault {
         options: &SnapshotOptions,
     ) -> Result<Outcome, SnapshotError> {
         let known = options.known.unwrap_or(self.head().number);
-        let options = &SnapshotOptions { known: Some(known), ..options.clone() };
+        let mut options = SnapshotOptions { known: Some(known), ..options.clone() };
+        let began_ms = self.access().clock().boot_ms();
         self.chain.refresh().await?;
         self.prepare_to_write().await?;
         if !std::mem::replace(&mut self.mended, true) {
-            self.access().mend_wraps(&self.head().seeds).await;
+            let gone = self.access().mend_wraps(&self.head().seeds).await;
+            // Later than a round, a rewrap elsewhere may be why they are gone.
+            let in_time = Round::begin(began_ms).may_attempt(self.access().clock().boot_ms());
+            self.mended = in_time;
+            options.damaged.extend(sealed_under(&self.chain, &gone).filter(|_| in_time));
         }
         let usable = self.keys.as_ref().is_some_and(|keys| keys.usable(&self.chain));
         if !usable {
             self.keys = Some(WriterKeys::create(self.access()).await?);
         }
         let Some(keys) = &self.keys else { return Err(ChainError::ReadOnly.into()) };
-        take(&mut self.chain, keys, source, options).await
+        take(&mut self.chain, keys, source, &options).await
     }
 
     /// Opens snapshot `number` for reading. Call `refresh` first to see the newest.
@@ -259,6 +268,14 @@ impl Vault {
         self.probed = true;
         Ok(())
     }
+}
+
+/// The live objects that no key opens any more, since a seed of theirs is gone.
+fn sealed_under(chain: &Chain, gone: &BTreeSet<Bytes>) -> impl Iterator<Item = ObjectId> {
+    let lost = |object: &ObjectRef| {
+        gone.contains(&object.data_seed_id) || gone.contains(&object.index_seed_id)
+    };
+    chain.state().live().filter(move |(_, one)| lost(&one.object)).map(|(id, _)| *id)
 }
 
 /// Old reports leave the live set.

@@ -124,33 +124,28 @@ impl Access {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(seed, told);
     }
 
-    /// The wraps in use of these seeds. One that is gone or damaged under both names is left out.
-    pub(crate) async fn read_wraps(
-        &self,
-        seeds: &[crate::proto::Seed],
-    ) -> Result<Vec<Wrap>, AccessError> {
+    /// The wraps in use of these seeds, but for those that cannot be read under either name: whoever
+    /// asks is better off without one than not going on.
+    pub(crate) async fn read_wraps(&self, seeds: &[crate::proto::Seed]) -> Vec<Wrap> {
         let mut wraps = Vec::new();
         for seed in seeds {
             for wrap in &seed.wraps {
-                let [name, copy] = self.wrap_names(seed, wrap);
-                let found = match self.read_copy(&name, wrap).await {
-                    Ok(Some(bytes)) => Some(bytes),
-                    first => {
-                        let second = self.read_copy(&copy, wrap).await?;
-                        if second.is_none() {
-                            first?;
+                for name in self.wrap_names(seed, wrap) {
+                    match self.read_copy(&name, wrap).await {
+                        Ok(None) => tracing::warn!(name, "a copy of a wrap is lost"),
+                        Err(error) => tracing::warn!(%error, "a copy of a wrap cannot be read"),
+                        Ok(Some(bytes)) => {
+                            match decode_wrap(&bytes) {
+                                Ok(found) => wraps.push(found),
+                                Err(error) => tracing::warn!(name, %error, "it does not decode"),
+                            }
+                            break;
                         }
-                        second
                     }
-                };
-                match found.map(|bytes| decode_wrap(&bytes)) {
-                    Some(Ok(found)) => wraps.push(found),
-                    Some(Err(error)) => tracing::warn!(name, %error, "a wrap does not decode"),
-                    None => tracing::error!(name, copy, "both copies of a wrap are lost"),
                 }
             }
         }
-        Ok(wraps)
+        wraps
     }
 
     /// One copy of a wrap; `None`: it is missing, or its bytes are not those that were written.
@@ -166,38 +161,71 @@ impl Access {
         }
     }
 
-    /// Puts copies that are missing or damaged again, from the other one. What cannot be read or
-    /// put now is told, and left to the next time: no work depends on it.
-    pub(crate) async fn mend_wraps(&self, seeds: &[crate::proto::Seed]) {
-        let mut names = Vec::new();
+    /// Puts copies that are missing or damaged again, from the other one; gives the seeds that have
+    /// no wrap any more. What cannot be read or put now is told, and left to the next time: no work
+    /// depends on it.
+    pub(crate) async fn mend_wraps(&self, seeds: &[crate::proto::Seed]) -> BTreeSet<Bytes> {
+        let mut wraps = Vec::new();
         for seed in seeds {
-            names.extend(seed.wraps.iter().map(|wrap| (self.wrap_names(seed, wrap), wrap.clone())));
+            let with =
+                |wrap: &WrapRef| (seed.seed_id.clone(), self.wrap_names(seed, wrap), wrap.clone());
+            wraps.extend(seed.wraps.iter().map(with));
         }
-        let mended = futures::stream::iter(names)
-            .map(|(names, wrap)| self.mend_wrap(names, wrap))
-            .buffer_unordered(WINDOW);
-        let failed = mended.filter_map(async |mended| mended.err()).collect::<Vec<_>>().await;
-        for error in failed {
-            tracing::warn!(%error, "whether a wrap has both copies cannot be told now");
+        let mended: Vec<(Bytes, Result<bool, StoreError>)> = futures::stream::iter(wraps)
+            .map(|(seed, names, wrap)| async move { (seed, self.mend_wrap(names, wrap).await) })
+            .buffer_unordered(WINDOW)
+            .collect()
+            .await;
+        let mut perhaps = BTreeSet::new();
+        for (seed, mended) in mended {
+            match mended {
+                Ok(false) => continue,
+                Ok(true) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "whether a wrap has both copies cannot be told now");
+                }
+            }
+            perhaps.insert(seed);
         }
+        let mut gone = BTreeSet::new();
+        for seed in seeds.iter().filter(|seed| !perhaps.contains(&seed.seed_id)) {
+            if self.is_gone(seed).await {
+                gone.insert(seed.seed_id.clone());
+            }
+        }
+        gone
     }
 
-    async fn mend_wrap(&self, names: [String; 2], wrap: WrapRef) -> Result<(), StoreError> {
+    /// Whether one copy at least is sound, or is put again.
+    async fn mend_wrap(&self, names: [String; 2], wrap: WrapRef) -> Result<bool, StoreError> {
         let [name, copy] = names;
         let first = self.read_copy(&name, &wrap).await?;
         let second = self.read_copy(&copy, &wrap).await?;
         let (to, bytes) = match (first, second) {
-            (Some(_), Some(_)) => return Ok(()),
+            (Some(_), Some(_)) => return Ok(true),
             (Some(bytes), None) => (copy, bytes),
             (None, Some(bytes)) => (name, bytes),
             (None, None) => {
                 tracing::error!(name, copy, "both copies of a wrap are lost");
-                return Ok(());
+                return Ok(false);
             }
         };
         self.store.put(&to, bytes).await?;
         tracing::warn!(name = to, "a wrap lacked this copy; it was put again from the other");
-        Ok(())
+        Ok(true)
+    }
+
+    /// Whether a seed in use has no wrap any more: every copy of every one that the head lists was
+    /// asked for by its name and is not there. An error of any other kind: no.
+    pub(crate) async fn is_gone(&self, seed: &crate::proto::Seed) -> bool {
+        for wrap in seed.wraps.iter().chain(&seed.condemned_wraps) {
+            for name in self.wrap_names(seed, wrap) {
+                if !self.store.head(&name).await.is_err_and(|error| error.is_not_found()) {
+                    return false;
+                }
+            }
+        }
+        !seed.wraps.is_empty()
     }
 
     /// The names of a wrap that a commit lists.

@@ -188,7 +188,7 @@ impl Chain {
         if !(number + 1).is_multiple_of(self.access.limits().ledger_every) {
             return Ok(None);
         }
-        let wraps = self.access.read_wraps(&self.head().seeds).await?;
+        let wraps = self.access.read_wraps(&self.head().seeds).await;
         let ledger = self.state.ledger(wraps);
         let object = self.access.put_message(ObjectKind::Ledger, &ledger).await?;
         draft.added.push(object.clone());
