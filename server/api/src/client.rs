@@ -9,10 +9,12 @@
 mod config;
 mod error;
 mod login;
+mod socket;
 mod transport;
 
 pub use config::{ClientConfig, Credentials, DEFAULT_MAX_MESSAGE_BYTES, Pem, Tls};
 pub use error::ClientError;
+pub use socket::MOST_SOCKET_PATH_BYTES;
 pub use transport::Transport;
 
 use crate::etcdserverpb::auth_client::AuthClient;
@@ -71,8 +73,7 @@ impl Client {
         for text in &config.endpoints {
             let endpoint = config::normalise(text, tls.is_some())?;
             if routes.iter().all(|route| route.endpoint != endpoint) {
-                let channel = config::endpoint(&endpoint, &config, tls.as_ref())?.connect_lazy();
-                routes.push(Route { endpoint, channel });
+                routes.push(config::route(endpoint, &config, tls.as_ref())?);
             }
         }
         let login = config.credentials.clone().map(|given| Arc::new(Login::new(given)));

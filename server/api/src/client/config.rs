@@ -4,6 +4,8 @@
 //! wiped from memory when dropped.
 
 use super::error::ClientError;
+use super::socket;
+use super::transport::Route;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,8 +19,8 @@ pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 512 << 20;
 /// How to reach a cluster.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    /// Client URLs, `https://host:port` or `http://host:port`; at least one. Without a scheme:
-    /// https if `tls` is set, else http.
+    /// Client URLs, `https://host:port`, `http://host:port` or `unix:///path`; at least one. Without
+    /// a scheme: https if `tls` is set, else http.
     pub endpoints: Vec<String>,
     /// Needed for https.
     pub tls: Option<Tls>,
@@ -171,6 +173,14 @@ pub(super) fn normalise(text: &str, with_tls: bool) -> Result<String, ClientErro
         endpoint: text.rsplit('@').next().unwrap_or_default().to_owned(),
         reason: reason.to_owned(),
     };
+    if let Some(path) = socket::path(text) {
+        let reason = if with_tls {
+            Some("certificates are given, but a unix socket takes none".to_owned())
+        } else {
+            socket::fault(path)
+        };
+        return reason.map_or_else(|| Ok(text.to_owned()), |reason| Err(bad(&reason)));
+    }
     let full = match (text.contains("://"), with_tls) {
         (true, _) => text.to_owned(),
         (false, true) => format!("https://{text}"),
@@ -181,7 +191,7 @@ pub(super) fn normalise(text: &str, with_tls: bool) -> Result<String, ClientErro
         ("https", true) | ("http", false) => {}
         ("https", false) => return Err(bad("https needs certificates: give at least the CA")),
         ("http", true) => return Err(bad("certificates are given, but the scheme is http")),
-        _ => return Err(bad("the scheme must be http or https")),
+        _ => return Err(bad("the scheme must be http, https or unix")),
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(bad("a URL must not hold a user or password: give them apart"));
@@ -195,8 +205,24 @@ pub(super) fn normalise(text: &str, with_tls: bool) -> Result<String, ClientErro
     Ok(full.trim_end_matches('/').to_owned())
 }
 
+/// A normalised endpoint with its connection, which is made when it is first used.
+pub(super) fn route(
+    endpoint: String,
+    config: &ClientConfig,
+    tls: Option<&ClientTlsConfig>,
+) -> Result<Route, ClientError> {
+    let socket = socket::path(&endpoint).map(std::path::PathBuf::from);
+    let origin = if socket.is_some() { socket::ORIGIN.to_owned() } else { endpoint.clone() };
+    let prepared = prepare(&origin, config, tls)?;
+    let channel = match socket {
+        Some(path) => prepared.connect_with_connector_lazy(socket::connector(path)),
+        None => prepared.connect_lazy(),
+    };
+    Ok(Route { endpoint, origin, channel })
+}
+
 /// tonic's endpoint with our settings.
-pub(super) fn endpoint(
+fn prepare(
     url: &str,
     config: &ClientConfig,
     tls: Option<&ClientTlsConfig>,
@@ -229,10 +255,14 @@ mod tests {
         assert_eq!(normalise("127.0.0.1:2379", false).unwrap(), "http://127.0.0.1:2379");
         assert_eq!(normalise("cp1:2379", true).unwrap(), "https://cp1:2379");
         assert_eq!(normalise("https://[::1]:2379/", true).unwrap(), "https://[::1]:2379");
+        let socket = "unix:///run/a folder/etcd.sock";
+        assert_eq!(normalise(socket, false).unwrap(), socket);
         for (text, tls, reason) in [
             ("https://cp1:2379", false, "CA"),
             ("http://cp1:2379", true, "scheme is http"),
-            ("unix:///run/etcd.sock", false, "http or https"),
+            ("unix:///run/etcd.sock", true, "a unix socket takes none"),
+            ("unix://etcd.sock", false, "unix:///path"),
+            ("ftp://cp1:2379", false, "http, https or unix"),
             ("http://cp1", false, "host and port"),
             ("http://cp1:2379/v3", false, "no path"),
             ("http://cp1:99999", false, "port"),

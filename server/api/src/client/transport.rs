@@ -47,7 +47,10 @@ const READS: [&str; 8] = [
 /// One endpoint and its (lazy, self-healing) connection.
 #[derive(Debug, Clone)]
 pub(super) struct Route {
+    /// As messages name it.
     pub(super) endpoint: String,
+    /// Scheme and authority of its requests.
+    pub(super) origin: String,
     pub(super) channel: Channel,
 }
 
@@ -202,7 +205,7 @@ pub(super) async fn send(
     route: &Route,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, Failure> {
-    retarget(&mut request, &route.endpoint);
+    retarget(&mut request, &route.origin);
     let answer = match route.channel.clone().ready_oneshot().await {
         Ok(mut channel) => channel.call(request).await,
         Err(error) => Err(error),
@@ -215,9 +218,9 @@ pub(super) async fn send(
 
 /// The stubs fill in a placeholder authority; the channel puts its own in, but only scheme and
 /// authority.
-fn retarget(request: &mut Request<Body>, endpoint: &str) {
+fn retarget(request: &mut Request<Body>, origin: &str) {
     let path = request.uri().path();
-    if let Ok(uri) = format!("{endpoint}{path}").parse::<Uri>() {
+    if let Ok(uri) = format!("{origin}{path}").parse::<Uri>() {
         *request.uri_mut() = uri;
     }
 }
