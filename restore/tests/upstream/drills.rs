@@ -168,7 +168,10 @@ async fn what_no_key_opens_fails_at_l2() {
     let mut refused = 0;
     for wrap in &seeds {
         let sealed = fs::read(wrap).unwrap();
+        let copy = PathBuf::from(wrap.to_str().unwrap().replace("/keys/", "/keys2/"));
+        assert_eq!(fs::read(&copy).unwrap(), sealed);
         fs::remove_file(wrap).unwrap();
+        fs::remove_file(&copy).unwrap();
         // Without the index seed the vault itself does not open.
         if let Ok(mut vault) = reopen(&fixture.root.path().join("vault")).await {
             let request = fixture.request(fixture.number, &server);
@@ -178,7 +181,8 @@ async fn what_no_key_opens_fails_at_l2() {
             assert!(failure.reason.contains("seed"), "{report}");
             refused += 1;
         }
-        fs::write(wrap, sealed).unwrap();
+        fs::write(wrap, &sealed).unwrap();
+        fs::write(copy, sealed).unwrap();
     }
     assert_eq!((refused, seeds.len()), (1, 2), "one seed for data, one for indexes: {seeds:?}");
     let mut vault = reopen(&fixture.root.path().join("vault")).await.unwrap();

@@ -5,6 +5,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::too_many_lines)]
 
 mod drills;
+mod forgery;
 mod grows;
 mod peers;
 mod restores;
