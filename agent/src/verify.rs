@@ -59,7 +59,7 @@ impl VerifyError {
             VerifyError::Snapshot { number, .. } | VerifyError::Changed { number, .. } => {
                 Some(*number)
             }
-            VerifyError::Store { number, source } => source.is_not_found().then_some(*number),
+            VerifyError::Store { number, source } => source.is_loss().then_some(*number),
             VerifyError::Stopped => None,
         }
     }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 /// Where the vault is and who can open it.
 #[derive(Args)]
+#[command(next_help_heading = "Vault and keys")]
 pub(crate) struct VaultArguments {
     /// Address of the vault: file:///path or s3://bucket/prefix (credentials from AWS_* variables)
     #[arg(long, value_name = "URL", env = "HOLDFAST_FROM")]
@@ -26,6 +27,7 @@ pub(crate) struct VaultArguments {
 
 /// Who can open a vault.
 #[derive(Args)]
+#[command(next_help_heading = "Vault and keys")]
 pub(crate) struct KeyArguments {
     /// Kubernetes EncryptionConfiguration with the keys of the vault
     #[arg(long, value_name = "FILE", env = "HOLDFAST_KEYS")]
@@ -112,6 +114,15 @@ impl VaultPlace {
         let mut options = self.place.options()?;
         ask(&mut options);
         let vault = Vault::open(self.place.store(false)?, options).await?;
+        for gap in vault.chain().gaps() {
+            eprintln!("Warning: {}: {}", gap.name, gap.detail);
+        }
+        if !vault.chain().gaps().is_empty() {
+            eprintln!(
+                "The chain has a gap there: what can be read of it follows, and nothing is written \
+                 to it any more. `holdfast vault check` tells what is sound."
+            );
+        }
         if self.place.cluster.is_none() {
             tell_reliefs(&vault).await?;
         }

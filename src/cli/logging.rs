@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 /// How much is logged, and in which form.
 #[derive(Args)]
+#[command(next_help_heading = "Logging")]
 pub(crate) struct LogArguments {
     /// Form of the log lines; left out: the agent's configuration, else text
     #[arg(long, global = true, value_enum, env = "HOLDFAST_LOG_FORMAT")]

@@ -7,6 +7,7 @@
 pub mod catalogue;
 mod commit;
 pub mod draft;
+mod gap;
 mod load;
 pub mod names;
 pub mod rules;
@@ -16,6 +17,7 @@ pub mod witness;
 pub use catalogue::{Catalogue, CatalogueEdit};
 pub use commit::CommitOutcome;
 pub use draft::Draft;
+pub use gap::Gap;
 pub use names::Names;
 pub use rules::Round;
 pub use state::{Digest, State};
@@ -85,6 +87,19 @@ pub enum ChainError {
         /// What the store said last.
         source: StoreError,
     },
+    /// An older object of the chain is lost or rotten.
+    #[error(
+        "{name}: {detail}; the chain has a gap there, so nothing can be written to it any more. What \
+         was backed up can still be listed, checked, restored and exported. Bring the object back \
+         from another copy or an older version of the store, or begin a new chain beside it with \
+         `holdfast vault init --add-cluster --name NAME`, and name that one in the agent's configuration"
+    )]
+    Incomplete {
+        /// The object's name.
+        name: String,
+        /// What is wrong with it.
+        detail: String,
+    },
     /// Only a reader's seeds are at hand.
     #[error("commit: no index seed to seal it with")]
     ReadOnly,
@@ -120,6 +135,8 @@ pub struct Chain {
     recent: BTreeMap<u64, Digest>,
     /// A feature of the head that forbids to write after it.
     write_guard: Option<u32>,
+    /// What could not be read of it; then nothing is written.
+    gaps: Vec<Gap>,
 }
 
 impl Chain {
@@ -136,6 +153,23 @@ impl Chain {
     /// All snapshots that exist.
     pub fn catalogue(&self) -> &Catalogue {
         &self.catalogue
+    }
+
+    /// Objects of the chain that are lost or rotten: what the head names can be read, and nothing
+    /// can be written.
+    pub fn gaps(&self) -> &[Gap] {
+        &self.gaps
+    }
+
+    /// Whether anything may be written or deleted on the strength of this head.
+    ///
+    /// # Errors
+    /// `WriterTooOld` and `Incomplete`.
+    pub fn check_writable(&self) -> Result<(), ChainError> {
+        if let Some(bit) = self.write_guard {
+            return Err(ChainError::WriterTooOld { number: self.state.number(), bit });
+        }
+        self.gaps.first().map_or(Ok(()), |gap| Err(gap.refusal()))
     }
 
     /// What a state file should remember.
@@ -170,6 +204,7 @@ impl Chain {
             };
         }
         match testimony {
+            witness::Testimony::Behind if !self.gaps.is_empty() => self.check_writable(),
             witness::Testimony::Behind => {
                 Err(ChainError::RolledBack { found: head.number, witnessed: witness.number })
             }
@@ -184,7 +219,7 @@ impl Chain {
         access: &Access,
         known: &Catalogue,
         references: &[PageRef],
-    ) -> Result<Vec<Vec<CatalogueEntry>>, ChainError> {
+    ) -> Result<Vec<Vec<CatalogueEntry>>, (String, ChainError)> {
         let mut pages = Vec::with_capacity(references.len());
         for reference in references {
             let stored = known.pages().iter().find_map(|page| match page {
@@ -195,7 +230,9 @@ impl Chain {
             });
             pages.push(match stored {
                 Some(entries) => entries,
-                None => access.read_page(reference).await?,
+                None => access.read_page(reference).await.map_err(|error| {
+                    (load::named_object(access, reference.object.as_ref()), error.into())
+                })?,
             });
         }
         Ok(pages)

@@ -47,7 +47,7 @@ pub struct CheckFinding {
     pub object: String,
     /// What is wrong, with the part.
     pub detail: String,
-    /// Snapshots that cannot be restored because of it; all of them if it belongs to the chain.
+    /// Snapshots that cannot be restored because of it.
     pub snapshots: Vec<u64>,
 }
 
@@ -75,6 +75,7 @@ impl Vault {
             report: CheckReport::default(),
             gone: BTreeSet::new(),
             bodies: BTreeMap::new(),
+            needed: BTreeMap::new(),
         };
         let kept = checker.vault.chain().catalogue().numbers();
         let wanted =
@@ -85,6 +86,7 @@ impl Vault {
             checker.wraps().await?;
             checker.commits().await?;
         }
+        checker.gaps();
         checker.objects(&chosen, options.snapshots.is_empty()).await?;
         let mut report = checker.report;
         let broken: BTreeSet<u64> =
@@ -102,11 +104,22 @@ struct Checker<'a> {
     gone: BTreeSet<Bytes>,
     /// Segments and spilled buckets as bodies describe them, by object id.
     bodies: BTreeMap<ObjectId, Known>,
+    /// Which snapshots' bodies name an object.
+    needed: BTreeMap<ObjectId, Vec<u64>>,
 }
 
 enum Known {
     Segment(Box<SegmentRef>),
     Spill(Box<SmallBucket>),
+}
+
+impl Known {
+    fn object(&self) -> Option<&ObjectRef> {
+        match self {
+            Known::Segment(segment) => segment.object.as_ref(),
+            Known::Spill(bucket) => bucket.spill.as_ref(),
+        }
+    }
 }
 
 impl Checker<'_> {
@@ -135,7 +148,7 @@ impl Checker<'_> {
                 self.find(name, "it is missing".to_owned(), snapshots.to_vec());
                 Ok(None)
             }
-            Err(error @ StoreError::Size { .. }) => {
+            Err(error) if error.is_loss() => {
                 self.find(name, error.to_string(), snapshots.to_vec());
                 Ok(None)
             }
@@ -190,7 +203,7 @@ impl Checker<'_> {
                 // Vaults of the first days have one copy each, until a writer adds the other.
                 Err(StoreError::NotFound { .. }) if copy > wrap.copies.max(1) => {}
                 Err(StoreError::NotFound { .. }) => bad.push((name, "it is missing".to_owned())),
-                Err(error @ StoreError::Size { .. }) => bad.push((name, error.to_string())),
+                Err(error) if error.is_loss() => bad.push((name, error.to_string())),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -206,34 +219,45 @@ impl Checker<'_> {
         Ok(sound.is_some())
     }
 
-    /// Every commit from the floor on, each against the digest that its successor recorded.
+    /// Every commit from the floor on, each against the digest that its successor recorded. The head
+    /// names all that a restore needs, so no snapshot is lost with an older one.
     async fn commits(&mut self) -> Result<(), ChainError> {
         let access = self.vault.access().clone();
         let head = self.vault.head().clone();
-        let all = self.all();
         let mut expected = Some(*self.vault.chain().state().sha256());
         for number in (head.floor..=head.number).rev() {
             let name = access.names().commit(head.era, number);
             let known = expected.take();
-            let Some(bytes) = self.read(&name, MAX_COMMIT_BYTES, &all).await? else { continue };
+            let Some(bytes) = self.read(&name, MAX_COMMIT_BYTES, &[]).await? else { continue };
             match access.open_commit((head.era, number), &bytes).await {
                 Err(AccessError::Format(error)) if error.is_damage() => {
-                    self.find(&name, error.to_string(), all.clone());
+                    self.find(&name, error.to_string(), Vec::new());
                 }
                 Err(error @ (AccessError::NoWrap { .. } | AccessError::WrapsGone { .. })) => {
-                    self.find(&name, error.to_string(), all.clone());
+                    self.find(&name, error.to_string(), Vec::new());
                 }
                 Err(error) => return Err(error.into()),
                 Ok(opened) => {
                     if known.is_some_and(|known| known != opened.sha256) {
                         let detail = "its successor recorded another digest".to_owned();
-                        self.find(&name, detail, all.clone());
+                        self.find(&name, detail, Vec::new());
                     }
                     expected = opened.commit.previous_sha256[..].try_into().ok();
                 }
             }
         }
         Ok(())
+    }
+
+    /// What already kept the chain from being read whole.
+    fn gaps(&mut self) {
+        for gap in self.vault.chain().gaps().to_vec() {
+            if !self.report.findings.iter().any(|finding| finding.object == gap.name) {
+                let detail =
+                    format!("{}; nothing can be written to this chain any more", gap.detail);
+                self.find(&gap.name, detail, Vec::new());
+            }
+        }
     }
 
     async fn objects(&mut self, chosen: &BTreeSet<u64>, all: bool) -> Result<(), ChainError> {
@@ -262,6 +286,16 @@ impl Checker<'_> {
                 if body == bodies && (all || !snapshots.is_empty()) {
                     self.object(*id, &extant.object, &snapshots).await?;
                 }
+            }
+        }
+        if self.vault.chain().gaps().is_empty() {
+            return Ok(());
+        }
+        // Only the bodies tell what else there is.
+        for (id, snapshots) in std::mem::take(&mut self.needed) {
+            let object = self.bodies.get(&id).and_then(Known::object).cloned();
+            if let Some(object) = object {
+                self.object(id, &object, &snapshots).await?;
             }
         }
         Ok(())
@@ -351,6 +385,10 @@ impl Checker<'_> {
                 self.find(name, "it is missing".to_owned(), snapshots.to_vec());
                 Ok(Ok(()))
             }
+            Err(ChainError::Store(error)) if error.is_loss() => {
+                self.find(name, error.to_string(), snapshots.to_vec());
+                Ok(Ok(()))
+            }
             Err(error) => Err(error),
         }
     }
@@ -380,6 +418,9 @@ impl Checker<'_> {
     /// What a body says that the chain contradicts: the commit it was made for, and the objects
     /// that its snapshot consists of, which are those whose interval holds that commit.
     fn contradiction(&self, body: &Body, object: &ObjectRef) -> Option<String> {
+        if !self.vault.chain().gaps().is_empty() {
+            return None;
+        }
         let objects = self.vault.chain().state().objects();
         let extant = objects.get(&ObjectId::from_bytes(&object.object_id).ok()?)?;
         let number = extant.added;
@@ -407,12 +448,14 @@ impl Checker<'_> {
             let id = segment.object.as_ref().map(|object| ObjectId::from_bytes(&object.object_id));
             if let Some(Ok(id)) = id {
                 self.bodies.insert(id, Known::Segment(Box::new(segment.clone())));
+                self.needed.entry(id).or_default().push(body.base_number + 1);
             }
         }
         for bucket in &body.buckets {
             let id = bucket.spill.as_ref().map(|object| ObjectId::from_bytes(&object.object_id));
             if let Some(Ok(id)) = id {
                 self.bodies.insert(id, Known::Spill(Box::new(bucket.clone())));
+                self.needed.entry(id).or_default().push(body.base_number + 1);
             }
         }
     }

@@ -56,9 +56,10 @@ pub struct RewrapReport {
 }
 
 /// What a seed's wraps lack, and then what it was given.
+#[derive(Default)]
 struct Renewal {
-    /// Wraps that stay.
-    kept: BTreeSet<Bytes>,
+    /// Wraps that go. One that another rewrap adds meanwhile is not among them and stays.
+    superseded: BTreeSet<Bytes>,
     first: bool,
     recovery: bool,
     new: Vec<WrapRef>,
@@ -68,26 +69,20 @@ impl Renewal {
     /// `None`: it is wrapped under the first provider, and for the recovery key if there is one.
     async fn plan(access: &Access, seed: &Seed) -> Result<Option<Renewal>, AccessError> {
         let recipient = access.recipient();
-        let mut plan = Renewal {
-            kept: BTreeSet::new(),
-            first: true,
-            recovery: recipient.is_some(),
-            new: Vec::new(),
-        };
+        let mut plan = Renewal { first: true, recovery: recipient.is_some(), ..Renewal::default() };
+        let mut others = Vec::new();
         for wrap in &seed.wraps {
-            if access.is_current(wrap).await? {
-                plan.first = false;
-                plan.kept.insert(wrap.wrap_id.clone());
-            }
+            let current = access.is_current(wrap).await?;
+            plan.first &= !current;
             if is_recovery(wrap, recipient) {
                 plan.recovery = false;
-                plan.kept.insert(wrap.wrap_id.clone());
+            } else if !current {
+                others.push(wrap);
             }
         }
-        if !plan.first {
-            let others = seed.wraps.iter().filter(|wrap| !is_recovery(wrap, None));
-            plan.kept.extend(others.map(|wrap| wrap.wrap_id.clone()));
-        }
+        // Under the first provider already: only the paper changes.
+        others.retain(|wrap| plan.first || is_recovery(wrap, None));
+        plan.superseded = others.into_iter().map(|wrap| wrap.wrap_id.clone()).collect();
         Ok((plan.first || plan.recovery).then_some(plan))
     }
 
@@ -115,10 +110,10 @@ impl Renewal {
         let mut changed = seed.clone();
         let old = std::mem::replace(&mut changed.wraps, self.new.clone());
         for wrap in old {
-            if self.kept.contains(&wrap.wrap_id) {
-                changed.wraps.push(wrap);
-            } else {
+            if self.superseded.contains(&wrap.wrap_id) {
                 changed.condemned_wraps.push(WrapRef { condemned_ms: now_ms, ..wrap });
+            } else {
+                changed.wraps.push(wrap);
             }
         }
         changed
@@ -259,5 +254,28 @@ impl Vault {
         }
         self.forget_writer();
         number?.ok_or(ChainError::ReadOnly)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrap(id: &'static [u8]) -> WrapRef {
+        WrapRef { wrap_id: Bytes::from_static(id), ..WrapRef::default() }
+    }
+
+    /// Two rewraps at once, with different keys first: neither throws away what the other made.
+    #[test]
+    fn what_another_rewrap_added_meanwhile_stays() {
+        let planned = Renewal {
+            superseded: [Bytes::from_static(b"old")].into(),
+            new: vec![wrap(b"ours")],
+            ..Renewal::default()
+        };
+        let seed = Seed { wraps: vec![wrap(b"theirs"), wrap(b"old")], ..Seed::default() };
+        let changed = planned.applied(&seed, 7);
+        assert_eq!(changed.wraps, [wrap(b"ours"), wrap(b"theirs")]);
+        assert_eq!(changed.condemned_wraps, [WrapRef { condemned_ms: 7, ..wrap(b"old") }]);
     }
 }

@@ -100,9 +100,7 @@ impl SnapshotError {
     /// Whether an object is gone or its bytes are not those that were written: nothing that is
     /// asked again will bring it back.
     pub(crate) fn is_loss(&self) -> bool {
-        let of_store = |error: &StoreError| {
-            matches!(error, StoreError::NotFound { .. } | StoreError::Size { .. })
-        };
+        let of_store = StoreError::is_loss;
         match self {
             SnapshotError::Chain(ChainError::Store(error)) => of_store(error),
             SnapshotError::Chain(ChainError::Damaged { .. }) => true,

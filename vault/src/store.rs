@@ -19,11 +19,12 @@ mod versions;
 
 pub use address::Address;
 pub use error::StoreError;
+pub(crate) use error::is_bad_medium;
 pub use upload::{PART_BYTES, Upload};
 pub use versions::ObjectVersion;
 
 use bytes::Bytes;
-use error::classify;
+use error::{classify, classify_read};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
@@ -174,13 +175,14 @@ impl Store {
         let path = self.path(name);
         self.repeat_ours(name, || async {
             let call = self.inner.get_opts(&path, GetOptions::default());
-            let answer = call.await.map_err(|error| classify(&self.full(name), &error))?;
+            let answer = call.await.map_err(|error| classify_read(&self.full(name), &error))?;
             let size = answer.meta.size;
             if size > max_bytes {
                 let detail = format!("{size} bytes, at most {max_bytes} were expected");
                 return Err(StoreError::Size { name: self.full(name), detail });
             }
-            let bytes = answer.bytes().await.map_err(|error| classify(&self.full(name), &error))?;
+            let bytes =
+                answer.bytes().await.map_err(|error| classify_read(&self.full(name), &error))?;
             if bytes.len() as u64 != size {
                 let detail = format!("the answer was cut at {} of {size} bytes", bytes.len());
                 return Err(StoreError::Unreachable { name: self.full(name), detail });
@@ -196,7 +198,7 @@ impl Store {
         let wanted = range.end.saturating_sub(range.start);
         self.repeat_ours(name, || async {
             let answer = self.inner.get_range(&path, range.clone()).await;
-            let bytes = answer.map_err(|error| classify(&self.full(name), &error))?;
+            let bytes = answer.map_err(|error| classify_read(&self.full(name), &error))?;
             if bytes.len() as u64 != wanted {
                 let detail = format!("{} of {wanted} bytes came from {range:?}", bytes.len());
                 return Err(StoreError::Size { name: self.full(name), detail });

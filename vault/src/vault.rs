@@ -254,8 +254,10 @@ impl Vault {
         self.keys = None;
     }
 
-    /// The first write of a process: does the store refuse a taken name?
+    /// Whether this head may be followed; and at the first write of a process: does the store
+    /// refuse a taken name?
     pub(crate) async fn prepare_to_write(&mut self) -> Result<(), ChainError> {
+        self.chain.check_writable()?;
         if self.probed {
             return Ok(());
         }

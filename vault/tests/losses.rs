@@ -9,6 +9,7 @@ use holdfast_vault::check::{CheckFinding, CheckOptions, Level};
 use holdfast_vault::format::{ROOT_NAME, SegmentSettings};
 use holdfast_vault::init::VaultError;
 use holdfast_vault::snapshot::{Finding, Outcome, SnapshotOptions, Summary};
+use holdfast_vault::store::faults::{Fault, Faulty};
 use holdfast_vault::vault::Vault;
 use holdfast_vault::{Store, StoreOptions};
 use object_store::memory::InMemory;
@@ -176,6 +177,30 @@ async fn a_lost_segment_does_not_end_backups() {
             assert!(third.findings.is_empty() && third.counts.common > 40, "{third:?}");
             assert_eq!(read_inline(&mut fresh, third.number).await.unwrap().0, etcd.plain());
         }
+    }
+}
+
+/// As from a disk that gives EIO: the object is there, and cannot be read.
+#[tokio::test]
+async fn a_bad_sector_does_not_end_backups_nor_a_check() {
+    for kind in ["/seg/", "/body/"] {
+        let inner: Inner = Arc::new(InMemory::new());
+        let mut vault = Vault::init(over(&inner), options(1)).await.unwrap();
+        let mut etcd = filled(40);
+        taken(&mut vault, &etcd).await;
+        let bad = named(&inner, kind).await[0].to_string();
+        let faulty = Arc::new(Faulty::new(inner.clone()));
+        faulty.on_name(&bad, Fault::BadSector);
+        let faulty: Inner = faulty;
+        let mut vault = Vault::open(over(&faulty), options(2)).await.unwrap();
+        let all = CheckOptions { level: Level::L2, snapshots: Default::default() };
+        let report = vault.check(&all).await.unwrap();
+        let about: Vec<_> = report.findings.iter().map(|one| one.object.as_str()).collect();
+        assert_eq!(about, [&bad], "{:?}", report.findings);
+        etcd.put("later", 300);
+        let second = taken(&mut vault, &etcd).await;
+        assert_eq!(lost(&second), [bad.rsplit('/').next().unwrap()]);
+        assert_eq!(read_inline(&mut vault, second.number).await.unwrap().0, etcd.plain());
     }
 }
 

@@ -47,9 +47,7 @@ impl Chain {
         if !round.may_attempt(access.clock().boot_ms()) {
             return Err(ChainError::RoundTooOld);
         }
-        if let Some(bit) = self.write_guard {
-            return Err(ChainError::WriterTooOld { number: self.state.number(), bit });
-        }
+        self.check_writable()?;
         let mut draft = draft.clone();
         let now_ms = access.clock().now_ms();
         let edit = draft.numbered_edit(&self.state, now_ms, store_ms);

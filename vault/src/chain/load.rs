@@ -1,11 +1,13 @@
 //! Finding the head: cold (LIST, then probe) and warm (probe upward from a commit that still
 //! exists).
 
+use super::gap::{self, Gap};
 use super::rules::PROBE_LIMIT_MS;
+use super::state::StateError;
 use super::{Catalogue, Chain, ChainError, Digest, State, StoredCommit};
 use crate::access::{Access, AccessError, sha256};
-use crate::format::MAX_COMMIT_BYTES;
-use crate::proto::Commit;
+use crate::format::{MAX_COMMIT_BYTES, ObjectId};
+use crate::proto::{Commit, ObjectRef};
 use crate::store::StoreError;
 use futures::{StreamExt, TryStreamExt};
 use std::collections::BTreeMap;
@@ -18,30 +20,35 @@ const WINDOW: usize = 16;
 /// How many digests of recent commits are remembered.
 const RECENT: usize = 1024;
 
+/// Digests of recent commits, by number.
+pub(super) type Recent = BTreeMap<u64, Digest>;
+
 impl Chain {
     /// Reads the chain from nothing: a listing gives the newest name, then it probes on, since a
-    /// listing may be stale.
+    /// listing may be stale. Where an object of the chain is lost, see [`Gap`].
     pub async fn load(access: Arc<Access>) -> Result<Chain, ChainError> {
         let read_boot_ms = access.clock().boot_ms();
-        let (era, number) = newest_listed(&access).await?;
-        let mut head = read(&access, era, number).await?;
-        while let Some(next) = read_if_there(&access, era, head.commit.number + 1).await? {
-            head = next;
-        }
+        let mut gaps = Vec::new();
+        let head = find_head(&access, &mut gaps).await?;
         access.know_wraps(&head.commit.seeds);
-        let (state, recent) = fold_up_to(&access, &head).await?;
-        let catalogue = load_catalogue(&access, &Catalogue::default(), state.head()).await?;
-        check_kept(&state, &catalogue)?;
-        access.seal_under_newest(&state.head().seeds).await;
+        access.seal_under_newest(&head.commit.seeds).await;
         let write_guard = head.write_guard;
-        Ok(Chain { access, state, catalogue, read_boot_ms, recent, write_guard })
+        let whole = match gaps.is_empty() {
+            true => whole(&access, &head, &mut gaps).await?,
+            false => None,
+        };
+        let (state, recent, catalogue) = match whole {
+            Some(whole) => whole,
+            None => gap::told_by_head(&access, head, &mut gaps).await?,
+        };
+        Ok(Chain { access, state, catalogue, read_boot_ms, recent, write_guard, gaps })
     }
 
     /// Follows the chain to its head now. On an error the chain is as before.
     pub async fn refresh(&mut self) -> Result<(), ChainError> {
         let read_boot_ms = self.access.clock().boot_ms();
         let age_ms = read_boot_ms - self.read_boot_ms;
-        if !(0..PROBE_LIMIT_MS).contains(&age_ms) {
+        if !(0..PROBE_LIMIT_MS).contains(&age_ms) || !self.gaps.is_empty() {
             return self.reload().await;
         }
         let era = self.head().era;
@@ -77,12 +84,14 @@ impl Chain {
             self.access.know_wraps(&self.head().seeds);
             return Ok(());
         };
-        let catalogue = load_catalogue(&self.access, &self.catalogue, state.head()).await?;
+        let catalogue = load_catalogue(&self.access, &self.catalogue, state.head()).await;
+        let catalogue = catalogue.map_err(|(_, error)| error)?;
         check_kept(&state, &catalogue)?;
         self.access.know_wraps(&state.head().seeds);
         self.access.seal_under_newest(&state.head().seeds).await;
         let access = self.access.clone();
-        *self = Chain { access, state, catalogue, read_boot_ms, recent, write_guard };
+        let gaps = Vec::new();
+        *self = Chain { access, state, catalogue, read_boot_ms, recent, write_guard, gaps };
         Ok(())
     }
 
@@ -110,7 +119,51 @@ async fn newest_listed(access: &Access) -> Result<(u64, u64), ChainError> {
     newest.ok_or_else(|| ChainError::Empty { folder: names.folder() })
 }
 
-async fn read(access: &Access, era: u64, number: u64) -> Result<StoredCommit, ChainError> {
+/// The newest commit that can be read; those above it that cannot are noted.
+async fn find_head(access: &Access, gaps: &mut Vec<Gap>) -> Result<StoredCommit, ChainError> {
+    let (era, number) = newest_listed(access).await?;
+    let mut head = gap::newest_readable(access, (era, number), gaps).await?;
+    let mut next = number + 1;
+    loop {
+        match read_if_there(access, era, next).await {
+            Ok(Some(found)) => head = found,
+            Ok(None) => return Ok(head),
+            Err(error) => gaps.push(Gap::of(access.names().commit(era, next), error)?),
+        }
+        next += 1;
+    }
+}
+
+/// Everything up to `head`; `None` after noting what is lost of it.
+async fn whole(
+    access: &Access,
+    head: &StoredCommit,
+    gaps: &mut Vec<Gap>,
+) -> Result<Option<(State, Recent, Catalogue)>, ChainError> {
+    let (state, recent) = match fold_up_to(access, head).await {
+        Ok(folded) => folded,
+        Err((name, error)) => {
+            gaps.push(Gap::of(name, error)?);
+            return Ok(None);
+        }
+    };
+    match load_catalogue(access, &Catalogue::default(), state.head()).await {
+        Ok(catalogue) => {
+            check_kept(&state, &catalogue)?;
+            Ok(Some((state, recent, catalogue)))
+        }
+        Err((name, error)) => {
+            gaps.push(Gap::of(name, error)?);
+            Ok(None)
+        }
+    }
+}
+
+pub(super) async fn read(
+    access: &Access,
+    era: u64,
+    number: u64,
+) -> Result<StoredCommit, ChainError> {
     let name = access.names().commit(era, number);
     let bytes = access.store().get(&name, MAX_COMMIT_BYTES).await?;
     let opened = access.open_commit((era, number), &bytes).await.map_err(|error| match error {
@@ -140,37 +193,47 @@ async fn read_if_there(
     }
 }
 
-/// The state at `head`: from its ledger if it names one, else from the first commit.
+/// The state at `head`: from its ledger if it names one, else from the first commit. An error comes
+/// with the name of the object that it is about.
 async fn fold_up_to(
     access: &Access,
     head: &StoredCommit,
-) -> Result<(State, BTreeMap<u64, Digest>), ChainError> {
+) -> Result<(State, Recent), (String, ChainError)> {
     let (era, last) = (head.commit.era, head.commit.number);
+    let named = |number| access.names().commit(era, number);
+    let commit = async |number| read(access, era, number).await.map_err(|e| (named(number), e));
+    let rule = |error: StateError| (named(error.number), ChainError::from(error));
     let (mut state, start) = match &head.commit.ledger {
         Some(reference) => {
-            let ledger = access.read_ledger(reference).await?;
-            let base = read(access, era, reference.number).await?;
+            let ledger = access.read_ledger(reference).await.map_err(|error| {
+                (named_object(access, reference.object.as_ref()), ChainError::from(error))
+            })?;
+            let base = commit(reference.number).await?;
             let digest = base.sha256;
-            (State::from_ledger(&ledger, base.commit, digest)?, reference.number)
+            let state = State::from_ledger(&ledger, base.commit, digest).map_err(rule)?;
+            (state, reference.number)
         }
         None => {
-            let first = read(access, era, 1).await?;
+            let first = commit(1).await?;
             let digest = first.sha256;
-            (State::genesis(first.commit, digest)?, 1)
+            (State::genesis(first.commit, digest).map_err(rule)?, 1)
         }
     };
     let mut recent = BTreeMap::from([(start, *state.sha256())]);
     let mut commits = futures::stream::iter(start + 1..last)
-        .map(|number| read(access, era, number))
+        .map(|number| async move {
+            let read = read(access, era, number).await;
+            read.map_err(|error| (access.names().commit(era, number), error))
+        })
         .buffered(WINDOW);
     while let Some(stored) = commits.try_next().await? {
         let digest = stored.sha256;
-        state.apply(stored.commit, digest)?;
+        state.apply(stored.commit, digest).map_err(rule)?;
         remember(&mut recent, state.number(), digest);
     }
     if last > start {
         let digest = head.sha256;
-        state.apply(head.commit.clone(), digest)?;
+        state.apply(head.commit.clone(), digest).map_err(rule)?;
         remember(&mut recent, last, digest);
     }
     Ok((state, recent))
@@ -180,11 +243,21 @@ async fn load_catalogue(
     access: &Access,
     known: &Catalogue,
     head: &Commit,
-) -> Result<Catalogue, ChainError> {
+) -> Result<Catalogue, (String, ChainError)> {
     let pages = Chain::pages(access, known, &head.pages).await?;
     Catalogue::new(&head.pages, pages, head.catalogue.clone()).map_err(|detail| {
-        ChainError::Damaged { name: access.names().commit(head.era, head.number), detail }
+        let name = access.names().commit(head.era, head.number);
+        (name.clone(), ChainError::Damaged { name, detail })
     })
+}
+
+/// The name of an object of the chain, as far as its reference has an id.
+pub(super) fn named_object(access: &Access, reference: Option<&ObjectRef>) -> String {
+    let reference = reference.cloned().unwrap_or_default();
+    match ObjectId::from_bytes(&reference.object_id) {
+        Ok(id) => access.names().object(reference.kind(), id),
+        Err(_) => access.names().folder(),
+    }
 }
 
 fn check_kept(state: &State, catalogue: &Catalogue) -> Result<(), ChainError> {

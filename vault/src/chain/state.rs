@@ -111,6 +111,21 @@ impl State {
         Ok(state)
     }
 
+    /// What a head alone tells: its snapshots' bodies. Nothing is known of other objects, so this
+    /// is no state that anything can be written after.
+    pub(super) fn told_by_head(
+        head: Commit,
+        sha256: Digest,
+        bodies: impl IntoIterator<Item = (u64, ObjectRef)>,
+    ) -> State {
+        let extant = |(number, object): (u64, ObjectRef)| {
+            let removed = Some(number + 1);
+            let id = object_id(&object).ok()?;
+            Some((id, Extant { object, added: number, removed, condemned: None }))
+        };
+        State { head, sha256, objects: bodies.into_iter().filter_map(extant).collect() }
+    }
+
     /// Number of the head.
     pub fn number(&self) -> u64 {
         self.head.number

@@ -17,7 +17,7 @@ use crate::format::{
 };
 use crate::proto::segment_ref::Class;
 use crate::proto::{Body, CatalogueEntry, Facts, ObjectKind, SegmentRef, SmallBucket};
-use crate::store::StoreError;
+use crate::store::{StoreError, is_bad_medium};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use roaring::RoaringBitmap;
@@ -289,7 +289,11 @@ fn open_file(access: &Access, name: &str) -> Result<Option<File>, SnapshotError>
 }
 
 fn io_error(name: &str, error: &std::io::Error) -> StoreError {
-    StoreError::Unreachable { name: name.to_owned(), detail: error.to_string() }
+    let (name, detail) = (name.to_owned(), error.to_string());
+    if is_bad_medium(error) {
+        return StoreError::Unreadable { name, detail };
+    }
+    StoreError::Unreachable { name, detail }
 }
 
 /// Why a frame was not opened.

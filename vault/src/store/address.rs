@@ -1,7 +1,8 @@
 //! From an address to a store: `file:///path`, a plain path, `s3://bucket/prefix`.
 //!
 //! Holds: credentials come from the environment only (AWS_*), an address that carries some is
-//! refused, and nothing that is printed holds them.
+//! refused, and nothing that is printed holds them; `%20` stands for a space alike in `file://` and
+//! `s3://`; what is printed is read as the same place again.
 
 use super::StoreError;
 use super::versions::Versions;
@@ -66,13 +67,35 @@ impl Address {
         if bucket.is_empty() {
             return Err(wrong("s3:// needs a bucket: s3://bucket/prefix".into()));
         }
-        Ok(Address::S3 { bucket, prefix: url.path().trim_matches('/').to_owned() })
+        Ok(Address::S3 { bucket, prefix: s3_prefix(&url)? })
     }
+}
+
+/// The prefix in a bucket, decoded.
+fn s3_prefix(url: &url::Url) -> Result<String, StoreError> {
+    let wrong = |detail: String| StoreError::Configuration {
+        detail: format!("the prefix in {url}: {detail}; name it with letters, digits, - and _"),
+    };
+    let prefix = Path::from_url_path(url.path().trim_matches('/'));
+    let prefix = prefix.map_err(|error| wrong(error.to_string()))?.to_string();
+    // They could not be told from an encoded character, a query or a fragment when they are read
+    // again, and S3 servers differ in what they make of them.
+    if let Some(bad) = prefix.chars().find(|one| one.is_control() || "%?#\\".contains(*one)) {
+        return Err(wrong(format!("{bad:?} cannot stand in it")));
+    }
+    Ok(prefix)
 }
 
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            // What a URL would read as something else is encoded.
+            Address::Local(path) if path.to_string_lossy().contains(['%', '?', '#']) => {
+                match url::Url::from_file_path(path) {
+                    Ok(url) => write!(f, "{url}"),
+                    Err(()) => write!(f, "{}", path.display()),
+                }
+            }
             Address::Local(path) => write!(f, "file://{}", path.display()),
             Address::S3 { bucket, prefix } if prefix.is_empty() => write!(f, "s3://{bucket}"),
             Address::S3 { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
@@ -175,9 +198,16 @@ mod tests {
             ("file:///a/b", "file:///a/b"),
             ("s3://bucket", "s3://bucket"),
             ("s3://bucket/x/y/", "s3://bucket/x/y"),
+            ("s3://bucket/my etcd/é", "s3://bucket/my etcd/é"),
+            ("s3://bucket/my%20etcd/%C3%A9", "s3://bucket/my etcd/é"),
+            ("file:///my%20etcd/é", "file:///my etcd/é"),
+            ("/my etcd/é", "file:///my etcd/é"),
+            ("/a%20b", "file:///a%2520b"),
         ];
         for (text, printed) in cases {
-            assert_eq!(Address::parse(text).unwrap().to_string(), printed);
+            let address = Address::parse(text).unwrap();
+            assert_eq!(address.to_string(), printed);
+            assert_eq!(Address::parse(printed).unwrap(), address, "{printed}");
         }
     }
 
@@ -191,6 +221,11 @@ mod tests {
             ("s3://key:secret@bucket/p", "credentials"),
             ("s3://bucket/p?x=1", "credentials or options"),
             ("s3:///p", "bucket"),
+            ("s3://bucket/a%25b", "'%' cannot stand"),
+            ("s3://bucket/a%3Fb", "'?' cannot stand"),
+            ("s3://bucket/a%7Fb", "name it with letters"),
+            ("s3://bucket/a%FFb", "name it with letters"),
+            ("s3://bucket/a//b", "name it with letters"),
         ] {
             let error = Address::parse(text).unwrap_err().to_string();
             assert!(error.contains(word), "{text}: {error}");

@@ -30,6 +30,17 @@ pub enum StoreError {
         /// What the store or the network said.
         detail: String,
     },
+    /// The disk below the store does not give back what was written: asking again changes nothing.
+    #[error(
+        "{name}: cannot be read: {detail}; the disk below may be failing: look at its log, and run \
+         `holdfast vault check`"
+    )]
+    Unreadable {
+        /// The object's name.
+        name: String,
+        /// What the system said.
+        detail: String,
+    },
     /// The store refuses these credentials or this call.
     #[error("{name}: the store denies access: {detail}; check the credentials and their rights")]
     Denied {
@@ -76,6 +87,12 @@ impl StoreError {
         matches!(self, StoreError::Unreachable { .. })
     }
 
+    /// Whether the object is gone, unreadable, or of another length: another try changes nothing.
+    pub fn is_loss(&self) -> bool {
+        use StoreError as E;
+        matches!(self, E::NotFound { .. } | E::Unreadable { .. } | E::Size { .. })
+    }
+
     /// Whether the object is not there.
     pub fn is_not_found(&self) -> bool {
         matches!(self, StoreError::NotFound { .. })
@@ -107,9 +124,28 @@ pub(crate) fn classify(name: &str, error: &object_store::Error) -> StoreError {
     }
 }
 
+/// The same for a call that reads an object: a bad sector is no network that comes back.
+pub(crate) fn classify_read(name: &str, error: &object_store::Error) -> StoreError {
+    match io_error(error) {
+        Some(io) if is_bad_medium(io) => {
+            StoreError::Unreadable { name: name.to_owned(), detail: brief(error) }
+        }
+        _ => classify(name, error),
+    }
+}
+
+/// Whether the medium itself is at fault: EIO, EBADMSG, EUCLEAN, and their likes (errno.h).
+pub(crate) fn is_bad_medium(error: &std::io::Error) -> bool {
+    const EIO: i32 = 5;
+    const EBADMSG: i32 = 74;
+    const EUCLEAN: i32 = 117;
+    const EREMOTEIO: i32 = 121;
+    matches!(error.raw_os_error(), Some(EIO | EBADMSG | EUCLEAN | EREMOTEIO))
+}
+
 fn classify_generic(name: String, error: &object_store::Error) -> StoreError {
     let detail = brief(error);
-    if let Some(kind) = io_kind(error) {
+    if let Some(kind) = io_error(error).map(std::io::Error::kind) {
         use std::io::ErrorKind as K;
         return match kind {
             K::StorageFull | K::QuotaExceeded | K::FileTooLarge => {
@@ -137,13 +173,13 @@ fn classify_generic(name: String, error: &object_store::Error) -> StoreError {
     }
 }
 
-/// The kind of the innermost I/O error, if there is one.
-fn io_kind(error: &object_store::Error) -> Option<std::io::ErrorKind> {
+/// The innermost I/O error, if there is one.
+fn io_error(error: &object_store::Error) -> Option<&std::io::Error> {
     let mut found = None;
     let mut source = error.source();
     while let Some(inner) = source {
         if let Some(io) = inner.downcast_ref::<std::io::Error>() {
-            found = Some(io.kind());
+            found = Some(io);
         }
         source = inner.source();
     }
@@ -198,6 +234,17 @@ mod tests {
             "{ours}"
         );
         assert!(!ours.to_string().contains("AKIAX"));
+    }
+
+    #[test]
+    fn a_bad_sector_is_a_loss_and_not_a_network() {
+        let io = |io| object_store::Error::Generic { store: "local", source: Box::new(io) };
+        let error = io(std::io::Error::from_raw_os_error(5));
+        let ours = classify_read("a", &error);
+        assert!(ours.is_loss() && !ours.is_temporary(), "{ours}");
+        assert!(classify("a", &error).is_temporary(), "a write may have taken effect");
+        let reset = io(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
+        assert!(classify_read("a", &reset).is_temporary());
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub enum Fault {
     FailAfter,
     /// A read ends at half of its bytes with a network error.
     Cut,
+    /// A read fails as from a disk with a bad sector (EIO).
+    BadSector,
     /// One bit of the byte at this offset of the object is flipped (counted from its end when
     /// negative).
     Flip(i64),
@@ -214,6 +216,10 @@ impl ObjectStore for Faulty {
         }
         let head = options.head;
         let result = self.inner.get_opts(location, options).await?;
+        if has(&faults, Fault::BadSector) && !head {
+            let source = Box::new(std::io::Error::from_raw_os_error(5));
+            return Err(object_store::Error::Generic { store: "faulty", source });
+        }
         let read = faults.iter().any(|fault| matches!(fault, Fault::Cut | Fault::Flip(_)));
         if read && !head { self.damaged(result, &faults).await } else { Ok(result) }
     }
