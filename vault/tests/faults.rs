@@ -8,6 +8,7 @@ use holdfast_policies::prune::Grace;
 use holdfast_policies::retention::RetentionPolicy;
 use holdfast_vault::clock::Clock;
 use holdfast_vault::format::SegmentSettings;
+use holdfast_vault::init::VaultOptions;
 use holdfast_vault::prune::PruneOptions;
 use holdfast_vault::snapshot::SnapshotOptions;
 use holdfast_vault::store::faults::{Clocked, Fault, Faulty};
@@ -168,9 +169,8 @@ async fn a_store_that_ignores_put_if_absent_is_refused() {
     assert!(error.contains("put-if-absent"), "{error}");
 }
 
-#[tokio::test]
-async fn keys_rotate_and_rewrap() {
-    const NEW: &str = "
+/// A new key in front of the one that sealed.
+const NEW: &str = "
 apiVersion: apiserver.config.k8s.io/v1
 kind: EncryptionConfiguration
 resources:
@@ -179,14 +179,45 @@ resources:
       - secretbox: {keys: [{name: new, secret: QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY=}]}
       - aesgcm: {keys: [{name: key1, secret: MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=}]}
 ";
-    let only_new =
-        NEW.lines().filter(|line| !line.contains("aesgcm")).collect::<Vec<_>>().join("\n");
+
+fn only_new() -> String {
+    NEW.lines().filter(|line| !line.contains("aesgcm")).collect::<Vec<_>>().join("\n")
+}
+
+fn with(config: &str) -> VaultOptions {
+    VaultOptions { providers: providers(config), ..options(11) }
+}
+
+#[tokio::test]
+async fn a_rewrap_cut_off_anywhere_is_finished_by_the_next() {
+    for call in 1.. {
+        let (inner, steps) = memory();
+        life(inner.clone(), &steps).await.unwrap();
+        let faulty = Arc::new(Faulty::new(inner.clone()));
+        let mut vault = Vault::open(over(faulty.clone()), with(NEW)).await.unwrap();
+        let first = faulty.calls() + call;
+        for later in first..first + 400 {
+            faulty.at_call(later, Fault::FailBefore);
+        }
+        let cut = vault.rewrap().await;
+        if faulty.calls() < first {
+            assert!(call > 10 && cut.is_ok(), "{call} calls: {cut:?}");
+            break;
+        }
+        let mut vault = Vault::open(over(inner.clone()), with(NEW)).await.unwrap();
+        vault.rewrap().await.unwrap();
+        let opened = Vault::open(over(inner), with(&only_new())).await;
+        let mut vault = opened.unwrap_or_else(|error| panic!("cut off at {call}: {error}"));
+        let number = vault.snapshots()[0].number;
+        assert_eq!(read_inline(&mut vault, number).await.unwrap().0, etcds()[1].plain());
+    }
+}
+
+#[tokio::test]
+async fn keys_rotate_and_rewrap() {
     let (inner, steps) = memory();
     life(inner.clone(), &steps).await.unwrap();
-    let with = |config: &str| holdfast_vault::init::VaultOptions {
-        providers: providers(config),
-        ..options(11)
-    };
+    let only_new = only_new();
     let locked = Vault::open(over(inner.clone()), with(&only_new)).await.unwrap_err().to_string();
     assert!(locked.contains("key1"), "{locked}");
     let mut vault = Vault::open(over(inner.clone()), with(NEW)).await.unwrap();
