@@ -18,7 +18,7 @@ pub(crate) struct DrillArguments {
     vault: VaultArguments,
     #[command(flatten)]
     which: SnapshotArguments,
-    /// The etcd binary to boot
+    /// The etcd binary to boot; a name without a slash is looked up in PATH
     #[arg(long, value_name = "FILE", default_value = "etcd")]
     server: PathBuf,
     /// Where the sandbox is made; needs room for the whole database, in clear, while the drill

@@ -82,7 +82,8 @@ pub(crate) struct RestoreArguments {
     /// The etcd version that will boot on it, such as 3.6; left out: the source's
     #[arg(long, value_name = "VERSION", conflicts_with = "server")]
     target: Option<EtcdVersion>,
-    /// The etcd binary that will boot on it; tells the version
+    /// The etcd binary that will boot on it; tells the version (a name without a slash is looked up
+    /// in PATH)
     #[arg(long, value_name = "FILE")]
     server: Option<PathBuf>,
     /// Do not compute HashKV of the rebuild

@@ -36,7 +36,8 @@ async fn the_main_job(kind: Kind) {
     };
     let objects = (0..500).map(|index| object(41, index, 1)).chain([secret]);
     contents::put(&client, objects, 1).await.unwrap();
-    let site = Site::on_s3(&s3, "backups/production/etcd");
+    // A space in the prefix: names are signed, listed and written as they are.
+    let site = Site::on_s3(&s3, "backups/production site/etcd");
     site.watch(&etcd, Login::default());
     let fingerprint = site.init().await;
     site.back_up().await;
