@@ -1,4 +1,4 @@
-//! Proves a snapshot by restoring it: in a private directory, on loopback ports, with a measured
+//! Proves a snapshot by restoring it: in a private directory, without a network, with a measured
 //! report.
 //!
 //! | step | level | shown |
@@ -14,8 +14,9 @@
 //! L4 is about the log, which this format only reserves; L7 needs an API server. Frames that no
 //! live record lies in are not read: `vault check` reads those. Holds: needs neither the source
 //! nor its machines; nothing but the report goes back into the vault; a failed level is in the
-//! report, not an error: an error means that the drill itself could not be done. The sandbox is
-//! plain text on this machine's disk while the drill runs.
+//! report, not an error: an error means that the drill itself could not be done; the server
+//! is reached by our user alone, through sockets in the sandbox: its authentication is off. The
+//! sandbox is plain text on this machine's disk while the drill runs.
 
 mod booted;
 mod offline;
@@ -33,10 +34,8 @@ use holdfast_vault::vault::Vault;
 pub use report::{DrillReport, DrillStep, Failure, Level, Recorded};
 use sandbox::Sandbox;
 
-use crate::server::{Ports, ServerError, ServerVersion, version_of};
+use crate::server::{ServerError, ServerVersion, version_of};
 
-/// Tries to find ports that nobody takes meanwhile.
-const PORT_TRIES: u32 = 5;
 /// The member's name in the sandbox.
 const NAME: &str = "drill";
 
@@ -174,13 +173,12 @@ impl Work<'_> {
     }
 
     async fn prove(&mut self, reader: &SnapshotReader) -> Verdict {
-        let ports = Ports::free().map_err(|error| fail(Level::L6, error))?;
-        let built = self.rebuild(reader, ports).await?;
+        let built = self.rebuild(reader).await?;
         let rebuilt_ms = self.elapsed_ms();
         self.check(&built).await?;
         let offline = self.hash(&built).await?;
         let boot_began = Instant::now();
-        let server = self.boot(ports).await?;
+        let server = self.boot().await?;
         let boot_ms = millis(boot_began.elapsed());
         self.report.recovery_ms = Some(rebuilt_ms.saturating_add(boot_ms));
         let verdict = self.compare(reader, &built, &server, offline).await;

@@ -1,16 +1,16 @@
-//! An etcd as a child process on loopback ports: for drills, demonstrations and tests.
+//! An etcd as a child process on this machine: for drills, demonstrations and tests.
 //!
-//! Any etcd binary serves; nothing but its flags and its API is relied on. Holds: it listens on
-//! 127.0.0.1 only; it never outlives us (a tether ends it when our process dies, however that
+//! Any etcd binary serves; nothing but its flags and its API is relied on. Holds: it listens where
+//! [`Listens`] says, on sockets of ours or on 127.0.0.1, and nowhere else; it never outlives us (a tether ends it when our process dies, however that
 //! happens); it is ended by its own process group's id, SIGTERM first and SIGKILL after a grace;
 //! its log goes to a private file whose tail stands in every error. Settings from our environment
 //! (`ETCD_…`) do not reach it.
 
+mod listens;
 mod tether;
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
-use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -21,21 +21,13 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
 
+pub use listens::{Listens, Ports, Sockets, UNREACHABLE_URL};
 use tether::Tether;
 
 /// Bytes of the log that an error shows.
 const TAIL_BYTES: u64 = 4096;
 /// How long `--version` may take.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Two free loopback ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ports {
-    /// For clients.
-    pub client: u16,
-    /// For other members.
-    pub peer: u16,
-}
 
 /// What is started.
 #[derive(Debug, Clone)]
@@ -46,8 +38,8 @@ pub struct ServerSpec {
     pub data_dir: PathBuf,
     /// The member's name.
     pub name: String,
-    /// Where it listens, on 127.0.0.1.
-    pub ports: Ports,
+    /// Where it listens.
+    pub listens: Listens,
     /// `--initial-cluster`; empty: this member alone.
     pub initial_cluster: String,
     /// `--initial-cluster-state` existing, for a member that joins.
@@ -141,66 +133,34 @@ pub struct ServerVersion {
     pub text: String,
 }
 
-impl Ports {
-    /// Finds two ports that are free now. Another process may take them first: then the server
-    /// ends, and [`ServerError::is_port_taken`] says so.
-    ///
-    /// # Errors
-    /// [`ServerError::Ports`].
-    pub fn free() -> Result<Ports, ServerError> {
-        let bind = || TcpListener::bind(("127.0.0.1", 0));
-        let (client, peer) =
-            (bind().map_err(ServerError::Ports)?, bind().map_err(ServerError::Ports)?);
-        let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
-        let (client, peer) = (port(&client), port(&peer));
-        Ok(Ports {
-            client: client.map_err(ServerError::Ports)?,
-            peer: peer.map_err(ServerError::Ports)?,
-        })
-    }
-}
-
 impl ServerSpec {
     /// Where clients reach it.
     pub fn client_url(&self) -> String {
-        self.url(self.ports.client)
+        self.listens.client_url(self.tls)
     }
 
-    /// Where members reach it.
+    /// What it is told of its peer address.
     pub fn peer_url(&self) -> String {
-        self.url(self.ports.peer)
-    }
-
-    fn url(&self, port: u16) -> String {
-        format!("{}://127.0.0.1:{port}", if self.tls { "https" } else { "http" })
+        self.listens.peer_url(self.tls)
     }
 
     fn arguments(&self) -> Vec<String> {
-        let (client, peer) = (self.client_url(), self.peer_url());
-        let alone = format!("{}={peer}", self.name);
+        let alone = format!("{}={}", self.name, self.peer_url());
         let cluster = if self.initial_cluster.is_empty() { &alone } else { &self.initial_cluster };
-        let pairs = [
+        let addresses = self.listens.flags(self.tls);
+        let others = [
             ("--name", self.name.as_str()),
             ("--data-dir", &self.data_dir.to_string_lossy()),
-            ("--listen-client-urls", &client),
-            ("--advertise-client-urls", &client),
-            ("--listen-peer-urls", &peer),
-            ("--initial-advertise-peer-urls", &peer),
             ("--initial-cluster", cluster),
             ("--initial-cluster-state", if self.joins { "existing" } else { "new" }),
             ("--initial-cluster-token", &self.token),
             ("--log-level", "warn"),
             ("--log-outputs", "stderr"),
         ]
-        .map(|(flag, value)| [flag.to_owned(), value.to_owned()]);
-        pairs.into_iter().flatten().chain(self.extra.iter().cloned()).collect()
-    }
-}
-
-impl ServerError {
-    /// Whether it ended because another process has its port: try again with other ones.
-    pub fn is_port_taken(&self) -> bool {
-        matches!(self, ServerError::Ended { tail, .. } if tail.contains("address already in use"))
+        .map(|(flag, value)| (flag, value.to_owned()));
+        let pairs = others.into_iter().chain(addresses);
+        let words = pairs.flat_map(|(flag, value)| [flag.to_owned(), value]);
+        words.chain(self.extra.iter().cloned()).collect()
     }
 }
 
@@ -209,13 +169,17 @@ impl Server {
     ///
     /// # Errors
     /// See [`ServerError`].
-    pub fn start(spec: ServerSpec) -> Result<Server, ServerError> {
+    pub fn start(mut spec: ServerSpec) -> Result<Server, ServerError> {
+        spec.data_dir = absolute(&spec.data_dir)?;
         let mut options = OpenOptions::new();
         let log = options.create(true).append(true).mode(0o600).open(&spec.log);
         let log = log.map_err(|source| ServerError::File { path: spec.log.clone(), source })?;
         let start = |source| ServerError::Start { program: spec.program.clone(), source };
-        let mut command = Command::new(&spec.program);
+        let mut command = Command::new(program_path(&spec.program)?);
         clean_environment(&mut command);
+        if let Listens::Sockets(sockets) = &spec.listens {
+            command.current_dir(sockets.directory());
+        }
         command.args(spec.arguments()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.process_group(0).kill_on_drop(true).spawn().map_err(start)?;
         let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
@@ -336,6 +300,19 @@ pub async fn version_of(program: &Path) -> Result<ServerVersion, ServerError> {
     };
     let version = text.parse().map_err(|_| bad(text.to_owned()))?;
     Ok(ServerVersion { version, text: text.to_owned() })
+}
+
+/// The binary from any working directory; a name without a slash is looked up in PATH.
+fn program_path(program: &Path) -> Result<PathBuf, ServerError> {
+    if program.as_os_str().as_encoded_bytes().contains(&b'/') {
+        absolute(program)
+    } else {
+        Ok(program.to_owned())
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, ServerError> {
+    std::path::absolute(path).map_err(|source| ServerError::File { path: path.to_owned(), source })
 }
 
 /// Without settings that would mix with the flags.

@@ -112,7 +112,7 @@ impl Etcd {
             program: peer(&format!("etcd-{}", options.version)),
             data_dir: options.data_dir.clone().unwrap_or_else(|| folder.path().join("data")),
             name: options.name.clone(),
-            ports,
+            listens: ports.into(),
             initial_cluster: initial_cluster.to_owned(),
             joins: false,
             token: options.token.clone(),

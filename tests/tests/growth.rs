@@ -163,7 +163,7 @@ async fn restored(version: &str, pki: &Arc<Pki>) -> (Site, Server, Contents) {
         program: peer(&format!("etcd-{version}")),
         data_dir,
         name: "default".to_owned(),
-        ports,
+        listens: ports.into(),
         initial_cluster: String::new(),
         joins: false,
         token: "ignored, the directory has one".to_owned(),

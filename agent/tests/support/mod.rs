@@ -91,7 +91,7 @@ impl Etcd {
             program: peer(&format!("etcd-{version}")),
             data_dir: folder.path().join("data"),
             name: "one".to_owned(),
-            ports,
+            listens: ports.into(),
             initial_cluster: String::new(),
             joins: false,
             token: "agent-tests".to_owned(),

@@ -1,61 +1,49 @@
 //! What a drill shows with a server on the rebuild: it boots, serves what was backed up, and takes a
 //! write (L5 by its answers, L6).
 //!
-//! Holds: the server listens on loopback only; ports that somebody takes meanwhile are left to them.
+//! Holds: the server listens on sockets in the sandbox and nowhere else, so that what was backed up
+//! is nobody else's to read.
 
 use super::report::Level;
 use super::served::{self, Expected};
-use super::{NAME, PORT_TRIES, Verdict, Work, fail};
+use super::{NAME, Verdict, Work, fail};
 use crate::restore::{BuiltMember, source_hash};
-use crate::server::{Ports, Server, ServerSpec};
+use crate::server::{Listens, Server, ServerError, ServerSpec, Sockets};
 use holdfast_api::client::{Client, ClientConfig};
 use holdfast_vault::snapshot::SnapshotReader;
 use std::time::Instant;
 
 impl Work<'_> {
     /// L6, first half: a server starts and answers a linearizable read.
-    pub(super) async fn boot(&mut self, ports: Ports) -> Verdict<Server> {
+    pub(super) async fn boot(&mut self) -> Verdict<Server> {
         self.began = Instant::now();
-        let mut ports = ports;
-        for attempt in 1.. {
-            let spec = self.server_spec(ports);
-            let client = Client::lazy(ClientConfig::new([spec.client_url()]));
-            let client = client.map_err(|error| fail(Level::L6, error))?;
-            let mut server = Server::start(spec).map_err(|error| fail(Level::L6, error))?;
-            self.sandbox.note_server(server.id()).map_err(|error| fail(Level::L6, error))?;
-            let probe = || served::linearizable_read(&client);
-            match server.wait_ready(self.request.boot_deadline, probe).await {
-                Ok(_) => {
-                    self.step(
-                        "boot",
-                        &format!("etcd {} answers a linearizable read", self.version.text),
-                    );
-                    return Ok(server);
-                }
-                Err(error) if error.is_port_taken() && attempt < PORT_TRIES => {
-                    ports = Ports::free().map_err(|error| fail(Level::L6, error))?;
-                }
-                Err(error) => return Err(fail(Level::L6, error)),
-            }
-        }
-        unreachable!("the loop ends by returning")
+        let spec = self.server_spec().map_err(|error| fail(Level::L6, error))?;
+        let client = Client::lazy(ClientConfig::new([spec.client_url()]));
+        let client = client.map_err(|error| fail(Level::L6, error))?;
+        let mut server = Server::start(spec).map_err(|error| fail(Level::L6, error))?;
+        self.sandbox.note_server(server.id()).map_err(|error| fail(Level::L6, error))?;
+        let probe = || served::linearizable_read(&client);
+        let ready = server.wait_ready(self.request.boot_deadline, probe).await;
+        ready.map_err(|error| fail(Level::L6, error))?;
+        self.step("boot", &format!("etcd {} answers a linearizable read", self.version.text));
+        Ok(server)
     }
 
-    fn server_spec(&self, ports: Ports) -> ServerSpec {
+    fn server_spec(&self) -> Result<ServerSpec, ServerError> {
         // Twice the database, so that a write in a large sandbox raises no alarm.
         let quota = self.report.size_bytes.saturating_mul(2).max(8 << 30);
-        ServerSpec {
+        Ok(ServerSpec {
             program: self.request.server.clone(),
             data_dir: self.sandbox.data_dir(),
             name: NAME.to_owned(),
-            ports,
+            listens: Listens::Sockets(Sockets::in_directory(self.sandbox.path())?),
             initial_cluster: String::new(),
             joins: false,
             token: format!("drill-{}", self.report.id),
             log: self.sandbox.log(),
             extra: vec!["--quota-backend-bytes".to_owned(), quota.to_string()],
             tls: false,
-        }
+        })
     }
 
     /// L5 on what is served, then L6's second half.

@@ -9,7 +9,7 @@ use crate::check::{faults_line, hashkv_of, open_database};
 use crate::fetch::blocking;
 use crate::rebuild::RebuildSpec;
 use crate::restore::{BuiltMember, RestoreError, build_member, source_hash};
-use crate::server::Ports;
+use crate::server::UNREACHABLE_URL;
 use holdfast_core::check::check_member;
 use holdfast_core::hashkv::HashScope;
 use holdfast_core::membership::Founding;
@@ -30,14 +30,9 @@ impl Work<'_> {
     }
 
     /// L1 and L2, and the member for the later ones.
-    pub(super) async fn rebuild(
-        &mut self,
-        reader: &SnapshotReader,
-        ports: Ports,
-    ) -> Verdict<BuiltMember> {
-        let url = format!("http://127.0.0.1:{}", ports.peer);
+    pub(super) async fn rebuild(&mut self, reader: &SnapshotReader) -> Verdict<BuiltMember> {
         let token = format!("drill-{}", self.report.id);
-        let founding = Founding::single(NAME, &[url], &token);
+        let founding = Founding::single(NAME, &[UNREACHABLE_URL.to_owned()], &token);
         let founding = founding.map_err(|error| fail(Level::L3, error))?;
         let spec = RebuildSpec {
             sample: self.request.sample,

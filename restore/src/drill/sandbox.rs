@@ -6,6 +6,7 @@
 //!     server.pid                            "<process id>" of the server that runs on it
 //!     data/                                 the member
 //!     server.log
+//!     client.sock, peer.sock                the server's, while it runs
 //! ```
 //!
 //! Holds: it is removed when dropped; one that a killed drill left behind is removed by the next
@@ -50,6 +51,11 @@ impl Sandbox {
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
         fs::rename(&new, path.join("lock"))?;
         Ok(Sandbox { path, _lock: lock })
+    }
+
+    /// The directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The member's data directory.

@@ -87,7 +87,7 @@ impl Starter for LocalProcesses {
             program: self.program.clone(),
             data_dir: self.folder.join(name),
             name: name.clone(),
-            ports,
+            listens: ports.into(),
             initial_cluster: start.initial_cluster.clone(),
             joins: true,
             token: "joins".to_owned(),

@@ -9,5 +9,6 @@ mod forgery;
 mod grows;
 mod peers;
 mod restores;
+mod sockets;
 mod sources;
 mod tethers;

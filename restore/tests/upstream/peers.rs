@@ -32,7 +32,7 @@ pub(crate) fn spec(version: &str, data_dir: &Path, ports: Ports) -> ServerSpec {
         program: peer(&format!("etcd-{version}")),
         data_dir: data_dir.to_owned(),
         name: "m1".to_owned(),
-        ports,
+        listens: ports.into(),
         initial_cluster: String::new(),
         joins: false,
         token: "source".to_owned(),

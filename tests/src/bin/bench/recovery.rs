@@ -87,7 +87,7 @@ async fn boot(ground: &Ground, data_dir: &Path, revision: i64) -> Result<Duratio
         program: peer("etcd-3.6"),
         data_dir: data_dir.to_owned(),
         name: MEMBER.to_owned(),
-        ports: Ports::free()?,
+        listens: Ports::free()?.into(),
         initial_cluster: String::new(),
         joins: false,
         token: "bench".to_owned(),

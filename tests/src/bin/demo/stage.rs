@@ -55,7 +55,7 @@ impl Stage {
             program: self.etcd.clone(),
             data_dir: self.dir.join(name),
             name: name.to_owned(),
-            ports: spec.ports,
+            listens: spec.ports.into(),
             initial_cluster: spec.initial_cluster.to_owned(),
             joins: spec.joins,
             token: spec.token.to_owned(),
