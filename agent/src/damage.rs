@@ -6,6 +6,7 @@
 //! stores again what they held; a snapshot that needs one of them fills no place of a retention
 //! rule, and since it is then forgotten, the object is looked at once more before that.
 
+use crate::state::{AgentState, StateError};
 use crate::verify;
 use holdfast_vault::chain::state::Extant;
 use holdfast_vault::chain::{Chain, ChainError};
@@ -139,6 +140,19 @@ pub fn leave_note(directory: &Path, damaged: &[DamagedObject]) -> io::Result<()>
     let fresh = directory.join(format!("{NOTE}.new"));
     std::fs::write(&fresh, serde_json::to_vec_pretty(damaged)?)?;
     std::fs::rename(fresh, directory.join(NOTE))
+}
+
+/// What the agent of this state directory knows and what was noted for it; all of it stays there.
+///
+/// # Errors
+/// The agent's state cannot be read.
+pub fn noted(directory: &Path) -> Result<Vec<DamagedObject>, StateError> {
+    let mut known = AgentState::load(directory)?.damaged;
+    let note = std::fs::read(directory.join(NOTE)).ok();
+    let note = note.filter(|text| text.len() as u64 <= NOTE_LIMIT_BYTES);
+    let note = note.and_then(|text| serde_json::from_slice::<Vec<_>>(&text).ok());
+    add(&mut known, note.unwrap_or_default());
+    Ok(known)
 }
 
 /// Takes the note that was left; none, or one that cannot be read: nothing.

@@ -23,6 +23,7 @@ pub mod machine;
 pub mod member;
 pub mod metrics;
 pub mod reader;
+pub mod reports;
 pub mod round;
 pub mod run;
 pub mod source;

@@ -84,6 +84,7 @@ async fn the_main_job(kind: Kind) {
         SECRET_VALUE.as_bytes(),
         &Provider::secret(0x11),
     ]);
+    assert!(s3.bucket_dir("backups").join("production site/etcd").is_dir());
     assert_sealed(&s3.bucket_dir("backups"), SECRET_VALUE.as_bytes());
 }
 

@@ -4,9 +4,12 @@ use crate::cli::access::VaultArguments;
 use crate::cli::text;
 use clap::Args;
 use comfy_table::Cell;
+use holdfast_agent::{damage, reports};
 use holdfast_policies::retention::{Fate, RetentionPolicy, Verdict};
 use holdfast_vault::prune::{Plan, PruneOptions, PruneReport};
 use holdfast_vault::vault::Vault;
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Arguments of `holdfast vault prune`.
@@ -75,12 +78,14 @@ pub(crate) async fn prune(arguments: &PruneArguments) -> anyhow::Result<ExitCode
     let mut options = PruneOptions::new(
         arguments.keep.policy(config.as_ref().map(|config| config.retention.clone())),
     );
+    let state = config.as_ref().map(|config| config.state_directory.clone());
     if let Some(config) = config {
         options.zone = config.schedule.time_zone;
         options.grace.configured = config.prune.grace;
     }
     options.orphans = arguments.orphans;
     let mut vault = place.open().await?;
+    options.broken = broken(&mut vault, state.as_deref()).await?;
     let plan = vault.plan_prune(&options).await?;
     print_plan(&vault, &plan);
     if arguments.plan_only {
@@ -88,6 +93,21 @@ pub(crate) async fn prune(arguments: &PruneArguments) -> anyhow::Result<ExitCode
     }
     print_report(&vault.prune(&options).await?);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Snapshots that drills, checks and the agent of this machine found not to be restorable: they fill
+/// no place of a rule, so that none pushes a good one out.
+async fn broken(vault: &mut Vault, state: Option<&Path>) -> anyhow::Result<BTreeSet<u64>> {
+    let mut broken = reports::broken(vault).await?;
+    if let Some(directory) = state.filter(|directory| directory.is_dir()) {
+        let (confirmed, _) = damage::confirm(vault, &damage::noted(directory)?).await;
+        broken.extend(damage::broken(&confirmed, vault.chain()));
+    }
+    if !broken.is_empty() {
+        let numbers: Vec<String> = broken.iter().map(u64::to_string).collect();
+        println!("known to be broken, so that they fill no place: snapshot {}", numbers.join(", "));
+    }
+    Ok(broken)
 }
 
 fn print_plan(vault: &Vault, plan: &Plan) {
