@@ -1,10 +1,10 @@
 //! An etcd as a child process on this machine: for drills, demonstrations and tests.
 //!
 //! Any etcd binary serves; nothing but its flags and its API is relied on. Holds: it listens where
-//! [`Listens`] says, on sockets of ours or on 127.0.0.1, and nowhere else; it never outlives us (a tether ends it when our process dies, however that
-//! happens); it is ended by its own process group's id, SIGTERM first and SIGKILL after a grace;
-//! its log goes to a private file whose tail stands in every error. Settings from our environment
-//! (`ETCD_…`) do not reach it.
+//! [`Listens`] says, on sockets of ours or on 127.0.0.1, and nowhere else; it never outlives us (a
+//! tether ends it when our process dies, however that happens); it is ended by its own process
+//! group's id, SIGTERM first and SIGKILL after a grace; its log goes to a private file whose tail
+//! stands in every error. Settings from our environment (`ETCD_…`) do not reach it.
 
 mod listens;
 mod tether;

@@ -1,7 +1,7 @@
 //! What a stored snapshot tells: alarms for people, what was lost, what stands in the vault now.
 //!
-//! What must hold: a finding never passes silently; of many alike the first are told, and the number
-//! of the rest.
+//! What must hold: a finding never passes silently; of many alike the first are told, and how many
+//! there are.
 
 use super::{RoundError, Taken};
 use crate::hash;

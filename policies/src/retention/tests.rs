@@ -342,8 +342,9 @@ fn the_future_fills_no_place() {
 #[test]
 fn damage_makes_no_policy_forget_more() {
     let damaged = |number, time_ms| SnapshotFact { restorable: false, ..fact(number, time_ms) };
+    let noon = NOON_MS;
     let snapshots =
-        [damaged(1, NOON_MS - 3), damaged(2, NOON_MS - 2), damaged(3, NOON_MS - 1), fact(4, NOON_MS)];
+        [damaged(1, noon - 3), damaged(2, noon - 2), damaged(3, noon - 1), fact(4, noon)];
     let verdicts = at_noon(&snapshots, &RetentionPolicy { last: 3, ..none() });
     assert_eq!(reasons(&verdicts, 1), ["not: not restorable"]);
     assert_eq!(reasons(&verdicts, 2), ["damaged; if it were not: last 3 of 3"]);

@@ -1,5 +1,5 @@
-//! What a drill shows with a server on the rebuild: it boots, serves what was backed up, and takes a
-//! write (L5 by its answers, L6).
+//! What a drill shows with a server on the rebuild: it boots, serves what was backed up, and takes
+//! a write (L5 by its answers, L6).
 //!
 //! Holds: the server listens on sockets in the sandbox and nowhere else, so that what was backed up
 //! is nobody else's to read.

@@ -233,6 +233,6 @@ async fn a_frame_that_opens_and_does_not_decompress_is_named_and_leaves_nothing(
     for part in [object, "decompress"] {
         assert!(error.contains(part), "{part}: {error}");
     }
-    assert_eq!(names(&root.path().join("members")), [data_dir.clone()]);
+    assert_eq!(names(&root.path().join("members")), std::slice::from_ref(&data_dir));
     assert_eq!(names(&data_dir), [data_dir.join("member")]);
 }

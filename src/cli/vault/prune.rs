@@ -95,8 +95,8 @@ pub(crate) async fn prune(arguments: &PruneArguments) -> anyhow::Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// Snapshots that drills, checks and the agent of this machine found not to be restorable: they fill
-/// no place of a rule, so that none pushes a good one out.
+/// Snapshots that drills, checks and the agent of this machine found not to be restorable: they
+/// fill no place of a rule, so that none pushes a good one out.
 async fn broken(vault: &mut Vault, state: Option<&Path>) -> anyhow::Result<BTreeSet<u64>> {
     let mut broken = reports::broken(vault).await?;
     if let Some(directory) = state.filter(|directory| directory.is_dir()) {
