@@ -215,12 +215,8 @@ impl Daemon {
         traces.health.last_round = memory.last_round;
         traces.health.failures = memory.failures;
         traces.state.remember(&memory);
-        if traces.saved.as_ref() == Some(&traces.state) {
-            return;
-        }
-        match traces.state.save(&self.state_directory) {
-            Ok(()) => traces.saved = Some(traces.state.clone()),
-            Err(error) => tracing::error!(%error, "the state file cannot be written"),
+        if let Err(error) = traces.save(&self.state_directory) {
+            tracing::error!(%error, "the state file cannot be written");
         }
     }
 }

@@ -3,7 +3,8 @@
 //! They are found by the reading back of a round, by a drill that fails, by the walk of a round,
 //! and by `holdfast vault check --config`, which leaves a note in the state directory. What must
 //! hold: as long as the newest snapshot needs one of them, the agent is not well; the next round
-//! stores again what they held; a snapshot that needs one of them fills no place of a retention
+//! stores again what they held; a note goes only when what it says is on the disk elsewhere; a
+//! snapshot that needs one of them fills no place of a retention
 //! rule, and since it is then forgotten, the object is looked at once more before that.
 
 use crate::state::{AgentState, StateError};
@@ -16,7 +17,8 @@ use holdfast_vault::proto::ObjectKind;
 use holdfast_vault::vault::Vault;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 /// Most of them that are remembered.
@@ -24,6 +26,8 @@ const MOST: usize = 1000;
 /// Longest note that is read.
 const NOTE_LIMIT_BYTES: u64 = 1 << 20;
 const NOTE: &str = "damaged.json";
+/// A note that is being taken.
+const TAKEN: &str = "damaged.json.taken";
 
 /// An object that is not what was stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,8 +142,32 @@ fn needs(snapshot: u64, extant: &Extant) -> bool {
 /// The file cannot be written.
 pub fn leave_note(directory: &Path, damaged: &[DamagedObject]) -> io::Result<()> {
     let fresh = directory.join(format!("{NOTE}.new"));
-    std::fs::write(&fresh, serde_json::to_vec_pretty(damaged)?)?;
-    std::fs::rename(fresh, directory.join(NOTE))
+    let mut file = File::create(&fresh)?;
+    file.write_all(&serde_json::to_vec_pretty(damaged)?)?;
+    file.sync_all()?;
+    std::fs::rename(fresh, directory.join(NOTE))?;
+    File::open(directory)?.sync_all()
+}
+
+/// Hands over each note that was left. A note goes only when `remember` has it on the disk; until
+/// then it waits for the next call, also that of another process.
+pub fn take_notes(
+    directory: &Path,
+    mut remember: impl FnMut(Vec<DamagedObject>) -> Result<(), StateError>,
+) {
+    let (left, taken) = (directory.join(NOTE), directory.join(TAKEN));
+    loop {
+        // Set aside, so that one that is left meanwhile is not the one that goes.
+        if !taken.exists() && std::fs::rename(&left, &taken).is_err() {
+            return;
+        }
+        let kept = read_note(&taken).and_then(|note| Ok(remember(note)?));
+        let gone = kept.and_then(|()| Ok(std::fs::remove_file(&taken)?));
+        if let Err(error) = gone {
+            tracing::error!(path = %taken.display(), error, "a note of damaged objects stays");
+            return;
+        }
+    }
 }
 
 /// What the agent of this state directory knows and what was noted for it; all of it stays there.
@@ -148,48 +176,79 @@ pub fn leave_note(directory: &Path, damaged: &[DamagedObject]) -> io::Result<()>
 /// The agent's state cannot be read.
 pub fn noted(directory: &Path) -> Result<Vec<DamagedObject>, StateError> {
     let mut known = AgentState::load(directory)?.damaged;
-    let note = std::fs::read(directory.join(NOTE)).ok();
-    let note = note.filter(|text| text.len() as u64 <= NOTE_LIMIT_BYTES);
-    let note = note.and_then(|text| serde_json::from_slice::<Vec<_>>(&text).ok());
-    add(&mut known, note.unwrap_or_default());
+    for name in [TAKEN, NOTE] {
+        // There is none, most of the time.
+        add(&mut known, read_note(&directory.join(name)).unwrap_or_default());
+    }
     Ok(known)
 }
 
-/// Takes the note that was left; none, or one that cannot be read: nothing.
-pub fn take_note(directory: &Path) -> Vec<DamagedObject> {
-    let path = directory.join(NOTE);
-    let text = match std::fs::metadata(&path) {
-        Ok(found) if found.len() <= NOTE_LIMIT_BYTES => std::fs::read(&path),
-        Ok(_) => Ok(Vec::new()),
-        Err(_) => return Vec::new(),
-    };
-    let note = text.and_then(|text| Ok(serde_json::from_slice(&text)?));
-    if let Err(error) = std::fs::remove_file(&path) {
-        tracing::warn!(path = %path.display(), %error, "the note stays");
+/// A note; one that is no note is nothing.
+fn read_note(path: &Path) -> Result<Vec<DamagedObject>, Box<dyn std::error::Error>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(NOTE_LIMIT_BYTES + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > NOTE_LIMIT_BYTES {
+        tracing::warn!(path = %path.display(), "too long for a note of damaged objects");
+        return Ok(Vec::new());
     }
-    note.unwrap_or_else(|error| {
+    let note = serde_json::from_slice(&text);
+    Ok(note.unwrap_or_else(|error| {
         tracing::warn!(path = %path.display(), %error, "no note of damaged objects");
         Vec::new()
-    })
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn take(directory: &Path) -> Vec<DamagedObject> {
+        let mut all = Vec::new();
+        take_notes(directory, |note| {
+            all.extend(note);
+            Ok(())
+        });
+        all
+    }
+
     #[test]
     fn a_note_is_taken_once() {
         let directory = tempfile::tempdir().unwrap();
-        assert!(take_note(directory.path()).is_empty());
+        assert!(take(directory.path()).is_empty());
         let id = ObjectId::from_bytes(&[7; 16]).unwrap();
         let damaged = vec![DamagedObject::new(id, "it is missing")];
         leave_note(directory.path(), &damaged).unwrap();
-        let taken = take_note(directory.path());
+        for _ in 0..2 {
+            assert_eq!(noted(directory.path()).unwrap(), damaged, "looking takes nothing away");
+        }
+        let taken = take(directory.path());
         assert_eq!(taken, damaged);
         assert_eq!(ids(&taken), [id].into());
-        assert!(take_note(directory.path()).is_empty());
-        std::fs::write(directory.path().join(NOTE), "garbage").unwrap();
-        assert!(take_note(directory.path()).is_empty());
+        for no_note in [b"garbage".to_vec(), vec![b' '; NOTE_LIMIT_BYTES as usize + 1]] {
+            std::fs::write(directory.path().join(NOTE), no_note).unwrap();
+            assert!(take(directory.path()).is_empty());
+        }
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_note_stays_until_it_is_remembered() {
+        let directory = tempfile::tempdir().unwrap();
+        let notes: Vec<_> = [7, 8]
+            .map(|byte| DamagedObject::new(ObjectId::from_bytes(&[byte; 16]).unwrap(), "gone"))
+            .into();
+        leave_note(directory.path(), &notes[..1]).unwrap();
+        let mut tries = 0;
+        take_notes(directory.path(), |_| {
+            tries += 1;
+            let (path, source) = ("agent.json".into(), io::ErrorKind::StorageFull.into());
+            Err(StateError::Io { path, source })
+        });
+        assert_eq!(tries, 1);
+        // Another one is left before the first is taken: neither is lost.
+        leave_note(directory.path(), &notes[1..]).unwrap();
+        assert_eq!(take(directory.path()), notes);
+        assert!(take(directory.path()).is_empty());
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod drill;
 mod keyless;
 mod prune;
+mod reliefs;
 
 use crate::config::Config;
 use crate::contested::Side;
@@ -17,7 +18,7 @@ use crate::drill::Drill;
 use crate::health::Health;
 use crate::metrics::{JobLabel, Metrics, gauge, seconds};
 use crate::round::{RoundError, RoundReport};
-use crate::state::{AgentState, RecordVerdict, SnapshotMark};
+use crate::state::{AgentState, RecordVerdict, SnapshotMark, StateError};
 use crate::vaults::{self, ConnectKms};
 use holdfast_vault::chain::ChainError;
 use holdfast_vault::clock::{Clock, SystemClock};
@@ -25,6 +26,7 @@ use holdfast_vault::format::ObjectId;
 use holdfast_vault::vault::Vault;
 use keyless::Keyless;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A data seed is used for 30 days at most; a vault that is opened anew makes another one.
@@ -45,6 +47,20 @@ pub struct Traces {
     pub health: Health,
 }
 
+impl Traces {
+    /// Writes the state to its directory, unless it stands there as it is.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn save(&mut self, directory: &Path) -> Result<(), StateError> {
+        if self.saved.as_ref() != Some(&self.state) {
+            self.state.save(directory)?;
+            self.saved = Some(self.state.clone());
+        }
+        Ok(())
+    }
+}
+
 impl Shared {
     /// With a state that was read from the disk.
     pub fn new(state: AgentState, started: jiff::Timestamp) -> Shared {
@@ -55,7 +71,7 @@ impl Shared {
             last_error: state.last_error.clone(),
             alarms: state.alarms.clone(),
             damaged: damage::unrepaired(&state.damaged),
-            drill_failure: None,
+            drill_failure: state.drill_failure.as_ref().map(ToString::to_string),
         };
         let saved = None;
         Shared(Mutex::new(Traces { state, saved, health }))
@@ -122,8 +138,8 @@ impl Worker {
     /// Does a job.
     pub async fn run(&mut self, job: Job) -> Done {
         let label = JobLabel { job: word(job) };
-        let note = damage::take_note(&self.tools.config.state_directory);
-        self.remember_damage(note);
+        let directory = &self.tools.config.state_directory;
+        damage::take_notes(directory, |found| self.remember_damage(found));
         self.tools.metrics.running.get_or_create(&label).set(1);
         let done = match job {
             Job::Round => self.round().await,
@@ -197,7 +213,7 @@ impl Worker {
             Ok(report) => {
                 let why = "it was lost when a round read it";
                 let lost = report.lost.iter().map(|id| DamagedObject::new(*id, why));
-                self.remember_damage(lost);
+                self.note_damage(lost);
                 self.round_done(report, now_ms)
             }
             Err(error) => {
@@ -218,8 +234,25 @@ impl Worker {
         damage::ids(&self.tools.shared.lock().state.damaged)
     }
 
-    fn remember_damage(&self, found: impl IntoIterator<Item = DamagedObject>) {
-        damage::add(&mut self.tools.shared.lock().state.damaged, found);
+    /// On the disk, too, before the job goes on: whoever told of it need not tell again.
+    fn remember_damage(
+        &self,
+        found: impl IntoIterator<Item = DamagedObject>,
+    ) -> Result<(), StateError> {
+        let mut traces = self.tools.shared.lock();
+        damage::add(&mut traces.state.damaged, found);
+        let on_disk = traces.saved.as_ref().map_or(&[][..], |saved| &saved.damaged);
+        if on_disk != traces.state.damaged {
+            traces.save(&self.tools.config.state_directory)?;
+        }
+        Ok(())
+    }
+
+    /// The same for what we found ourselves: a later save may do what this one could not.
+    fn note_damage(&self, found: impl IntoIterator<Item = DamagedObject>) {
+        if let Err(error) = self.remember_damage(found) {
+            tracing::error!(%error, "the damage that was found is not on the disk yet");
+        }
     }
 
     /// What a search for the reason of a failure brought.
@@ -227,7 +260,7 @@ impl Worker {
         match found {
             Ok(found) => {
                 tracing::error!(snapshot, damaged = ?found, "looked for damage");
-                self.remember_damage(found);
+                self.note_damage(found);
             }
             Err(error) => tracing::warn!(snapshot, %error, "damage cannot be looked for"),
         }
@@ -304,8 +337,12 @@ impl Worker {
             metrics.store_reachable.set(0);
         }
         tracing::error!(kind = error.kind(), error = text, "the round failed");
-        let without_keys =
-            matches!(error, RoundError::Waiting { .. } | RoundError::NothingStored { .. });
+        let without_keys = matches!(
+            error,
+            RoundError::Waiting { .. }
+                | RoundError::NothingStored { .. }
+                | RoundError::ReliefWaits { .. }
+        );
         if without_keys || error.key_service().is_some() {
             metrics.key_service.set(0);
         }

@@ -81,6 +81,8 @@ pub struct Metrics {
     pub key_service: Gauge,
     /// Seeds that only the recovery key on paper opens.
     pub recovery_only: Gauge,
+    /// Relief chains of former processes that only the recovery key on paper opens.
+    pub recovery_only_chains: Gauge,
     /// When the snapshot that waits in the spool was taken; 0: none waits.
     pub waiting: Seconds,
     /// Records that members disagreed about, by verdict.
@@ -173,6 +175,11 @@ impl Metrics {
                 "recovery_only_seeds",
                 "Seeds that only the recovery key on paper opens",
                 &self.recovery_only,
+            ),
+            (
+                "recovery_only_chains",
+                "Relief chains that only the recovery key on paper opens",
+                &self.recovery_only_chains,
             ),
             ("alarms", "Findings that somebody must look at", &self.alarms),
             (

@@ -180,7 +180,7 @@ fn failed(job: Job, reason: Option<String>) -> AgentError {
 fn save(tools: &Tools, memory: &crate::cycle::Memory) -> Result<(), StateError> {
     let mut traces = tools.shared.lock();
     traces.state.remember(memory);
-    traces.state.save(&tools.config.state_directory)
+    traces.save(&tools.config.state_directory)
 }
 
 /// Locks the state directory and reads the state.
@@ -190,7 +190,14 @@ fn prepare(
     metrics: Metrics,
 ) -> Result<(Tools, Lock, AgentState), AgentError> {
     let lock = Lock::take(&config.state_directory)?;
-    let state = AgentState::load(&config.state_directory)?;
+    let mut state = AgentState::load(&config.state_directory)?;
+    if let Some(failure) = state.drill_failure.take_if(|_| config.drill.is_none()) {
+        tracing::warn!(%failure, "no drill is configured any more: the last one is forgotten");
+    }
+    if let Some(failure) = &state.drill_failure {
+        metrics.drill_passed.set(0);
+        metrics.drill_time.set(crate::metrics::seconds(failure.at_ms));
+    }
     if let Some(mark) = &state.snapshot {
         metrics.recovery_point.set(crate::metrics::seconds(mark.taken_ms));
         metrics.last_success.set(crate::metrics::seconds(state.last_round_ms));

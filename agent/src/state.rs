@@ -89,6 +89,35 @@ pub struct AgentState {
     /// What somebody must look at, until a later round finds it well.
     #[serde(default)]
     pub alarms: Vec<String>,
+    /// The last drill, if it failed: the next one may be a week away, and so may a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill_failure: Option<DrillFailure>,
+}
+
+/// A drill that failed, until one passes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrillFailure {
+    /// The snapshot that failed; 0: the drill could not be done.
+    #[serde(default)]
+    pub snapshot: u64,
+    /// The level that failed, `L0` to `L7`; empty: the drill could not be done.
+    #[serde(default)]
+    pub level: String,
+    /// Why.
+    pub reason: String,
+    /// When the drill ended, milliseconds since 1970.
+    #[serde(default)]
+    pub at_ms: i64,
+}
+
+impl std::fmt::Display for DrillFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.level.as_str() {
+            "" => write!(f, "it could not be done: {}", self.reason),
+            level => write!(f, "snapshot {} at {level}: {}", self.snapshot, self.reason),
+        }
+    }
 }
 
 /// What is decided of a contested record.

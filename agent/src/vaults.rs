@@ -8,12 +8,13 @@
 use crate::config::{Config, Sealing as ConfiguredSealing, Size, VaultConfig};
 use crate::state::AgentState;
 use holdfast_vault::access::AccessError;
+use holdfast_vault::format::ClusterId;
 use holdfast_vault::init::{VaultError, VaultOptions};
 use holdfast_vault::keys::{
     EncryptionConfig, KeyService, KmsConfig, PaperError, ProviderConfig, Providers, Recipient,
     RecoveryKey, Sealing, parse_encryption_config,
 };
-use holdfast_vault::relief::{key_service_away, reliefs};
+use holdfast_vault::relief::{Begun, begun_since, key_service_away, reliefs};
 use holdfast_vault::vault::Vault;
 use holdfast_vault::{Store, StoreError, StoreOptions};
 use std::path::{Path, PathBuf};
@@ -246,6 +247,36 @@ pub async fn begin_relief(
     let place = VaultPlace::configured(&config.vault, connect)?;
     let options = VaultOptions { witness: None, ..remembered(place.options()?, state)? };
     Ok(Vault::begin_relief(place.store(false)?, options).await?)
+}
+
+/// The relief chains of the agent's cluster that were begun at `since_ms` or later; asks no key.
+///
+/// # Errors
+/// See [`OpenError`].
+pub async fn reliefs_since(
+    config: &Config,
+    connect: &ConnectKms,
+    state: &AgentState,
+    since_ms: i64,
+) -> Result<Vec<Begun>, OpenError> {
+    let place = VaultPlace::configured(&config.vault, connect)?;
+    let options = remembered(place.options()?, state)?;
+    Ok(begun_since(&place.store(false)?, options.cluster, since_ms).await?)
+}
+
+/// Opens a relief chain with the configured keys.
+///
+/// # Errors
+/// See [`OpenError`].
+pub async fn open_relief(
+    config: &Config,
+    connect: &ConnectKms,
+    cluster: ClusterId,
+) -> Result<Vault, OpenError> {
+    let place = VaultPlace::configured(&config.vault, connect)?;
+    let cluster = Some(cluster);
+    let options = VaultOptions { cluster, cluster_text: None, ..place.options()? };
+    Ok(Vault::open(place.store(false)?, options).await?)
 }
 
 /// With what the state file knows of the vault.

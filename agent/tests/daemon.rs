@@ -6,35 +6,11 @@ mod support;
 
 use holdfast_agent::run::{AgentError, Outcome, daemon};
 use holdfast_agent::state::{AgentState, StateError};
-use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use support::fake::{Fake, Fault};
-use support::{Site, eventually, parts};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use support::{Site, database, eventually, free_port, page, parts};
 use tokio::sync::mpsc;
-
-fn database() -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/k8s/k8s.db.zst");
-    let mut bytes = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
-    bytes.truncate(bytes.len() / 512 * 512);
-    bytes
-}
-
-async fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
-}
-
-async fn page(address: SocketAddr, path: &str) -> String {
-    let Ok(mut stream) = TcpStream::connect(address).await else { return String::new() };
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_round_at_start_the_pages_the_lock_and_sigterm() {

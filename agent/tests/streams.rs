@@ -7,18 +7,10 @@ mod support;
 
 use holdfast_agent::run::{AgentError, once};
 use holdfast_agent::state::AgentState;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use support::fake::{Fake, Fault};
-use support::{Site, parts};
+use support::{Site, database, parts};
 use tokio::sync::mpsc;
-
-fn database() -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/k8s/k8s.db.zst");
-    let mut bytes = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
-    bytes.truncate(bytes.len() / 512 * 512);
-    bytes
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_fault_of_the_stream_is_ever_stored() {

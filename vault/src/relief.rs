@@ -11,7 +11,7 @@
 //! begun; the name in clear decides only what is chosen when nobody names a cluster.
 
 use crate::access::AccessError;
-use crate::chain::{Chain, ChainError};
+use crate::chain::{Chain, ChainError, Names};
 use crate::format::ClusterId;
 use crate::init::{VaultError, VaultOptions, choose, first_commit, make_access, read_root};
 use crate::store::{Store, StoreError};
@@ -34,10 +34,50 @@ pub struct Relief {
     pub stands_for: ClusterId,
 }
 
+/// A relief chain as one sees it without any key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begun {
+    /// Its id as a cluster of the vault.
+    pub cluster: ClusterId,
+    /// When it was begun, by the store's clock, milliseconds since 1970.
+    pub begun_ms: i64,
+    /// Whether it has more than its first commit.
+    pub holds_snapshot: bool,
+}
+
 /// The relief chains of a vault.
 pub async fn reliefs(store: &Store) -> Result<Vec<Relief>, StoreError> {
     let listed = store.list_all(RELIEFS, LIST_LIMIT).await?;
     Ok(listed.iter().filter_map(|item| parse(&item.name)).collect())
+}
+
+/// The relief chains that stand in for a cluster, or for the vault's only one, and were begun at
+/// `since_ms` or later. Opens nothing.
+pub async fn begun_since(
+    store: &Store,
+    cluster: Option<ClusterId>,
+    since_ms: i64,
+) -> Result<Vec<Begun>, VaultError> {
+    let stands_for = choose(store, cluster).await?;
+    let mut begun = Vec::new();
+    for item in store.list_all(&format!("{RELIEFS}/{stands_for}"), LIST_LIMIT).await? {
+        let relief = parse(&item.name).filter(|_| item.modified_ms >= since_ms);
+        let Some(Relief { cluster, .. }) = relief else { continue };
+        let newest = newest_commit(store, cluster).await?;
+        let holds_snapshot = newest.is_some_and(|(_, number)| number > 1);
+        begun.push(Begun { cluster, begun_ms: item.modified_ms, holds_snapshot });
+    }
+    Ok(begun)
+}
+
+/// Era and number of the newest commit that a listing shows. Opens nothing.
+pub async fn newest_commit(
+    store: &Store,
+    cluster: ClusterId,
+) -> Result<Option<(u64, u64)>, StoreError> {
+    let names = Names::new(cluster);
+    let listed = store.list_all(&names.commits(), LIST_LIMIT).await?;
+    Ok(listed.iter().filter_map(|item| names.parse_commit(&item.name)).max())
 }
 
 fn parse(name: &str) -> Option<Relief> {

@@ -12,7 +12,7 @@ use holdfast_vault::keys::{
     Encrypted, KeyService, Providers, Recipient, RecoveryKey, Sealing, ServiceError, ServiceStatus,
     parse_encryption_config,
 };
-use holdfast_vault::relief::{key_service_away, reliefs};
+use holdfast_vault::relief::{begun_since, key_service_away, reliefs};
 use holdfast_vault::snapshot::{Outcome, SnapshotOptions, Summary};
 use holdfast_vault::vault::Vault;
 use holdfast_vault::{Store, StoreOptions};
@@ -136,11 +136,19 @@ async fn a_relief_chain_takes_over_and_the_wraps_follow() {
     let error = Vault::begin_relief(store(&dir), service_options(&service, None)).await;
     assert!(key_service_away(&error.unwrap_err()).is_some());
     let options = service_options(&service, recipient);
+    assert_eq!(begun_since(&store(&dir), None, 0).await.unwrap(), []);
     let mut relief = Vault::begin_relief(store(&dir), options).await.unwrap();
+    let begun = begun_since(&store(&dir), None, 0).await.unwrap();
+    assert_eq!((begun.len(), begun[0].holds_snapshot), (1, false));
     let number = snapshot(&mut relief, &etcd).await.number;
     assert_eq!((relief.relief_of(), relief.recovery_only_seeds()), (Some(cluster), 2));
     let id = relief.access().cluster();
     assert!(reliefs(&store(&dir)).await.unwrap().iter().any(|one| one.cluster == id));
+    let begun = begun_since(&store(&dir), Some(cluster), begun[0].begun_ms).await.unwrap();
+    assert_eq!((begun[0].cluster, begun[0].holds_snapshot), (id, true));
+    let later = begun[0].begun_ms + 1;
+    assert_eq!(begun_since(&store(&dir), None, later).await.unwrap(), []);
+    assert_eq!(begun_since(&store(&dir), Some(id), 0).await.unwrap(), []);
 
     // The paper opens it; without a name the cluster's own chain is opened.
     let mut by_paper = VaultOptions { cluster: Some(id), ..paper(&key(1)) };

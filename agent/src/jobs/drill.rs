@@ -1,4 +1,6 @@
-//! A drill of the newest snapshot, and what it leaves in metrics, logs and health.
+//! A drill of the newest snapshot, and what it leaves in metrics, logs, health and state.
+//!
+//! What must hold: a drill that failed is remembered until one passes, also over restarts.
 
 use super::{Done, Worker};
 use crate::config::DrillConfig;
@@ -6,6 +8,7 @@ use crate::cycle::{Ending, Job};
 use crate::damage;
 use crate::drill::Drill;
 use crate::metrics::{StepLabel, seconds};
+use crate::state::DrillFailure;
 use holdfast_restore::drill::{DrillReport, Level};
 use holdfast_vault::clock::{Clock, SystemClock};
 use holdfast_vault::vault::Vault;
@@ -26,24 +29,19 @@ impl Worker {
             (None, _) => Err("no drill is configured".to_owned()),
             (_, Err(error)) => Err(error.to_string()),
         };
-        tools.metrics.drill_time.set(seconds(SystemClock.now_ms()));
-        let failure = match &report {
-            Ok(report) => {
-                self.drill_told(report);
-                report.failure.as_ref().map(|failure| {
-                    format!(
-                        "snapshot {} at {:?}: {}",
-                        report.snapshot, failure.level, failure.reason
-                    )
-                })
-            }
-            Err(error) => Some(format!("it could not be done: {error}")),
-        };
+        let now_ms = SystemClock.now_ms();
+        tools.metrics.drill_time.set(seconds(now_ms));
+        if let Ok(report) = &report {
+            self.drill_told(report);
+        }
+        let failure = failure(&report, now_ms);
         tools.metrics.drill_passed.set(i64::from(failure.is_none()));
+        let text = failure.as_ref().map(ToString::to_string);
         let mut traces = tools.shared.lock();
-        traces.health.drill_failure.clone_from(&failure);
+        traces.health.drill_failure.clone_from(&text);
+        traces.state.drill_failure = failure;
         drop(traces);
-        match failure {
+        match text {
             None => {
                 tools.metrics.done("drill");
                 Done { job: Job::Drill, ending: Ending::Done, report: None, error: None }
@@ -76,6 +74,21 @@ impl Worker {
             metrics.proven_level.set(i64::from(level.number()));
             metrics.proven_time.set(seconds(report.finished_ms));
             tracing::info!(snapshot = report.snapshot, ?level, ?recovery_ms, "the drill passed");
+        }
+    }
+}
+
+/// What is remembered of a drill that did not pass.
+fn failure(report: &Result<DrillReport, String>, at_ms: i64) -> Option<DrillFailure> {
+    match report {
+        Ok(report) => report.failure.as_ref().map(|failure| DrillFailure {
+            snapshot: report.snapshot,
+            level: format!("{:?}", failure.level),
+            reason: failure.reason.clone(),
+            at_ms,
+        }),
+        Err(error) => {
+            Some(DrillFailure { reason: error.clone(), at_ms, ..DrillFailure::default() })
         }
     }
 }

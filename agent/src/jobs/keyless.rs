@@ -3,13 +3,15 @@
 //! What must hold: nothing is stored unsealed, and rounds are not paused. With a recovery key,
 //! snapshots go into a relief chain (or, where the vault is open, under a data seed) that only the
 //! paper opens, until the wraps follow; without one, the newest stream waits in the encrypted
-//! spool, is replaced at each tick, and goes into the vault if etcd is gone by then (a process of
-//! one round has nothing to wait in: it says so, and ends). Either is an alarm while it lasts.
+//! spool, is replaced at each tick, and goes into the vault if etcd is gone by then (a process of one
+//! round has nothing to wait in: it says so, and ends). Either is an alarm for as long as it lasts.
 
+use super::reliefs::{Former, Wait};
 use super::{Done, Worker};
 use crate::cycle::{Ending, Job};
 use crate::round::{Round, RoundError, RoundReport, Taken};
 use crate::vaults;
+use holdfast_vault::clock::{Clock, SystemClock};
 use holdfast_vault::vault::Vault;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,10 +19,15 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What exists only because the key service was away.
 #[derive(Default)]
 pub(super) struct Keyless {
-    relief: Option<Vault>,
+    pub(super) relief: Option<Vault>,
     held: Option<Taken>,
     /// As they were told.
     alarms: Vec<String>,
+    /// Another relief chain may not begin yet.
+    pub(super) wait: Option<Wait>,
+    /// Relief chains of former processes, and the alarm about them as it was told.
+    pub(super) former: Former,
+    former_alarm: Option<String>,
 }
 
 impl Keyless {
@@ -39,19 +46,15 @@ impl Worker {
         let vault = vault.as_mut().expect("it was opened above");
         let (config, metrics) = (&tools.config, &tools.metrics);
         let round = Round { config, metrics, now_ms, verdicts, damaged };
-        let done = match (round.run(vault).await, &keyless.held) {
-            (Err(error), Some(held)) if error.is_etcd() => {
-                tracing::warn!(%error, "storing what waited in the spool");
-                round.run_with(vault, held).await
-            }
-            (done, _) => done,
-        };
-        let mut report = done?;
+        let mut report = run_or_held(&round, vault, keyless.held.as_ref()).await?;
         keyless.held = None;
         tools.metrics.waiting.set(0.0);
         let alarms = self.wraps_follow().await;
         report.alarms.extend(alarms.iter().cloned());
         self.keyless.alarms = alarms;
+        let former = self.former_reliefs(now_ms).await;
+        report.alarms.extend(former.clone());
+        self.keyless.former_alarm = former;
         Ok(report)
     }
 
@@ -62,11 +65,13 @@ impl Worker {
             Err(error) => Some(error.to_string()),
             Ok(_) => {
                 let alarms = self.wraps_follow().await;
-                let old = std::mem::replace(&mut self.keyless.alarms, alarms.clone());
+                let former = self.former_reliefs(SystemClock.now_ms()).await;
+                let mut old = std::mem::replace(&mut self.keyless.alarms, alarms.clone());
+                old.extend(std::mem::replace(&mut self.keyless.former_alarm, former.clone()));
                 let mut traces = self.tools.shared.lock();
                 let mut left = traces.state.alarms.clone();
                 left.retain(|alarm| !old.contains(alarm));
-                left.extend(alarms.iter().cloned());
+                left.extend(alarms.iter().cloned().chain(former));
                 self.tools.metrics.alarms.set(crate::metrics::gauge(left.len() as u64));
                 traces.health.alarms.clone_from(&left);
                 traces.state.alarms = left;
@@ -153,31 +158,55 @@ impl Worker {
         now_ms: i64,
     ) -> Result<RoundReport, RoundError> {
         let tools = self.tools.clone();
-        if self.keyless.relief.is_none() {
-            let state = tools.shared.lock().state.clone();
-            let begun = vaults::begin_relief(&tools.config, &tools.connect, &state).await?;
-            let cluster = begun.access().cluster();
-            tracing::warn!(%cluster, away, "the key service is away: a relief chain begins");
-            self.keyless.relief = Some(begun);
+        let begins = self.keyless.relief.is_none();
+        if begins {
+            self.begin_relief(away, now_ms).await?;
         }
         let (verdicts, damaged) = (&BTreeMap::new(), &BTreeSet::new());
-        let relief = self.keyless.relief.as_mut().expect("it was begun above");
+        let Keyless { relief, held, alarms, former_alarm, .. } = &mut self.keyless;
+        let relief = relief.as_mut().expect("it was begun above");
         let (config, metrics) = (&tools.config, &tools.metrics);
         let round = Round { config, metrics, now_ms, verdicts, damaged };
-        let mut report = round.run(relief).await?;
+        let mut report = match held.as_ref() {
+            Some(held) if begins => round.run_with(relief, held).await?,
+            held => run_or_held(&round, relief, held).await?,
+        };
+        *held = None;
+        tools.metrics.waiting.set(0.0);
         let waiting = relief.recovery_only_seeds();
-        self.keyless.alarms.clear();
+        alarms.clear();
         tools.metrics.recovery_only.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         if waiting > 0 {
             let (number, cluster) = (report.entry.number, relief.access().cluster());
-            self.keyless.alarms.push(format!(
+            alarms.push(format!(
                 "the key service is away ({away}): snapshot {number} lies in the relief chain \
                  {cluster}, which the recovery key on paper opens and nothing else, until the key \
                  service is back"
             ));
         }
-        report.alarms.extend(self.keyless.alarms.iter().cloned());
+        report.alarms.extend(alarms.iter().chain(&*former_alarm).cloned());
         Ok(report)
+    }
+
+    /// Begins a relief chain, once there is a stream for it, and unless one was begun just now.
+    async fn begin_relief(&mut self, away: &str, now_ms: i64) -> Result<(), RoundError> {
+        if let Some(wait) = self.relief_waits(now_ms).await? {
+            let waiting = match self.once {
+                true => "Nothing was stored and nothing waits: run this again then".to_owned(),
+                false => self.hold(now_ms).await?,
+            };
+            let (away, relief) = (away.to_owned(), wait.why);
+            return Err(RoundError::ReliefWaits { away, relief, waiting });
+        }
+        // A chain that no stream follows would be a chain for nothing.
+        self.hold(now_ms).await?;
+        let state = self.tools.shared.lock().state.clone();
+        let (config, connect) = (&self.tools.config, &self.tools.connect);
+        let begun = vaults::begin_relief(config, connect, &state).await?;
+        let cluster = begun.access().cluster();
+        tracing::warn!(%cluster, away, "the key service is away: a relief chain begins");
+        self.keyless.relief = Some(begun);
+        Ok(())
     }
 
     /// Sees to it that a stream of this tick waits in the spool; says which, where, how long.
@@ -215,5 +244,20 @@ impl Worker {
             directory.display(),
             held.stream_bytes().div_ceil(1 << 20),
         ))
+    }
+}
+
+/// A round; where etcd gives nothing, what waited in the spool is stored.
+async fn run_or_held(
+    round: &Round<'_>,
+    vault: &mut Vault,
+    held: Option<&Taken>,
+) -> Result<RoundReport, RoundError> {
+    match (round.run(vault).await, held) {
+        (Err(error), Some(held)) if error.is_etcd() => {
+            tracing::warn!(%error, "storing what waited in the spool");
+            round.run_with(vault, held).await
+        }
+        (done, _) => done,
     }
 }

@@ -82,6 +82,16 @@ pub enum RoundError {
         /// What it said.
         away: String,
     },
+    /// The same, and it is too early for one more relief chain.
+    #[error("the key service is away: {away}; {relief}. {waiting}")]
+    ReliefWaits {
+        /// What it said.
+        away: String,
+        /// Which chain there is, and when another may begin.
+        relief: String,
+        /// What waits meanwhile.
+        waiting: String,
+    },
     /// A thread of ours died.
     #[error("a thread of the round ended: {0}")]
     Thread(String),
@@ -105,7 +115,9 @@ impl RoundError {
             RoundError::Unrelated { .. } => "unrelated",
             RoundError::Verify(VerifyError::Store { .. }) => "store",
             RoundError::Verify(_) => "verify",
-            RoundError::Waiting { .. } | RoundError::NothingStored { .. } => "keys",
+            RoundError::Waiting { .. }
+            | RoundError::NothingStored { .. }
+            | RoundError::ReliefWaits { .. } => "keys",
             RoundError::Thread(_) => "internal",
         }
     }

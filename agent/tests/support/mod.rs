@@ -12,10 +12,13 @@ use holdfast_vault::init::VaultOptions;
 use holdfast_vault::keys::{KmsConfig, Providers, Sealing, parse_encryption_config};
 use holdfast_vault::vault::Vault;
 use holdfast_vault::{Store, StoreOptions};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 pub use holdfast_peers::peer;
 
@@ -164,4 +167,27 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// A database with a control plane's objects.
+pub fn database() -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/k8s/k8s.db.zst");
+    let mut bytes = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
+    bytes.truncate(bytes.len() / 512 * 512);
+    bytes
+}
+
+/// Where an agent may serve its pages.
+pub async fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+/// A page with its head; empty: nobody listens.
+pub async fn page(address: SocketAddr, path: &str) -> String {
+    let Ok(mut stream) = TcpStream::connect(address).await else { return String::new() };
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
 }
