@@ -1,6 +1,7 @@
 //! The walk against a model: a map of records, with segments that are plain lists.
 
 use super::*;
+use crate::format::Record;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
