@@ -1,9 +1,16 @@
 //! What every part of the engine works with: the store, the names, the open seeds, clocks and
-//! chance; and the sealing and opening of the small messages.
+//! chance. Errors, messages and wraps are in files of their own.
+//!
+//! Holds: seeds are opened when something sealed under them is wanted, and stay open; the newest
+//! index seed that the head lists seals.
 
+mod error;
+mod messages;
 mod wrapping;
 mod wraps;
 
+pub use error::AccessError;
+pub use messages::MESSAGE_LIMIT;
 pub use wraps::WRAP_LIMIT;
 pub(crate) use wraps::is_recovery;
 
@@ -11,27 +18,13 @@ use crate::chain::names::Names;
 use crate::chain::rules::ChainLimits;
 use crate::chain::state::Digest;
 use crate::clock::Clock;
-use crate::format::{
-    ClusterId, Entropy, Expected, FormatError, Header, NewObject, ObjectContext, ObjectId,
-    ObjectName, OpenedCommit, OpenedObject, Part, SeedId, VaultId, WrapId, WriterId,
-    has_sound_trailer, open_commit, open_message, seal_commit, seal_message,
-};
-use crate::keys::{
-    IndexSeed, Keyring, Providers, Recipient, Seed, ServiceError, WrapError, WrapOwner,
-};
-use crate::proto::{
-    CatalogueEntry, CataloguePage, Commit, Ledger, LedgerRef, ObjectKind, ObjectRef, PageRef,
-    WrapRef,
-};
-use crate::store::{Store, StoreError};
-use bytes::Bytes;
-use prost::Message;
+use crate::format::{ClusterId, Entropy, ObjectId, SeedId, VaultId, WrapId, WriterId};
+use crate::keys::{IndexSeed, Keyring, Providers, Recipient, Seed, WrapOwner};
+use crate::proto::{Commit, ObjectRef, WrapRef};
+use crate::store::Store;
 use sha2::Digest as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-
-/// Longest message object that is read whole: pages, ledgers, bodies' index sections.
-pub const MESSAGE_LIMIT: u64 = 1 << 30;
 
 /// Store, names, keys, clocks and chance of one cluster in a vault.
 pub struct Access {
@@ -50,68 +43,6 @@ pub struct Access {
     known_wraps: RwLock<BTreeMap<SeedId, BTreeSet<WrapId>>>,
     unsealed: bool,
     limits: ChainLimits,
-}
-
-/// Why something sealed cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum AccessError {
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The object.
-    #[error(transparent)]
-    Format(#[from] FormatError),
-    /// The first provider does not wrap, or a wrap that was just stored is not what was stored.
-    #[error(transparent)]
-    Wrap(Box<WrapError>),
-    /// The key service does not say under which key it wraps.
-    #[error("the first provider's key service: {source}")]
-    Service {
-        /// What it said.
-        source: ServiceError,
-    },
-    /// No configured provider opens the seed.
-    #[error("seed {seed} cannot be opened: {}", list(errors))]
-    Locked {
-        /// Its id.
-        seed: SeedId,
-        /// The name of each of its wraps, and why it does not open.
-        errors: Vec<(String, WrapError)>,
-    },
-    /// A wrap that was just stored reads back as something else.
-    #[error(
-        "seed {seed}: its wrap does not read back as it was written; run `holdfast store doctor`"
-    )]
-    NotKept {
-        /// Its id.
-        seed: SeedId,
-    },
-    /// A commit lists a seed whose id is none.
-    #[error("the chain lists a seed whose id has not 16 bytes: run `holdfast vault check`")]
-    BadSeedId,
-    /// A listing shows no wrap of this seed, and no head that was read tells of one.
-    #[error("seed {seed}: no wrap of it is in the store; what it seals cannot be opened")]
-    NoWrap {
-        /// Its id.
-        seed: SeedId,
-    },
-    /// Every wrap that the head lists was asked for by name, and is not there.
-    #[error(
-        "seed {seed}: its {wraps} wraps are gone from the store, under both names each; what it \
-         seals cannot be opened any more, unless another copy of the vault has them"
-    )]
-    WrapsGone {
-        /// Its id.
-        seed: SeedId,
-        /// How many the head lists.
-        wraps: usize,
-    },
-}
-
-impl From<WrapError> for AccessError {
-    fn from(error: WrapError) -> Self {
-        AccessError::Wrap(Box::new(error))
-    }
 }
 
 impl std::fmt::Debug for Access {
@@ -287,100 +218,6 @@ impl Access {
         Ok(())
     }
 
-    /// What an object of this kind must be.
-    pub fn expected<'a>(&self, kind: ObjectKind, reference: Option<&'a ObjectRef>) -> Expected<'a> {
-        Expected { kind, vault: self.vault, cluster: self.cluster, reference }
-    }
-
-    /// Opens the commit of this era and number.
-    pub(crate) async fn open_commit(
-        &self,
-        number: (u64, u64),
-        bytes: &[u8],
-    ) -> Result<OpenedCommit, AccessError> {
-        let name = ObjectName { kind: ObjectKind::Commit, id: None };
-        let spoilt = |error: &dyn std::fmt::Display| {
-            let reason = format!("its SHA-256 is not the one in its trailer ({error})").into();
-            FormatError::Damaged { object: name, part: Part::Header, reason }.into()
-        };
-        // What a damaged header asks for is not what was written.
-        let header = match Header::parse(bytes, name) {
-            Err(error) if !error.is_damage() && !has_sound_trailer(bytes) => {
-                return Err(spoilt(&error));
-            }
-            parsed => parsed?,
-        };
-        match self.ensure_seed(header.index_seed).await {
-            Err(error @ AccessError::NoWrap { .. }) if !has_sound_trailer(bytes) => {
-                return Err(spoilt(&error));
-            }
-            ensured => ensured?,
-        }
-        Ok(open_commit(bytes, (self.vault, self.cluster), number, &self.keyring())?)
-    }
-
-    /// Seals a commit.
-    pub(crate) fn seal_commit(&self, commit: &Commit) -> Result<Bytes, crate::chain::ChainError> {
-        let seed = self.sealing_seed().ok_or(crate::chain::ChainError::ReadOnly)?;
-        let id = ObjectId::from_bytes(&commit.attempt_id).expect("drafts carry a random id");
-        let new = NewObject::with_id(id, &mut **self.entropy());
-        let sealed = seal_commit(&self.context(&seed), &new, commit, Vec::new());
-        let (_, bytes) = sealed.map_err(AccessError::from)?;
-        Ok(bytes.into())
-    }
-
-    /// Whose objects, under this index seed, without data frames.
-    pub fn context<'a>(&self, index: &'a IndexSeed) -> ObjectContext<'a> {
-        ObjectContext { vault: self.vault, cluster: self.cluster, data: None, index }
-    }
-
-    /// Seals a message into an object of its own and stores it.
-    pub async fn put_message<M: Message>(
-        &self,
-        kind: ObjectKind,
-        message: &M,
-    ) -> Result<ObjectRef, crate::chain::ChainError> {
-        let seed = self.sealing_seed().ok_or(crate::chain::ChainError::ReadOnly)?;
-        let new = NewObject::random(&mut **self.entropy());
-        let sealed = seal_message(kind, &self.context(&seed), &new, message);
-        let (finished, bytes) = sealed.map_err(AccessError::from)?;
-        self.store.put(&self.names.object(kind, new.id()), bytes.into()).await?;
-        Ok(finished.reference)
-    }
-
-    /// Reads and opens the message object that `reference` names.
-    pub async fn read_message<M: Message + Default>(
-        &self,
-        reference: &ObjectRef,
-    ) -> Result<(M, OpenedObject), AccessError> {
-        let kind = reference.kind();
-        let id = ObjectId::from_bytes(&reference.object_id).map_err(|error| {
-            let object = ObjectName { kind, id: None };
-            FormatError::Refused { object, reason: error.to_string().into() }
-        })?;
-        self.ensure_index_seed(reference).await?;
-        let limit = reference.size_bytes.min(MESSAGE_LIMIT);
-        let bytes = self.store.get(&self.names.object(kind, id), limit).await?;
-        let expected = self.expected(kind, Some(reference));
-        Ok(open_message(&bytes, &expected, &self.keyring())?)
-    }
-
-    /// The entries of a catalogue page.
-    pub(crate) async fn read_page(
-        &self,
-        page: &PageRef,
-    ) -> Result<Vec<CatalogueEntry>, AccessError> {
-        let reference = page.object.clone().unwrap_or_default();
-        let (page, _) = self.read_message::<CataloguePage>(&reference).await?;
-        Ok(page.entries)
-    }
-
-    /// A ledger.
-    pub(crate) async fn read_ledger(&self, ledger: &LedgerRef) -> Result<Ledger, AccessError> {
-        let reference = ledger.object.clone().unwrap_or_default();
-        Ok(self.read_message::<Ledger>(&reference).await?.0)
-    }
-
     /// For each seed that a provider opened for this process, which one did, by key id. Seeds that
     /// this process made itself are not among them.
     pub fn opened_by(&self) -> Vec<String> {
@@ -419,24 +256,6 @@ impl Access {
         let mut known = self.recipient.write().unwrap_or_else(PoisonError::into_inner);
         *known = self.providers.recipient().or(Recipient::from_bytes(&head.recovery_public));
     }
-}
-
-impl AccessError {
-    /// Whether a key service is the reason: it is away, refuses, or answers nonsense.
-    pub fn is_key_service(&self) -> bool {
-        let by_service = |error: &WrapError| matches!(error, WrapError::Service { .. });
-        match self {
-            AccessError::Wrap(error) => by_service(error),
-            AccessError::Service { .. } => true,
-            AccessError::Locked { errors, .. } => errors.iter().any(|(_, error)| by_service(error)),
-            _ => false,
-        }
-    }
-}
-
-fn list(errors: &[(String, WrapError)]) -> String {
-    let lines = errors.iter().map(|(name, error)| format!("{name}: {error}"));
-    lines.collect::<Vec<_>>().join("; ")
 }
 
 /// SHA-256 of some bytes.
