@@ -3,8 +3,8 @@
 //! What must hold: nothing is stored unsealed, and rounds are not paused. With a recovery key,
 //! snapshots go into a relief chain (or, where the vault is open, under a data seed) that only the
 //! paper opens, until the wraps follow; without one, the newest stream waits in the encrypted
-//! spool, is replaced at each tick, and goes into the vault if etcd is gone by then (a process of one
-//! round has nothing to wait in: it says so, and ends). Either is an alarm for as long as it lasts.
+//! spool, is replaced at each tick, and goes into the vault if etcd is gone by then (a process of
+//! one round has nothing to wait in: it says so, and ends). Either is an alarm while it lasts.
 
 use super::reliefs::{Former, Wait};
 use super::{Done, Worker};
