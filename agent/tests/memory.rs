@@ -158,7 +158,7 @@ async fn what_a_check_told_outlives_a_round_that_was_left() {
         eventually("the stream", || fake.streams.load(Ordering::SeqCst) > 0).await;
         // As after SIGKILL: it is on the disk in one form or the other.
         let state = AgentState::load(&site.path("state")).unwrap();
-        assert_eq!(state.damaged, [told.clone()]);
+        assert_eq!(state.damaged, std::slice::from_ref(&told));
         assert_eq!((state.last_round_ms, state.failures), (0, 0), "nothing else was remembered");
         terminate.send(()).await.unwrap();
     };
