@@ -6,10 +6,11 @@
 //! without sealing and with `sealing: none` in the local configuration. Errors name key ids, never
 //! key material.
 
-use super::local::LocalKey;
+use super::local::{CHECK_BYTES, LocalKey};
 use super::{
     EncryptionConfig, KeyService, KmsConfig, ProviderConfig, Recipient, RecoveryKey, WrapError,
 };
+use holdfast_policies::providers::{Consents, Key};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -201,7 +202,7 @@ impl Providers {
     /// without) sealing.
     pub fn check_wraps(&self, unsealed: bool) -> Result<(), WrapError> {
         let in_clear = self.first().kind() == ProviderKind::Identity;
-        if in_clear && !(unsealed && self.sealing == Sealing::None) {
+        if in_clear && !self.consents(unsealed).allow_clear() {
             return Err(WrapError::WouldNotSeal);
         }
         if self.published {
@@ -213,6 +214,11 @@ impl Providers {
     /// Whether nothing but the paper is at hand.
     pub fn is_paper_alone(&self) -> bool {
         self.first().kind() == ProviderKind::Recovery
+    }
+
+    /// What this machine and the vault (`unsealed`: created without sealing) say of seeds in clear.
+    pub(super) fn consents(&self, unsealed: bool) -> Consents {
+        Consents { vault_unsealed: unsealed, sealing_none: self.sealing == Sealing::None }
     }
 
     pub(super) fn first(&self) -> &Provider {
@@ -230,6 +236,16 @@ fn published(config: &EncryptionConfig) -> bool {
 }
 
 impl Provider {
+    /// How the rule of providers knows it. A plugin and identity open all that bears their name.
+    pub(super) fn key(&self) -> Key<'_, ProviderKind, (&str, [u8; CHECK_BYTES])> {
+        let mark = match &self.way {
+            Way::Local(_, key) => Some((&key.key_id[..], key.check)),
+            Way::Recovery(key) => Some(("", key.recipient().check())),
+            Way::Identity | Way::Kms(_) => None,
+        };
+        Key { kind: self.kind(), name: &self.name, mark }
+    }
+
     pub(super) fn kind(&self) -> ProviderKind {
         match &self.way {
             Way::Local(kind, _) => *kind,

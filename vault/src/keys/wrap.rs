@@ -10,13 +10,14 @@ use super::provider::{Provider, Way};
 use super::recovery;
 use super::service::check_answer;
 use super::{
-    Encrypted, KeyName, KeyService, ProviderKind, Providers, Recipient, Sealing, Seed,
-    ServiceError, WrapOwner,
+    Encrypted, KeyName, KeyService, ProviderKind, Providers, Recipient, Seed, ServiceError,
+    WrapOwner,
 };
 use crate::format::seal::{equal_in_constant_time, sha256};
 use crate::format::{ClearError, Entropy, FORMAT, SeedId, WrapId, decode_wrap, encode_wrap};
 use crate::proto::{SeedKind, Wrap, WrapRef};
 use bytes::Bytes;
+use holdfast_policies::providers::{Key, Opener, is_current, opener};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -199,7 +200,7 @@ impl Providers {
         let mut wrap = blank(&place);
         wrap.commitment = Bytes::copy_from_slice(&place.commitment(seed));
         match &provider.way {
-            Way::Identity if unsealed && self.sealing == Sealing::None => {
+            Way::Identity if self.consents(unsealed).allow_clear() => {
                 wrap.sealed_seed = Bytes::copy_from_slice(seed.secret());
             }
             Way::Identity => return Err(WrapError::WouldNotSeal),
@@ -291,7 +292,7 @@ impl Providers {
         let place = place_of(wrap, seed, owner, &needed)?;
         let provider = self.provider_for(wrap, &needed)?;
         let secret = match &provider.way {
-            Way::Identity if unsealed && self.sealing == Sealing::None => exact(&wrap.sealed_seed)
+            Way::Identity if self.consents(unsealed).allow_clear() => exact(&wrap.sealed_seed)
                 .ok_or_else(|| damaged(wrap, "its seed has not 32 bytes"))?,
             Way::Identity => return Err(WrapError::NotSealed { wrap: name_of(wrap) }),
             Way::Local(_, key) => {
@@ -325,28 +326,28 @@ impl Providers {
             Way::Kms(service) => service.status().await?.key_id,
             Way::Recovery(key) => key.recipient().key_id(),
         };
-        Ok(wrap.provider_kind == first.kind().as_str()
-            && wrap.provider_name == first.name
-            && wrap.key_id == key_id)
+        let (kind, name) = (first.kind().as_str(), &first.name[..]);
+        let made = Key { kind, name, mark: Some(&key_id[..]) };
+        let (kind, name) = (&wrap.provider_kind[..], &wrap.provider_name[..]);
+        Ok(is_current(&Key { kind, name, mark: Some(&wrap.key_id[..]) }, &made))
     }
 
     /// The one provider that a wrap names.
     fn provider_for(&self, wrap: &Wrap, needed: &KeyName) -> Result<&Provider, WrapError> {
-        let named =
-            |provider: &&Provider| provider.kind() == needed.kind && provider.name == needed.name;
-        let fits = |provider: &&Provider| match &provider.way {
-            Way::Local(_, key) => key.key_id == wrap.key_id && key.check[..] == wrap.key_check,
-            Way::Recovery(key) => key.recipient().check()[..] == wrap.key_check,
-            Way::Identity | Way::Kms(_) => true,
+        let id = if needed.kind == ProviderKind::Recovery { "" } else { &wrap.key_id };
+        let mark = wrap.key_check[..].try_into().ok().map(|check| (id, check));
+        let wanted = Key { kind: needed.kind, name: &needed.name, mark };
+        let configured: Vec<_> = self.list.iter().map(Provider::key).collect();
+        let other = match opener(&wanted, &configured) {
+            Opener::Place(place) => return Ok(&self.list[place]),
+            // A recovery key has no name that another one could bear.
+            Opener::OtherKey(place) if needed.kind != ProviderKind::Recovery => {
+                self.list[place].key_name().key_id
+            }
+            Opener::OtherKey(_) | Opener::NotConfigured => None,
         };
-        let mut candidates = self.list.iter().filter(named);
-        if let Some(provider) = candidates.clone().find(fits) {
-            return Ok(provider);
-        }
         let (wrap, needed) = (name_of(wrap), Box::new(needed.clone()));
-        // A recovery key has no name that another one could bear.
-        let same_name = candidates.next().filter(|one| one.kind() != ProviderKind::Recovery);
-        Err(match same_name.and_then(|provider| provider.key_name().key_id) {
+        Err(match other {
             Some(found) => WrapError::WrongKey { wrap, needed, found },
             None => WrapError::NoProvider { wrap, needed, configured: self.listed() },
         })
