@@ -124,7 +124,7 @@ impl Access {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(seed, told);
     }
 
-    /// The wraps in use of these seeds, but for those that cannot be read under either name: whoever
+    /// The wraps in use of these seeds, but for those that cannot be read under either name: who
     /// asks is better off without one than not going on.
     pub(crate) async fn read_wraps(&self, seeds: &[crate::proto::Seed]) -> Vec<Wrap> {
         let mut wraps = Vec::new();
