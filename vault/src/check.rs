@@ -219,8 +219,8 @@ impl Checker<'_> {
         Ok(sound.is_some())
     }
 
-    /// Every commit from the floor on, each against the digest that its successor recorded. The head
-    /// names all that a restore needs, so no snapshot is lost with an older one.
+    /// Every commit from the floor on, each against the digest that its successor recorded. The
+    /// head names all that a restore needs, so no snapshot is lost with an older one.
     async fn commits(&mut self) -> Result<(), ChainError> {
         let access = self.vault.access().clone();
         let head = self.vault.head().clone();
@@ -439,7 +439,10 @@ impl Checker<'_> {
             .collect();
         let differ = listed.symmetric_difference(&alive).count();
         (differ > 0).then(|| {
-            format!("its objects are not those that the chain counts for snapshot {number}: {differ} differ")
+            format!(
+                "its objects are not those that the chain counts for snapshot {number}: {differ} \
+                 differ"
+            )
         })
     }
 

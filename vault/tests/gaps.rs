@@ -136,7 +136,10 @@ async fn is_met(inner: &Inner, name: &str, all: &BTreeSet<u64>, newest: &str) ->
     if gap {
         let before = names(inner).await;
         let refused = round(&mut vault, &mut Etcd::new()).await.unwrap_err();
-        let incomplete = |error: &ChainError| matches!(error, ChainError::Incomplete { name: said, .. } if said == name);
+        let incomplete = |error: &ChainError| match error {
+            ChainError::Incomplete { name: said, .. } => said == name,
+            _ => false,
+        };
         assert!(
             matches!(&refused, SnapshotError::Chain(error) if incomplete(error)),
             "{name}: {refused}"

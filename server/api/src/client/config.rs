@@ -19,8 +19,8 @@ pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 512 << 20;
 /// How to reach a cluster.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    /// Client URLs, `https://host:port`, `http://host:port` or `unix:///path`; at least one. Without
-    /// a scheme: https if `tls` is set, else http.
+    /// Client URLs, `https://host:port`, `http://host:port` or `unix:///path`; at least one.
+    /// Without a scheme: https if `tls` is set, else http.
     pub endpoints: Vec<String>,
     /// Needed for https.
     pub tls: Option<Tls>,
