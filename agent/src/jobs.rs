@@ -9,6 +9,7 @@ mod drill;
 mod keyless;
 mod prune;
 mod reliefs;
+mod unverified;
 
 use crate::config::Config;
 use crate::contested::Side;
@@ -222,7 +223,11 @@ impl Worker {
                     && let Some(vault) = &mut self.vault
                 {
                     let found = damage::search(vault, number).await;
+                    let is_known = found.is_ok();
                     self.note_search(number, found);
+                    if is_known {
+                        self.searched(number);
+                    }
                 }
                 self.round_failed(&error)
             }

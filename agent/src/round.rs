@@ -47,6 +47,8 @@ pub struct Round<'a> {
     pub verdicts: &'a BTreeMap<(i64, i64), String>,
     /// Objects that are known to be lost or rotten: what they hold is stored again.
     pub damaged: &'a BTreeSet<ObjectId>,
+    /// The first commit that a former round stored and did not read back.
+    pub unverified: Option<u64>,
 }
 
 /// How a round ended.
@@ -180,9 +182,10 @@ impl Round<'_> {
         vault: &mut Vault,
         stored: Stored,
     ) -> Result<RoundReport, RoundError> {
-        if let Some(summary) = &stored.summary {
-            let read = self.timed("verify", verify::verify(vault, summary, &stored.stop)).await?;
-            tracing::info!(snapshot = summary.number, read_bytes = read, "read back and equal");
+        let own = stored.summary.as_ref().map(|summary| summary.number);
+        if let Some(from) = self.unverified.or(own) {
+            let read = self.timed("verify", verify::verify(vault, from, &stored.stop)).await?;
+            tracing::info!(from_commit = from, read_bytes = read, "read back and equal");
         }
         Ok(stored.report)
     }

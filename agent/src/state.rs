@@ -92,6 +92,9 @@ pub struct AgentState {
     /// The last drill, if it failed: the next one may be a week away, and so may a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drill_failure: Option<DrillFailure>,
+    /// The first commit whose snapshot was not read back yet; `None`: all were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unverified_from: Option<u64>,
 }
 
 /// A drill that failed, until one passes.

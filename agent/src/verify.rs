@@ -1,14 +1,15 @@
 //! Reads back what a round stored, before anybody counts on it.
 //!
-//! What must hold: the new snapshot's body and all indexes open from the store's own bytes (L2),
-//! bound to the commit by their digests; every segment that the round uploaded has the length and
-//! the SHA-256 that the body says (L1). Memory: one piece of [`PIECE_BYTES`].
+//! What must hold: of each snapshot since a commit the body and all indexes open from the store's
+//! own bytes (L2), bound to the commit by their digests; every segment that came since then has the
+//! length and the SHA-256 that the body says (L1). The oldest snapshot comes first, so an error says
+//! that all before it are read back. Memory: one piece of [`PIECE_BYTES`].
 
 use crate::stop::Stop;
 use holdfast_vault::StoreError;
 use holdfast_vault::format::ObjectId;
 use holdfast_vault::proto::ObjectRef;
-use holdfast_vault::snapshot::{SnapshotError, Summary};
+use holdfast_vault::snapshot::SnapshotError;
 use holdfast_vault::vault::Vault;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -65,21 +66,24 @@ impl VerifyError {
     }
 }
 
-/// Verifies; gives the bytes that were read.
+/// Verifies what commit `from` and those after it brought; gives the bytes that were read.
 ///
 /// # Errors
 /// See [`VerifyError`].
-pub async fn verify(vault: &mut Vault, summary: &Summary, stop: &Stop) -> Result<u64, VerifyError> {
-    let number = summary.number;
-    let reader = vault.reader(number).await;
-    let reader = reader.map_err(|source| VerifyError::Snapshot { number, source })?;
-    let uploaded: BTreeSet<&str> = summary.uploaded.iter().map(|one| one.name.as_str()).collect();
-    let mut read_bytes = 0;
-    for segment in &reader.body().segments {
-        let Some(object) = &segment.object else { continue };
-        let Ok(id) = ObjectId::from_bytes(&object.object_id) else { continue };
-        let name = vault.access().names().object(object.kind(), id);
-        if uploaded.contains(name.as_str()) {
+pub async fn verify(vault: &mut Vault, from: u64, stop: &Stop) -> Result<u64, VerifyError> {
+    let numbers = vault.chain().catalogue().numbers();
+    let (mut read_bytes, mut seen) = (0, BTreeSet::new());
+    for number in numbers.range(from..).copied() {
+        let reader = vault.reader(number).await;
+        let reader = reader.map_err(|source| VerifyError::Snapshot { number, source })?;
+        for segment in &reader.body().segments {
+            let Some(object) = &segment.object else { continue };
+            let Ok(id) = ObjectId::from_bytes(&object.object_id) else { continue };
+            let extant = vault.chain().state().objects().get(&id);
+            if extant.is_none_or(|extant| extant.added < from) || !seen.insert(id) {
+                continue;
+            }
+            let name = vault.access().names().object(object.kind(), id);
             read_bytes += object_digest(vault, number, &name, object, stop).await?;
         }
     }
