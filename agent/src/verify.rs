@@ -2,8 +2,8 @@
 //!
 //! What must hold: of each snapshot since a commit the body and all indexes open from the store's
 //! own bytes (L2), bound to the commit by their digests; every segment that came since then has the
-//! length and the SHA-256 that the body says (L1). The oldest snapshot comes first, so an error says
-//! that all before it are read back. Memory: one piece of [`PIECE_BYTES`].
+//! length and the SHA-256 that the body says (L1). The oldest snapshot comes first, so an error
+//! says that all before it are read back. Memory: one piece of [`PIECE_BYTES`].
 
 use crate::stop::Stop;
 use holdfast_vault::StoreError;
