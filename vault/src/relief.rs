@@ -63,8 +63,9 @@ pub async fn begun_since(
     for item in store.list_all(&format!("{RELIEFS}/{stands_for}"), LIST_LIMIT).await? {
         let relief = parse(&item.name).filter(|_| item.modified_ms >= since_ms);
         let Some(Relief { cluster, .. }) = relief else { continue };
-        let newest = newest_commit(store, cluster).await?;
-        let holds_snapshot = newest.is_some_and(|(_, number)| number > 1);
+        // Where no commit followed the name, nothing was begun.
+        let Some((_, number)) = newest_commit(store, cluster).await? else { continue };
+        let holds_snapshot = number > 1;
         begun.push(Begun { cluster, begun_ms: item.modified_ms, holds_snapshot });
     }
     Ok(begun)

@@ -250,7 +250,7 @@ mod tests {
             next: String::new(),
         };
         let alarm = |count: u8| {
-            let shut = (0..count).map(shut).collect();
+            let shut = (1..=count).map(shut).collect();
             Former { looked: Some(Look { at_ms: 0, next_ms: 1, shut }) }.alarm()
         };
         assert_eq!((Former::default().alarm(), alarm(0)), (None, None));

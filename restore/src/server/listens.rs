@@ -166,6 +166,7 @@ mod tests {
     #[test]
     fn sockets_lie_in_a_private_directory_and_have_a_short_name() {
         let root = tempfile::tempdir().unwrap();
+        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o700)).unwrap();
         let near = Sockets::in_directory(root.path()).unwrap().client_url();
         assert_eq!(near, format!("unix://{}/client.sock", root.path().display()));
         let far = root.path().join("d".repeat(100));

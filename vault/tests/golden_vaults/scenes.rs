@@ -94,6 +94,13 @@ pub const SCENES: &[Scene] = &[
         shows: |text| text.lines().count() == 2,
     },
     Scene {
+        // Each wrap lies twice, as in every vault since; the others show what was before.
+        name: "copies",
+        options: sealed,
+        play: |stage| Box::pin(simple(stage, sealed)),
+        shows: |text| text.lines().count() == 2,
+    },
+    Scene {
         name: "unsealed",
         options: unsealed,
         play: |stage| Box::pin(simple(stage, unsealed)),
