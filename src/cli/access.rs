@@ -14,12 +14,14 @@ use holdfast_vault::vault::Vault;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// The part of a help page that these arguments stand in.
+const VAULT: &str = "Vault and keys";
+
 /// Where the vault is and who can open it.
 #[derive(Args)]
-#[command(next_help_heading = "Vault and keys")]
 pub(crate) struct VaultArguments {
     /// Address of the vault: file:///path or s3://bucket/prefix (credentials from AWS_* variables)
-    #[arg(long, value_name = "URL", env = "HOLDFAST_FROM")]
+    #[arg(long, help_heading = VAULT, value_name = "URL", env = "HOLDFAST_FROM")]
     from: Option<String>,
     #[command(flatten)]
     keys: KeyArguments,
@@ -27,23 +29,22 @@ pub(crate) struct VaultArguments {
 
 /// Who can open a vault.
 #[derive(Args)]
-#[command(next_help_heading = "Vault and keys")]
 pub(crate) struct KeyArguments {
     /// Kubernetes EncryptionConfiguration with the keys of the vault
-    #[arg(long, value_name = "FILE", env = "HOLDFAST_KEYS")]
+    #[arg(long, help_heading = VAULT, value_name = "FILE", env = "HOLDFAST_KEYS")]
     keys: Option<PathBuf>,
     /// File with the recovery key, typed off the paper: opens the vault without any other key
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = VAULT, value_name = "FILE")]
     recovery_key_file: Option<PathBuf>,
     /// The agent's configuration: gives address, keys and cluster where no flag does
-    #[arg(long, value_name = "FILE", env = "HOLDFAST_CONFIG")]
+    #[arg(long, help_heading = VAULT, value_name = "FILE", env = "HOLDFAST_CONFIG")]
     config: Option<PathBuf>,
     /// The cluster in the vault: its name, its id, or the first digits of it; only needed where a
     /// vault holds several
-    #[arg(long, value_name = "CLUSTER")]
+    #[arg(long, help_heading = VAULT, value_name = "CLUSTER")]
     cluster: Option<String>,
     /// The vault was created without sealing, and you know it
-    #[arg(long)]
+    #[arg(long, help_heading = VAULT)]
     unsealed: bool,
 }
 
