@@ -221,7 +221,7 @@ impl Vault {
         };
         let witness = options.witness.clone();
         let access = make_access(store, &root, cluster, options)?;
-        let chain = Chain::load(Arc::new(access)).await?;
+        let chain = Chain::open(Arc::new(access)).await?;
         if !is_root_of(&root, chain.head()) {
             let detail =
                 "the sealed chain tells of another vault than the root in clear".to_owned();

@@ -127,7 +127,9 @@ impl Chain {
         Ok(CommitOutcome::Won(number))
     }
 
-    /// A slow create: it stands only if nothing newer was built on another commit of that number.
+    /// A slow create: it stands only if nobody made, and then deleted, another commit of that number
+    /// before. A listing may be too old to show what followed it. But numbers are deleted from the
+    /// bottom: as long as the commit below is the one that was built on, ours never was.
     async fn confirm(
         &mut self,
         commit: Commit,
@@ -145,7 +147,13 @@ impl Chain {
             alone &= listed.is_none_or(|found| found <= (era, number));
         }
         drop(newer);
-        if alone {
+        let below = self.access.names().commit(era, number - 1);
+        let based = match self.access.store().get(&below, MAX_COMMIT_BYTES).await {
+            Ok(found) => sha256(&found) == *self.state.sha256(),
+            Err(StoreError::NotFound { .. }) => false,
+            Err(source) => return Err(unknown(source)),
+        };
+        if alone && based {
             return self.won(commit, catalogue, bytes);
         }
         self.reload().await?;

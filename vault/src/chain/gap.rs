@@ -4,18 +4,25 @@
 //! Holds: the head alone names every snapshot with its body's digest, and a body names all else, so
 //! what can be restored does not hang on older commits, ledgers or pages; what is derived from a
 //! gap (which object lies in which interval) decides no deletion and no commit.
+//!
+//! A commit that a late answer created under a number that was long deleted stands alone: all below
+//! it was deleted before it. It is no head of a chain with a gap: below such a head all numbers are
+//! there but one.
 
 use super::load::{self, Recent};
-use super::{Catalogue, ChainError, State, StoredCommit};
+use super::{Catalogue, Chain, ChainError, State, StoredCommit};
 use crate::access::{Access, AccessError};
 use crate::format::{HEADER_BYTES, Header, ObjectName};
 use crate::proto::{CatalogueEntry, Commit, ObjectKind, ObjectRef, SeedKind};
 use crate::store::StoreError;
 use futures::StreamExt;
+use std::sync::Arc;
 
 /// Commits below a newest one that cannot be read, in which a head is looked for: as many as are
 /// always kept.
 const LOOK_BACK: u64 = 256;
+/// Numbers below a head that are looked at.
+const ROW: u64 = 8;
 /// Headers read at once.
 const WINDOW: usize = 16;
 
@@ -52,7 +59,7 @@ impl Gap {
 }
 
 /// Whether what was asked for is gone or not what was written: asking again changes nothing.
-fn is_lost(error: &ChainError) -> bool {
+pub(super) fn is_lost(error: &ChainError) -> bool {
     let of_store = |error: &StoreError| error.is_loss();
     match error {
         ChainError::Damaged { .. } => true,
@@ -62,30 +69,80 @@ fn is_lost(error: &ChainError) -> bool {
     }
 }
 
-/// The newest commit at or below `number` that can be read.
+/// The chain as its head tells it; `None`: what is there looks like no chain with a gap.
 ///
 /// # Errors
-/// None can be; or the store or a key service does not answer.
-pub(super) async fn newest_readable(
-    access: &Access,
-    (era, number): (u64, u64),
-    gaps: &mut Vec<Gap>,
-) -> Result<StoredCommit, ChainError> {
-    let lowest = number.saturating_sub(LOOK_BACK).max(1);
-    for candidate in (lowest..=number).rev() {
-        let error = match load::read(access, era, candidate).await {
-            Ok(stored) => return Ok(stored),
-            Err(error) => error,
-        };
-        gaps.push(Gap::of(access.names().commit(era, candidate), error)?);
+/// The store or a key service does not answer.
+pub(super) async fn open(access: Arc<Access>) -> Result<Option<Chain>, ChainError> {
+    let read_boot_ms = access.clock().boot_ms();
+    let mut gaps = Vec::new();
+    let Some(head) = find_head(&access, &mut gaps).await? else { return Ok(None) };
+    if !stands_in_a_row(&access, &head.commit).await? {
+        return Ok(None);
     }
-    let first = gaps.first().map(|gap| (gap.name.clone(), gap.detail.clone()));
-    let (name, detail) = first.unwrap_or_default();
-    Err(ChainError::Damaged { name, detail })
+    access.know_wraps(&head.commit.seeds);
+    access.seal_under_newest(&head.commit.seeds).await;
+    let write_guard = head.write_guard;
+    if let Err((name, error)) = load::fold_up_to(&access, &head).await {
+        note(&mut gaps, Gap::of(name, error)?);
+    }
+    let (state, recent, catalogue) = told_by_head(&access, head, &mut gaps).await?;
+    // What was missed at first is there after all: that is for a whole look to say.
+    let whole = gaps.is_empty();
+    let chain = Chain { access, state, catalogue, read_boot_ms, recent, write_guard, gaps };
+    Ok((!whole).then_some(chain))
+}
+
+/// The newest commit that can be read; rotten ones above it are noted. `None`: one that was listed
+/// is not there, so the listing is old.
+async fn find_head(
+    access: &Access,
+    gaps: &mut Vec<Gap>,
+) -> Result<Option<StoredCommit>, ChainError> {
+    let (era, newest) = load::newest_listed(access).await?;
+    let mut head = None;
+    let mut number = newest;
+    while head.is_none() && number > newest.saturating_sub(LOOK_BACK) {
+        match load::read_if_there(access, era, number).await {
+            Ok(Some(found)) => head = Some(found),
+            Ok(None) => return Ok(None),
+            Err(error) => note(gaps, Gap::of(access.names().commit(era, number), error)?),
+        }
+        number -= 1;
+    }
+    let mut next = newest + 1;
+    loop {
+        match load::read_if_there(access, era, next).await {
+            Ok(Some(found)) => head = Some(found),
+            Ok(None) => return Ok(head),
+            Err(error) => note(gaps, Gap::of(access.names().commit(era, next), error)?),
+        }
+        next += 1;
+    }
+}
+
+/// Whether the numbers right below a head are there: two at least, and all but one.
+async fn stands_in_a_row(access: &Access, head: &Commit) -> Result<bool, ChainError> {
+    let lowest = head.number.saturating_sub(ROW).max(head.floor).max(1);
+    let (mut there, mut lost) = (0, 0);
+    for number in lowest..head.number {
+        match load::read(access, head.era, number).await {
+            Ok(_) => there += 1,
+            Err(error) if is_lost(&error) => lost += 1,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(there >= 2 && lost <= 1)
+}
+
+fn note(gaps: &mut Vec<Gap>, gap: Gap) {
+    if !gaps.contains(&gap) {
+        gaps.push(gap);
+    }
 }
 
 /// What `head` tells by itself, and the pages of its catalogue that can be read.
-pub(super) async fn told_by_head(
+async fn told_by_head(
     access: &Access,
     head: StoredCommit,
     gaps: &mut Vec<Gap>,
@@ -99,10 +156,7 @@ pub(super) async fn told_by_head(
             }
             Err(error) => {
                 let name = load::named_object(access, reference.object.as_ref());
-                let gap = Gap::of(name, error.into())?;
-                if !gaps.contains(&gap) {
-                    gaps.push(gap);
-                }
+                note(gaps, Gap::of(name, error.into())?);
             }
         }
     }

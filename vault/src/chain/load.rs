@@ -1,7 +1,7 @@
 //! Finding the head: cold (LIST, then probe) and warm (probe upward from a commit that still
 //! exists).
 
-use super::gap::{self, Gap};
+use super::gap;
 use super::rules::PROBE_LIMIT_MS;
 use super::state::StateError;
 use super::{Catalogue, Chain, ChainError, Digest, State, StoredCommit};
@@ -25,23 +25,35 @@ pub(super) type Recent = BTreeMap<u64, Digest>;
 
 impl Chain {
     /// Reads the chain from nothing: a listing gives the newest name, then it probes on, since a
-    /// listing may be stale. Where an object of the chain is lost, see [`Gap`].
+    /// listing may be stale.
+    ///
+    /// # Errors
+    /// Also when any object of the chain is lost: what is written must follow all of it.
     pub async fn load(access: Arc<Access>) -> Result<Chain, ChainError> {
         let read_boot_ms = access.clock().boot_ms();
-        let mut gaps = Vec::new();
-        let head = find_head(&access, &mut gaps).await?;
+        let (era, number) = newest_listed(&access).await?;
+        let mut head = read(&access, era, number).await?;
+        while let Some(next) = read_if_there(&access, era, head.commit.number + 1).await? {
+            head = next;
+        }
         access.know_wraps(&head.commit.seeds);
-        access.seal_under_newest(&head.commit.seeds).await;
-        let write_guard = head.write_guard;
-        let whole = match gaps.is_empty() {
-            true => whole(&access, &head, &mut gaps).await?,
-            false => None,
-        };
-        let (state, recent, catalogue) = match whole {
-            Some(whole) => whole,
-            None => gap::told_by_head(&access, head, &mut gaps).await?,
-        };
+        let bare = |(_, error): (String, ChainError)| error;
+        let (state, recent) = fold_up_to(&access, &head).await.map_err(bare)?;
+        let catalogue = load_catalogue(&access, &Catalogue::default(), state.head()).await;
+        let catalogue = catalogue.map_err(bare)?;
+        check_kept(&state, &catalogue)?;
+        access.seal_under_newest(&state.head().seeds).await;
+        let (write_guard, gaps) = (head.write_guard, Vec::new());
         Ok(Chain { access, state, catalogue, read_boot_ms, recent, write_guard, gaps })
+    }
+
+    /// The same for whoever may only want to read: where an object of the chain is lost, what its
+    /// head tells by itself (see [`gap`]).
+    pub async fn open(access: Arc<Access>) -> Result<Chain, ChainError> {
+        match Chain::load(access.clone()).await {
+            Err(error) if gap::is_lost(&error) => gap::open(access).await?.ok_or(error),
+            loaded => loaded,
+        }
     }
 
     /// Follows the chain to its head now. On an error the chain is as before.
@@ -98,7 +110,11 @@ impl Chain {
     /// Reads everything anew; a head below the known one is an error.
     pub(super) async fn reload(&mut self) -> Result<(), ChainError> {
         let known = self.witness();
-        let fresh = Chain::load(self.access.clone()).await?;
+        let access = self.access.clone();
+        let fresh = match self.gaps.is_empty() {
+            true => Chain::load(access).await?,
+            false => Chain::open(access).await?,
+        };
         fresh.check_witness(&known).await?;
         *self = fresh;
         Ok(())
@@ -112,51 +128,11 @@ pub(super) fn remember(recent: &mut BTreeMap<u64, Digest>, number: u64, digest: 
     }
 }
 
-async fn newest_listed(access: &Access) -> Result<(u64, u64), ChainError> {
+pub(super) async fn newest_listed(access: &Access) -> Result<(u64, u64), ChainError> {
     let names = access.names();
     let listed = access.store().list_all(&names.commits(), LIST_LIMIT).await?;
     let newest = listed.iter().filter_map(|item| names.parse_commit(&item.name)).max();
     newest.ok_or_else(|| ChainError::Empty { folder: names.folder() })
-}
-
-/// The newest commit that can be read; those above it that cannot are noted.
-async fn find_head(access: &Access, gaps: &mut Vec<Gap>) -> Result<StoredCommit, ChainError> {
-    let (era, number) = newest_listed(access).await?;
-    let mut head = gap::newest_readable(access, (era, number), gaps).await?;
-    let mut next = number + 1;
-    loop {
-        match read_if_there(access, era, next).await {
-            Ok(Some(found)) => head = found,
-            Ok(None) => return Ok(head),
-            Err(error) => gaps.push(Gap::of(access.names().commit(era, next), error)?),
-        }
-        next += 1;
-    }
-}
-
-/// Everything up to `head`; `None` after noting what is lost of it.
-async fn whole(
-    access: &Access,
-    head: &StoredCommit,
-    gaps: &mut Vec<Gap>,
-) -> Result<Option<(State, Recent, Catalogue)>, ChainError> {
-    let (state, recent) = match fold_up_to(access, head).await {
-        Ok(folded) => folded,
-        Err((name, error)) => {
-            gaps.push(Gap::of(name, error)?);
-            return Ok(None);
-        }
-    };
-    match load_catalogue(access, &Catalogue::default(), state.head()).await {
-        Ok(catalogue) => {
-            check_kept(&state, &catalogue)?;
-            Ok(Some((state, recent, catalogue)))
-        }
-        Err((name, error)) => {
-            gaps.push(Gap::of(name, error)?);
-            Ok(None)
-        }
-    }
 }
 
 pub(super) async fn read(
@@ -181,7 +157,7 @@ pub(super) async fn read(
     Ok(StoredCommit { commit: opened.commit, sha256: opened.sha256, write_guard })
 }
 
-async fn read_if_there(
+pub(super) async fn read_if_there(
     access: &Access,
     era: u64,
     number: u64,
@@ -195,7 +171,7 @@ async fn read_if_there(
 
 /// The state at `head`: from its ledger if it names one, else from the first commit. An error comes
 /// with the name of the object that it is about.
-async fn fold_up_to(
+pub(super) async fn fold_up_to(
     access: &Access,
     head: &StoredCommit,
 ) -> Result<(State, Recent), (String, ChainError)> {

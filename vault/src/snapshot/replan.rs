@@ -67,7 +67,7 @@ impl Progress {
             }
             self.plans += 1;
             tracing::warn!(snapshot = number, %error, "an object went away; planning again");
-            let chain = Chain::load(self.access.clone()).await?;
+            let chain = Chain::open(self.access.clone()).await?;
             let entry = self.stands_in(&chain);
             let entry = entry.ok_or(SnapshotError::NoSnapshot { number, was_there: true })?;
             self.instead = (entry.number != number).then_some(entry.number);

@@ -560,7 +560,7 @@ async fn commit(
     let revision = facts.revision;
     let time_ms = access.clock().now_ms();
     draft.high_water = Some(HighWater { revision, raft_index: facts.raft_index, time_ms });
-    draft.catalogue.insert = Some(entry);
+    draft.catalogue.insert = Some(entry.clone());
     if chain.head().lineage.as_ref() != Some(&lineage) {
         let fork = prepared.walk.counts.fork();
         draft.lineage = Some(Lineage { fork_revision: fork, ..lineage });
@@ -568,7 +568,9 @@ async fn commit(
     match chain.commit(&draft, round, store_ms).await? {
         CommitOutcome::Won(number) => {
             keys.committed();
-            let entry = chain.catalogue().get(number).cloned().unwrap_or_default();
+            // After a slow answer others may have forgotten it already.
+            let told = chain.catalogue().get(number).cloned();
+            let entry = told.unwrap_or(CatalogueEntry { number, ..entry });
             Ok(Some(Summary {
                 number,
                 entry,
