@@ -127,9 +127,9 @@ impl Chain {
         Ok(CommitOutcome::Won(number))
     }
 
-    /// A slow create: it stands only if nobody made, and then deleted, another commit of that number
-    /// before. A listing may be too old to show what followed it. But numbers are deleted from the
-    /// bottom: as long as the commit below is the one that was built on, ours never was.
+    /// A slow create: it stands only if nobody made, and then deleted, another commit of that
+    /// number before. A listing may be too old to show what followed it. But numbers are deleted
+    /// from the bottom: as long as the commit below is the one that was built on, ours never was.
     async fn confirm(
         &mut self,
         commit: Commit,
