@@ -4,8 +4,8 @@
 //! and by `holdfast vault check --config`, which leaves a note in the state directory. What must
 //! hold: as long as the newest snapshot needs one of them, the agent is not well; the next round
 //! stores again what they held; a note goes only when what it says is on the disk elsewhere; a
-//! snapshot that needs one of them fills no place of a retention
-//! rule, and since it is then forgotten, the object is looked at once more before that.
+//! snapshot that needs one of them fills no place of a retention rule (it is kept as long as a
+//! whole one would be), and the object is looked at once more before that.
 
 use crate::state::{AgentState, StateError};
 use crate::verify;

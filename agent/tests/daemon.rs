@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 async fn a_round_at_start_the_pages_the_lock_and_sigterm() {
     let site = Site::new().await;
     let (_, url) = Fake::start(database(), Fault::None).await;
-    let address = free_port().await;
+    let address = free_port();
     let config = site.config(&url, &format!("listen: {address}\n"));
     let (terminate, signals) = mpsc::channel(1);
     let running = tokio::spawn(daemon(config.clone(), parts(), signals));
@@ -68,7 +68,7 @@ async fn a_store_that_is_away_is_tried_again_and_told() {
     let site = Site::new().await;
     let (fake, url) = Fake::start(database(), Fault::None).await;
     std::fs::rename(site.path("vault"), site.path("elsewhere")).unwrap();
-    let address = free_port().await;
+    let address = free_port();
     let more = format!("listen: {address}\nschedule: {{retryAfter: 1s, longestRetry: 2s}}\n");
     let (terminate, signals) = mpsc::channel(1);
     let running = tokio::spawn(daemon(site.config(&url, &more), parts(), signals));

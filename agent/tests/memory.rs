@@ -105,7 +105,7 @@ async fn a_failed_drill_is_remembered_until_one_passes() {
     shared.lock().save(&site.path("state")).unwrap();
 
     // Another process, and its next drill is a week away.
-    let address = free_port().await;
+    let address = free_port();
     let (terminate, signals) = mpsc::channel(1);
     let config = site.config(&url, &format!("listen: {address}\n{DRILL}"));
     let parts = Parts { drill: drill.clone(), ..parts() };

@@ -6,7 +6,7 @@ mod support;
 
 use holdfast_agent::damage;
 use holdfast_agent::round::RoundReport;
-use holdfast_agent::run::{Outcome, daemon, once};
+use holdfast_agent::run::{AgentError, Outcome, daemon, once};
 use holdfast_agent::state::AgentState;
 use holdfast_vault::snapshot::ReadOptions;
 use support::{Etcd, Site, parts};
@@ -95,12 +95,8 @@ async fn another_cluster_is_refused() {
     assert_eq!(site.open().await.snapshots().len(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_agents_at_once_lose_nothing() {
-    let (site, etcd) = (Site::new().await, Etcd::start("3.6").await);
-    for number in 0..50 {
-        etcd.put(&format!("k/{number}"), &[b'x'; 500]).await;
-    }
+/// A round of each of two agents at the same time.
+async fn both(site: &Site, etcd: &Etcd) -> [Result<Outcome, AgentError>; 2] {
     let agent = |name: &str| {
         let mut config = site.config(&etcd.endpoint, "prune: {enabled: false}\n");
         config.state_directory = site.path(name);
@@ -110,8 +106,17 @@ async fn two_agents_at_once_lose_nothing() {
         }
     };
     let (one, two) = tokio::join!(agent("one"), agent("two"));
+    [one, two]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_agents_at_once_lose_nothing() {
+    let (site, etcd) = (Site::new().await, Etcd::start("3.6").await);
+    for number in 0..50 {
+        etcd.put(&format!("k/{number}"), &[b'x'; 500]).await;
+    }
     let mut seen = Vec::new();
-    for outcome in [one, two] {
+    for outcome in both(&site, &etcd).await {
         let Outcome::Round(report) = outcome.unwrap() else { panic!("a round was asked for") };
         assert_eq!(live_records(&site, report.entry.number).await, 50);
         seen.push((report.entry.number, report.stored));
@@ -126,14 +131,6 @@ async fn two_agents_beside_writes_begin_no_new_lineage() {
     for number in 0..50 {
         etcd.put(&format!("k/{number}"), &[b'x'; 500]).await;
     }
-    let agent = |name: &str| {
-        let mut config = site.config(&etcd.endpoint, "prune: {enabled: false}\n");
-        config.state_directory = site.path(name);
-        async move {
-            let (_terminate, signals) = mpsc::channel(1);
-            once(config, parts(), signals).await
-        }
-    };
     let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
     let writes = async {
         while stopped.try_recv().is_err() {
@@ -142,8 +139,7 @@ async fn two_agents_beside_writes_begin_no_new_lineage() {
     };
     let rounds = async {
         for _ in 0..3 {
-            let (one, two) = tokio::join!(agent("one"), agent("two"));
-            for outcome in [one, two] {
+            for outcome in both(&site, &etcd).await {
                 match outcome {
                     Ok(Outcome::Round(report)) => assert!(report.alarms.is_empty(), "{report:?}"),
                     Ok(Outcome::Stopped) => panic!("a round was asked for"),

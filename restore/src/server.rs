@@ -111,9 +111,6 @@ pub enum ServerError {
         /// The end of its log.
         tail: String,
     },
-    /// No free port.
-    #[error("no free port on 127.0.0.1: {0}")]
-    Ports(std::io::Error),
     /// Files of ours.
     #[error("{path}: {source}")]
     File {

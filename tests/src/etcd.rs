@@ -260,8 +260,7 @@ impl Etcd {
 
 /// Ports for a member.
 pub fn free_ports() -> Ports {
-    let [client, peer] = holdfast_peers::free_ports();
-    Ports { client, peer }
+    holdfast_peers::free_ports().into()
 }
 
 /// Several members of one cluster.

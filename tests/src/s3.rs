@@ -5,7 +5,7 @@ use crate::peers::peer;
 use object_store::ClientOptions;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AwsAuthorizer};
 use object_store::client::{HttpConnector, HttpRequest, ReqwestConnector};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -54,10 +54,7 @@ impl S3 {
         for sub in ["objects", "metadata", "versions"] {
             std::fs::create_dir(folder.path().join(sub)).expect("the folder is ours");
         }
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a free port")
-            .port();
+        let [port, _] = holdfast_peers::free_ports();
         let access_key = "AKIAHOLDFASTTEST".to_owned();
         let secret_key = format!("test-secret-{}-{port}", std::process::id());
         let log = std::fs::File::create(folder.path().join("log")).expect("the folder is ours");

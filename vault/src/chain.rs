@@ -23,7 +23,7 @@ pub use rules::Round;
 pub use state::{Digest, State};
 pub use witness::Witness;
 
-use crate::access::Access;
+use crate::access::{Access, AccessError};
 use crate::proto::{CatalogueEntry, Commit, PageRef};
 use crate::store::StoreError;
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ pub enum ChainError {
     },
     /// A seed cannot be opened.
     #[error(transparent)]
-    Keys(#[from] crate::access::AccessError),
+    Keys(#[from] AccessError),
     /// A commit breaks a rule of the chain.
     #[error(transparent)]
     State(#[from] state::StateError),
@@ -123,6 +123,20 @@ pub enum ChainError {
         /// The store's address.
         address: String,
     },
+}
+
+impl ChainError {
+    /// Whether what was asked for is gone or not what was written: asking again changes nothing.
+    pub(crate) fn is_loss(&self) -> bool {
+        match self {
+            ChainError::Damaged { .. } => true,
+            ChainError::Store(error) | ChainError::Keys(AccessError::Store(error)) => {
+                error.is_loss()
+            }
+            ChainError::Keys(AccessError::Format(error)) => error.is_damage(),
+            _ => false,
+        }
+    }
 }
 
 /// A chain that was read up to its head.

@@ -144,15 +144,11 @@ impl Checker<'_> {
                 self.report.read_bytes += bytes.len() as u64;
                 Ok(Some(bytes))
             }
-            Err(StoreError::NotFound { .. }) => {
-                self.find(name, "it is missing".to_owned(), snapshots.to_vec());
+            Err(error) => {
+                let Some(detail) = error.loss() else { return Err(error.into()) };
+                self.find(name, detail, snapshots.to_vec());
                 Ok(None)
             }
-            Err(error) if error.is_loss() => {
-                self.find(name, error.to_string(), snapshots.to_vec());
-                Ok(None)
-            }
-            Err(error) => Err(error.into()),
         }
     }
 
@@ -202,9 +198,10 @@ impl Checker<'_> {
                 }
                 // Vaults of the first days have one copy each, until a writer adds the other.
                 Err(StoreError::NotFound { .. }) if copy > wrap.copies.max(1) => {}
-                Err(StoreError::NotFound { .. }) => bad.push((name, "it is missing".to_owned())),
-                Err(error) if error.is_loss() => bad.push((name, error.to_string())),
-                Err(error) => return Err(error.into()),
+                Err(error) => match error.loss() {
+                    Some(detail) => bad.push((name, detail)),
+                    None => return Err(error.into()),
+                },
             }
         }
         for (name, detail) in bad {
@@ -381,12 +378,9 @@ impl Checker<'_> {
                 self.report.read_bytes += object.size_bytes;
                 Ok(checked)
             }
-            Err(ChainError::Store(StoreError::NotFound { .. })) => {
-                self.find(name, "it is missing".to_owned(), snapshots.to_vec());
-                Ok(Ok(()))
-            }
-            Err(ChainError::Store(error)) if error.is_loss() => {
-                self.find(name, error.to_string(), snapshots.to_vec());
+            Err(ChainError::Store(error)) => {
+                let Some(detail) = error.loss() else { return Err(error.into()) };
+                self.find(name, detail, snapshots.to_vec());
                 Ok(Ok(()))
             }
             Err(error) => Err(error),

@@ -28,7 +28,6 @@ use crate::access::{Access, AccessError};
 use crate::chain::{Chain, ChainError};
 use crate::format::{ObjectId, OpenedBody, open_body};
 use crate::proto::{CatalogueEntry, ObjectKind, ObjectRef, Rev};
-use crate::store::StoreError;
 
 /// Why a snapshot was not taken or not read.
 #[derive(Debug, thiserror::Error)]
@@ -100,17 +99,11 @@ impl SnapshotError {
     /// Whether an object is gone or its bytes are not those that were written: nothing that is
     /// asked again will bring it back.
     pub(crate) fn is_loss(&self) -> bool {
-        let of_store = StoreError::is_loss;
         match self {
-            SnapshotError::Chain(ChainError::Store(error)) => of_store(error),
-            SnapshotError::Chain(ChainError::Damaged { .. }) => true,
-            SnapshotError::Chain(ChainError::Keys(error)) => match error {
-                AccessError::Store(error) => of_store(error),
-                AccessError::Format(error) => error.is_damage(),
-                AccessError::WrapsGone { .. } => true,
-                // A seed without a wrap may be a listing that is stale: the round is tried again.
-                _ => false,
-            },
+            // A seed of which only a listing shows no wrap (`NoWrap`) is none: the listing may be
+            // stale, and the round is tried again.
+            SnapshotError::Chain(ChainError::Keys(AccessError::WrapsGone { .. })) => true,
+            SnapshotError::Chain(error) => error.is_loss(),
             _ => false,
         }
     }

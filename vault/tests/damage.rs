@@ -16,27 +16,15 @@ use holdfast_vault::init::VaultOptions;
 use holdfast_vault::proto::Report;
 use holdfast_vault::snapshot::SnapshotOptions;
 use holdfast_vault::vault::Vault;
-use holdfast_vault::{Store, StoreOptions};
+use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
-use support::{Etcd, options};
+use support::{Etcd, options, over};
 
 type Objects = BTreeMap<String, Bytes>;
-
-fn over(inner: Arc<dyn ObjectStore>) -> Store {
-    let options = StoreOptions {
-        attempts: 1,
-        first_pause: Duration::from_millis(1),
-        jitter_seed: Some(1),
-        ..StoreOptions::default()
-    };
-    Store::over(inner, "memory", options)
-}
 
 fn all() -> CheckOptions {
     CheckOptions { level: Level::L2, snapshots: BTreeSet::new() }

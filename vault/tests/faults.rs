@@ -13,14 +13,13 @@ use holdfast_vault::prune::PruneOptions;
 use holdfast_vault::snapshot::SnapshotOptions;
 use holdfast_vault::store::faults::{Clocked, Fault, Faulty};
 use holdfast_vault::vault::Vault;
-use holdfast_vault::{Store, StoreOptions};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
-use support::{Etcd, Plain, options, options_with, providers, read_inline};
+use support::{Etcd, Plain, options, options_with, over, providers, read_inline};
 
 fn small() -> SnapshotOptions {
     SnapshotOptions {
@@ -29,17 +28,6 @@ fn small() -> SnapshotOptions {
         inline: true,
         ..SnapshotOptions::default()
     }
-}
-
-fn over(inner: Arc<dyn ObjectStore>) -> Store {
-    let options = StoreOptions {
-        attempts: 1,
-        first_pause: Duration::from_millis(1),
-        max_pause: Duration::from_millis(1),
-        jitter_seed: Some(1),
-        ..StoreOptions::default()
-    };
-    Store::over(inner, "memory", options)
 }
 
 fn pruning() -> PruneOptions {

@@ -15,23 +15,14 @@ use holdfast_vault::init::VaultOptions;
 use holdfast_vault::prune::PruneOptions;
 use holdfast_vault::snapshot::{SnapshotError, SnapshotOptions};
 use holdfast_vault::vault::Vault;
-use holdfast_vault::{Store, StoreOptions};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
-use support::{Etcd, options, read_inline};
+use support::{Etcd, options, over, read_inline};
 
 type Inner = Arc<dyn ObjectStore>;
-
-fn over(inner: &Inner) -> Store {
-    let pause = Duration::from_millis(1);
-    let options =
-        StoreOptions { attempts: 1, first_pause: pause, max_pause: pause, ..Default::default() };
-    Store::over(inner.clone(), "memory", options)
-}
 
 /// Ledgers and pages come soon.
 fn small(seed: u64) -> VaultOptions {
@@ -76,7 +67,7 @@ fn everything() -> CheckOptions {
 #[tokio::test]
 async fn whatever_the_chain_lost_what_it_names_is_restored() {
     let sound: Inner = Arc::new(InMemory::new());
-    let mut vault = Vault::init(over(&sound), small(1)).await.unwrap();
+    let mut vault = Vault::init(over(sound.clone()), small(1)).await.unwrap();
     let mut etcd = Etcd::new();
     for _ in 0..10 {
         round(&mut vault, &mut etcd).await.unwrap();
@@ -107,7 +98,7 @@ async fn whatever_the_chain_lost_what_it_names_is_restored() {
             }
             gaps += usize::from(is_met(&inner, name, &all, &newest).await);
             inner.put(&path, old.into()).await.unwrap();
-            let mut healed = Vault::open(over(&inner), small(5)).await.unwrap();
+            let mut healed = Vault::open(over(inner.clone()), small(5)).await.unwrap();
             assert!(healed.chain().gaps().is_empty(), "{name}");
             round(&mut healed, &mut etcd).await.unwrap();
         }
@@ -117,7 +108,7 @@ async fn whatever_the_chain_lost_what_it_names_is_restored() {
 
 /// What there is to see and to do with this damage; whether the chain has a gap by it.
 async fn is_met(inner: &Inner, name: &str, all: &BTreeSet<u64>, newest: &str) -> bool {
-    let mut vault = Vault::open(over(inner), small(2)).await.unwrap();
+    let mut vault = Vault::open(over(inner.clone()), small(2)).await.unwrap();
     let gap = !vault.chain().gaps().is_empty();
     let seen = vault.chain().catalogue().numbers();
     let lost: Vec<u64> = all.difference(&seen).copied().collect();

@@ -11,13 +11,11 @@ use holdfast_vault::init::VaultError;
 use holdfast_vault::snapshot::{Finding, Outcome, SnapshotOptions, Summary};
 use holdfast_vault::store::faults::{Fault, Faulty};
 use holdfast_vault::vault::Vault;
-use holdfast_vault::{Store, StoreOptions};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use std::sync::Arc;
-use std::time::Duration;
-use support::{Etcd, options, read_inline};
+use support::{Etcd, options, over, read_inline};
 
 type Inner = Arc<dyn ObjectStore>;
 
@@ -28,17 +26,6 @@ fn small() -> SnapshotOptions {
         inline: true,
         ..SnapshotOptions::default()
     }
-}
-
-fn over(inner: &Inner) -> Store {
-    let options = StoreOptions {
-        attempts: 1,
-        first_pause: Duration::from_millis(1),
-        max_pause: Duration::from_millis(1),
-        jitter_seed: Some(1),
-        ..StoreOptions::default()
-    };
-    Store::over(inner.clone(), "memory", options)
 }
 
 fn filled(count: usize) -> Etcd {
@@ -63,33 +50,33 @@ async fn bytes(inner: &Inner, name: &str) -> bytes::Bytes {
 #[tokio::test]
 async fn a_lost_root_is_written_again_and_never_replaced_by_another() {
     let inner: Inner = Arc::new(InMemory::new());
-    let mut vault = Vault::init(over(&inner), options(1)).await.unwrap();
+    let mut vault = Vault::init(over(inner.clone()), options(1)).await.unwrap();
     let number = taken(&mut vault, &filled(10)).await.number;
     let root = Path::from(ROOT_NAME);
     let old = bytes(&inner, ROOT_NAME).await;
-    let error = Vault::rebuild_root(over(&inner), options(2)).await.unwrap_err();
+    let error = Vault::rebuild_root(over(inner.clone()), options(2)).await.unwrap_err();
     assert!(matches!(error, VaultError::RootThere { .. }), "{error}");
     inner.delete(&root).await.unwrap();
 
     for error in [
-        Vault::open(over(&inner), options(3)).await.unwrap_err(),
-        Vault::init(over(&inner), options(4)).await.unwrap_err(),
+        Vault::open(over(inner.clone()), options(3)).await.unwrap_err(),
+        Vault::init(over(inner.clone()), options(4)).await.unwrap_err(),
     ] {
         assert!(matches!(error, VaultError::RootMissing { .. }), "{error}");
         assert!(error.to_string().contains("--rebuild-root"), "{error}");
     }
     assert!(inner.head(&root).await.is_err(), "nothing was written");
 
-    let rebuilt = Vault::rebuild_root(over(&inner), options(5)).await.unwrap();
+    let rebuilt = Vault::rebuild_root(over(inner.clone()), options(5)).await.unwrap();
     assert_eq!(rebuilt.fingerprint(), vault.fingerprint());
     assert_eq!(bytes(&inner, ROOT_NAME).await, old);
     // One that rotted is written over.
     let mut rotten = old.to_vec();
     rotten[20] ^= 1;
     inner.put(&root, rotten.into()).await.unwrap();
-    assert!(Vault::init(over(&inner), options(6)).await.is_err());
-    Vault::rebuild_root(over(&inner), options(7)).await.unwrap();
-    let mut again = Vault::open(over(&inner), options(8)).await.unwrap();
+    assert!(Vault::init(over(inner.clone()), options(6)).await.is_err());
+    Vault::rebuild_root(over(inner.clone()), options(7)).await.unwrap();
+    let mut again = Vault::open(over(inner.clone()), options(8)).await.unwrap();
     read_inline(&mut again, number).await.unwrap();
 }
 
@@ -97,14 +84,14 @@ async fn a_lost_root_is_written_again_and_never_replaced_by_another() {
 #[tokio::test]
 async fn a_vault_that_was_begun_is_taken_up_again() {
     let inner: Inner = Arc::new(InMemory::new());
-    let error = Vault::rebuild_root(over(&inner), options(1)).await.unwrap_err();
+    let error = Vault::rebuild_root(over(inner.clone()), options(1)).await.unwrap_err();
     assert!(matches!(error, VaultError::Cluster { .. }), "{error}");
-    let begun = Vault::init(over(&inner), options(2)).await.unwrap();
+    let begun = Vault::init(over(inner.clone()), options(2)).await.unwrap();
     let all: Vec<_> = inner.list(Some(&Path::from("c"))).try_collect().await.unwrap();
     for item in all {
         inner.delete(&item.location).await.unwrap();
     }
-    let vault = Vault::init(over(&inner), options(3)).await.unwrap();
+    let vault = Vault::init(over(inner.clone()), options(3)).await.unwrap();
     assert_eq!(vault.fingerprint(), begun.fingerprint());
 }
 
@@ -149,7 +136,7 @@ async fn a_lost_segment_does_not_end_backups() {
     for damage in [Damage::Missing, Damage::Cut, Damage::Flipped] {
         for all in [false, true] {
             let inner: Inner = Arc::new(InMemory::new());
-            let mut vault = Vault::init(over(&inner), options(1)).await.unwrap();
+            let mut vault = Vault::init(over(inner.clone()), options(1)).await.unwrap();
             let mut etcd = filled(40);
             let first = taken(&mut vault, &etcd).await;
             let segments = named(&inner, "/seg/").await;
@@ -159,7 +146,7 @@ async fn a_lost_segment_does_not_end_backups() {
             }
             etcd.put("later", 300);
             etcd.put("k3", 300);
-            let mut fresh = Vault::open(over(&inner), options(3)).await.unwrap();
+            let mut fresh = Vault::open(over(inner.clone()), options(3)).await.unwrap();
             let second = taken(&mut fresh, &etcd).await;
             let mut expected: Vec<_> =
                 hit.iter().map(|name| name.filename().unwrap().to_owned()).collect();
@@ -185,14 +172,14 @@ async fn a_lost_segment_does_not_end_backups() {
 async fn a_bad_sector_does_not_end_backups_nor_a_check() {
     for kind in ["/seg/", "/body/"] {
         let inner: Inner = Arc::new(InMemory::new());
-        let mut vault = Vault::init(over(&inner), options(1)).await.unwrap();
+        let mut vault = Vault::init(over(inner.clone()), options(1)).await.unwrap();
         let mut etcd = filled(40);
         taken(&mut vault, &etcd).await;
         let bad = named(&inner, kind).await[0].to_string();
         let faulty = Arc::new(Faulty::new(inner.clone()));
         faulty.on_name(&bad, Fault::BadSector);
         let faulty: Inner = faulty;
-        let mut vault = Vault::open(over(&faulty), options(2)).await.unwrap();
+        let mut vault = Vault::open(over(faulty.clone()), options(2)).await.unwrap();
         let all = CheckOptions { level: Level::L2, snapshots: Default::default() };
         let report = vault.check(&all).await.unwrap();
         let about: Vec<_> = report.findings.iter().map(|one| one.object.as_str()).collect();
@@ -208,7 +195,7 @@ async fn a_bad_sector_does_not_end_backups_nor_a_check() {
 async fn a_lost_body_does_not_end_backups() {
     for damage in [Damage::Missing, Damage::Cut, Damage::Flipped] {
         let inner: Inner = Arc::new(InMemory::new());
-        let mut vault = Vault::init(over(&inner), options(1)).await.unwrap();
+        let mut vault = Vault::init(over(inner.clone()), options(1)).await.unwrap();
         let mut etcd = filled(40);
         let first = taken(&mut vault, &etcd).await;
         etcd.put("k1", 300);
@@ -219,7 +206,7 @@ async fn a_lost_body_does_not_end_backups() {
         hurt(&inner, newest.unwrap(), damage).await;
         let late = etcd.clone();
         etcd.put("later", 300);
-        let mut fresh = Vault::open(over(&inner), options(3)).await.unwrap();
+        let mut fresh = Vault::open(over(inner.clone()), options(3)).await.unwrap();
         let third = taken(&mut fresh, &etcd).await;
         assert_eq!(lost(&third), [body.to_string()], "{damage:?}");
         for (number, expected) in [(first.number, filled(40).plain()), (third.number, etcd.plain())]
@@ -235,7 +222,7 @@ async fn a_lost_body_does_not_end_backups() {
 #[tokio::test]
 async fn a_lost_bucket_is_stored_again() {
     let inner: Inner = Arc::new(InMemory::new());
-    let mut vault = Vault::init(over(&inner), options(1)).await.unwrap();
+    let mut vault = Vault::init(over(inner.clone()), options(1)).await.unwrap();
     let mut etcd = filled(3);
     let leases = etcd.buckets.get_mut(&b"lease"[..]).unwrap();
     for i in 0u64..3000 {
@@ -256,7 +243,7 @@ async fn a_lost_bucket_is_stored_again() {
 #[tokio::test]
 async fn what_is_known_to_be_rotten_is_stored_again() {
     let inner: Inner = Arc::new(InMemory::new());
-    let mut vault = Vault::init(over(&inner), options(1)).await.unwrap();
+    let mut vault = Vault::init(over(inner.clone()), options(1)).await.unwrap();
     let mut etcd = filled(40);
     taken(&mut vault, &etcd).await;
     let name = named(&inner, "/seg/").await.remove(1);

@@ -14,26 +14,14 @@ use holdfast_vault::proto::{ObjectKind, Seed, SeedKind};
 use holdfast_vault::snapshot::{Finding, Outcome, SnapshotOptions, Summary};
 use holdfast_vault::store::faults::{Fault, Faulty};
 use holdfast_vault::vault::Vault;
-use holdfast_vault::{Store, StoreOptions};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
-use support::{Etcd, options, read_inline};
+use support::{Etcd, options, over, read_inline};
 
 type Inner = Arc<dyn ObjectStore>;
-
-fn over(inner: &Inner) -> Store {
-    let options = StoreOptions {
-        attempts: 1,
-        first_pause: Duration::from_millis(1),
-        jitter_seed: Some(1),
-        ..StoreOptions::default()
-    };
-    Store::over(inner.clone(), "memory", options)
-}
 
 /// A ledger with every third commit.
 fn often(seed: u64) -> VaultOptions {
@@ -110,19 +98,19 @@ async fn commits(vault: &mut Vault, snapshot: u64, count: usize) {
 #[tokio::test]
 async fn what_a_lost_data_seed_seals_is_stored_again() {
     let inner: Inner = Arc::new(InMemory::new());
-    let mut vault = Vault::init(over(&inner), often(1)).await.unwrap();
+    let mut vault = Vault::init(over(inner.clone()), often(1)).await.unwrap();
     let mut etcd = filled();
     let first = taken(&mut vault, &etcd).await;
     let seed = oldest(&vault, SeedKind::Data);
     etcd.put("of another process", 300);
-    let mut other = Vault::open(over(&inner), often(2)).await.unwrap();
+    let mut other = Vault::open(over(inner.clone()), often(2)).await.unwrap();
     let second = taken(&mut other, &etcd).await;
     assert!(second.findings.is_empty());
     let expected = under(&other, &seed, ObjectKind::Segment);
     assert!(expected.len() > 2, "{expected:?}");
     lose(&inner, &seed).await;
 
-    let mut fresh = Vault::open(over(&inner), often(3)).await.unwrap();
+    let mut fresh = Vault::open(over(inner.clone()), often(3)).await.unwrap();
     for level in [Level::L0, Level::L1, Level::L2] {
         let check = CheckOptions { level, snapshots: BTreeSet::new() };
         let report = fresh.check(&check).await.unwrap();
@@ -152,7 +140,7 @@ async fn what_a_lost_index_seed_seals_is_stored_again() {
     // Whether the newest body is sealed under the new seed.
     for later in [true, false] {
         let inner: Inner = Arc::new(InMemory::new());
-        let mut vault = Vault::init(over(&inner), often(1)).await.unwrap();
+        let mut vault = Vault::init(over(inner.clone()), often(1)).await.unwrap();
         let mut etcd = filled();
         let mut newest = taken(&mut vault, &etcd).await;
         let seed = oldest(&vault, SeedKind::Index);
@@ -167,7 +155,7 @@ async fn what_a_lost_index_seed_seals_is_stored_again() {
         assert!(segments.len() > 2, "{segments:?}");
         lose(&inner, &seed).await;
 
-        let mut fresh = Vault::open(over(&inner), often(3)).await.unwrap();
+        let mut fresh = Vault::open(over(inner.clone()), often(3)).await.unwrap();
         etcd.put("even later", 300);
         let third = taken(&mut fresh, &etcd).await;
         match later {
@@ -189,7 +177,7 @@ async fn what_a_lost_index_seed_seals_is_stored_again() {
 #[tokio::test]
 async fn a_wrap_that_cannot_be_read_now_gives_nothing_up() {
     let inner: Inner = Arc::new(InMemory::new());
-    let mut vault = Vault::init(over(&inner), often(1)).await.unwrap();
+    let mut vault = Vault::init(over(inner.clone()), often(1)).await.unwrap();
     let mut etcd = filled();
     taken(&mut vault, &etcd).await;
     let seed = oldest(&vault, SeedKind::Data);
@@ -199,12 +187,12 @@ async fn a_wrap_that_cannot_be_read_now_gives_nothing_up() {
     faulty.on_name(names[0].as_ref(), Fault::FailBefore);
     let flaky: Inner = faulty;
     etcd.put("later", 300);
-    let mut fresh = Vault::open(over(&flaky), often(2)).await.unwrap();
+    let mut fresh = Vault::open(over(flaky.clone()), often(2)).await.unwrap();
     let second = taken(&mut fresh, &etcd).await;
     assert!(second.findings.is_empty(), "{:?}", second.findings);
     assert!(inner.head(&names[1]).await.is_err(), "nothing to put it from");
     // It passed: a prune puts the copy again.
-    let mut again = Vault::open(over(&inner), often(3)).await.unwrap();
+    let mut again = Vault::open(over(inner.clone()), often(3)).await.unwrap();
     etcd.put("later still", 300);
     assert!(taken(&mut again, &etcd).await.findings.is_empty());
     assert!(inner.head(&names[1]).await.is_ok());

@@ -15,26 +15,15 @@ use holdfast_vault::proto::SeedKind;
 use holdfast_vault::prune::PruneOptions;
 use holdfast_vault::snapshot::{Outcome, SnapshotOptions};
 use holdfast_vault::vault::Vault;
-use holdfast_vault::{Store, StoreOptions};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use support::{CONFIG, Etcd, options, providers, read_inline};
+use support::{CONFIG, Etcd, options, over, providers, read_inline};
 
 type Inner = Arc<dyn ObjectStore>;
-
-fn over(inner: &Inner) -> Store {
-    let options = StoreOptions {
-        attempts: 1,
-        first_pause: Duration::from_millis(1),
-        jitter_seed: Some(1),
-        ..StoreOptions::default()
-    };
-    Store::over(inner.clone(), "memory", options)
-}
 
 fn filled() -> Etcd {
     let mut etcd = Etcd::new();
@@ -55,13 +44,13 @@ async fn taken(vault: &mut Vault, etcd: &Etcd) -> u64 {
 /// A vault with one snapshot.
 async fn with_one() -> (Inner, u64) {
     let inner: Inner = Arc::new(InMemory::new());
-    let mut vault = Vault::init(over(&inner), options(1)).await.unwrap();
+    let mut vault = Vault::init(over(inner.clone()), options(1)).await.unwrap();
     let number = taken(&mut vault, &filled()).await;
     (inner, number)
 }
 
 async fn opened(inner: &Inner, seed: u64) -> Vault {
-    Vault::open(over(inner), options(seed)).await.unwrap()
+    Vault::open(over(inner.clone()), options(seed)).await.unwrap()
 }
 
 /// Names below both folders of wraps.
@@ -172,7 +161,7 @@ async fn without_either_copy_the_vault_says_so() {
         for damage in [Damage::Missing, Damage::Flipped] {
             hurt(&inner, name, damage, name).await;
             hurt(&inner, twin, damage, twin).await;
-            match Vault::open(over(&inner), options(6)).await {
+            match Vault::open(over(inner.clone()), options(6)).await {
                 Err(error) => {
                     assert!(name.contains(&index), "{name}: {error}");
                     assert!(error.to_string().contains(&index), "{error}");
@@ -212,7 +201,7 @@ async fn a_rewrap_and_a_sweep_leave_neither_copy_of_the_old_wraps() {
          QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY=\n",
     );
     let with = VaultOptions { providers: providers(&keys), ..options(7) };
-    let mut vault = Vault::open(over(&inner), with).await.unwrap();
+    let mut vault = Vault::open(over(inner.clone()), with).await.unwrap();
     assert_eq!(vault.rewrap().await.unwrap().rewrapped, 2);
     let during = copies(&inner).await;
     assert!(during[0].is_superset(&old[0]) && during[1].is_superset(&old[1]));

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 pub use holdfast_peers::peer;
 
@@ -89,7 +89,7 @@ pub struct Etcd {
 impl Etcd {
     pub async fn start(version: &str) -> Etcd {
         let folder = tempfile::tempdir().unwrap();
-        let ports = Ports::free().unwrap();
+        let ports = Ports::from(holdfast_peers::free_ports());
         let spec = ServerSpec {
             program: peer(&format!("etcd-{version}")),
             data_dir: folder.path().join("data"),
@@ -178,8 +178,9 @@ pub fn database() -> Vec<u8> {
 }
 
 /// Where an agent may serve its pages.
-pub async fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+pub fn free_port() -> SocketAddr {
+    let [port, _] = holdfast_peers::free_ports();
+    SocketAddr::from(([127, 0, 0, 1], port))
 }
 
 /// A page with its head; empty: nobody listens.

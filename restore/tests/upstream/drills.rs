@@ -8,13 +8,12 @@ use holdfast_core::buckets::{LEASE, MEMBERS};
 use holdfast_restore::check::{SnapshotCheck, check_snapshot, faults_line};
 use holdfast_restore::drill::{DrillReport, DrillRequest, Level, Recorded, drill};
 use holdfast_restore::fetch::candidate;
-use holdfast_restore::server::Ports;
 use holdfast_vault::format::SeedId;
 use holdfast_vault::proto::{self, ObjectKind, SeedKind};
 use holdfast_vault::snapshot::{ReadOptions, SnapshotReader};
 use holdfast_vault::vault::Vault;
 
-use crate::peers::{Running, peer};
+use crate::peers::{Running, free_ports, peer};
 use crate::sources::{FileSource, SECRET, reopen, store, vault};
 
 /// A vault with one sound snapshot of a filled store.
@@ -29,7 +28,7 @@ impl Fixture {
     async fn new() -> Fixture {
         let root = tempfile::tempdir().unwrap();
         let data_dir = root.path().join("source");
-        let running = Running::start("3.6", &data_dir, Ports::free().unwrap()).await;
+        let running = Running::start("3.6", &data_dir, free_ports()).await;
         running.fill().await;
         let hash = running.hash().await;
         running.enable_auth().await;

@@ -11,7 +11,6 @@ use hkdf::Hkdf;
 use holdfast_restore::drill::{DrillRequest, Level, drill};
 use holdfast_restore::plan::BumpChoice;
 use holdfast_restore::select::Question;
-use holdfast_restore::server::Ports;
 use holdfast_vault::format::decode_wrap;
 use holdfast_vault::init::VaultOptions;
 use holdfast_vault::keys::{Providers, Sealing, parse_encryption_config};
@@ -19,7 +18,7 @@ use holdfast_vault::store::{Store, StoreOptions};
 use holdfast_vault::vault::Vault;
 use sha2::{Digest, Sha256};
 
-use crate::peers::peer;
+use crate::peers::{free_ports, peer};
 use crate::restores::restored;
 use crate::sources::{FileSource, store};
 
@@ -226,7 +225,7 @@ async fn a_frame_that_opens_and_does_not_decompress_is_named_and_leaves_nothing(
     // Beside a member that stands there: it is as it was, and nothing lies next to it.
     let data_dir = root.path().join("members/etcd");
     fs::create_dir_all(data_dir.join("member")).unwrap();
-    let ports = Ports::free().unwrap();
+    let ports = free_ports();
     let target = ("3.6", BumpChoice::None);
     let error = restored(&mut vault, Question::Latest, &data_dir, ports, target).await.unwrap_err();
     let error = error.to_string();

@@ -9,10 +9,10 @@ use holdfast_api::etcdserverpb::MemberAddRequest;
 use holdfast_restore::grow::{
     GrowDeadlines, GrowError, GrowEvent, GrowRequest, LocalProcesses, NewMember, Stage, grow, plan,
 };
-use holdfast_restore::server::{Ports, Server};
+use holdfast_restore::server::Server;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-use crate::peers::{GRACE, Running, peer, spec};
+use crate::peers::{GRACE, Running, free_ports, peer, spec};
 
 /// A throw-away authority and one certificate for everybody.
 struct Certificates {
@@ -72,7 +72,7 @@ impl Cluster {
         let root = tempfile::tempdir().unwrap();
         let certificates = tls.then(|| Certificates::make(root.path()));
         let flags = certificates.as_ref().map(Certificates::flags).unwrap_or_default();
-        let mut first = spec(version, &root.path().join("m1"), Ports::free().unwrap());
+        let mut first = spec(version, &root.path().join("m1"), free_ports());
         first.tls = tls;
         first.extra.extend(flags.clone());
         let mut config = ClientConfig::new([first.client_url()]);
@@ -90,7 +90,7 @@ impl Cluster {
         let mut ports = BTreeMap::new();
         let mut members = Vec::new();
         for name in ["m2", "m3"] {
-            let free = Ports::free().unwrap();
+            let free = free_ports();
             ports.insert(name.to_owned(), free);
             let scheme = if tls { "https" } else { "http" };
             members.push(NewMember {

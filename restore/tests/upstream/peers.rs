@@ -20,6 +20,11 @@ pub(crate) fn run(tool: &str, args: &[&str]) -> String {
     holdfast_peers::run(Command::new(peer(tool)).args(args))
 }
 
+/// Ports for a member.
+pub(crate) fn free_ports() -> Ports {
+    holdfast_peers::free_ports().into()
+}
+
 /// A member that was started, with a client.
 pub(crate) struct Running {
     pub(crate) server: Server,

@@ -15,7 +15,7 @@ use holdfast_restore::swap::{DurableNames, Place, SwapError, undo};
 use holdfast_vault::snapshot::ReadOptions;
 use holdfast_vault::vault::Vault;
 
-use crate::peers::{Running, peer, run};
+use crate::peers::{Running, free_ports, peer, run};
 use crate::sources::{FileSource, canonical, store, vault};
 
 const NOW: i64 = 1_800_000_000_000;
@@ -52,7 +52,7 @@ pub(crate) async fn restored(
 /// One source version restored for every target: hash, keys, leases, users equal; then with a bump.
 async fn every_target(version: &str, with_auth: bool) {
     let root = tempfile::tempdir().unwrap();
-    let source = Running::start(version, &root.path().join("source"), Ports::free().unwrap()).await;
+    let source = Running::start(version, &root.path().join("source"), free_ports()).await;
     source.fill().await;
     let (keys, revision) = source.all(0).await;
     let (hash, leases) = (source.hash().await, source.leases().await);
@@ -69,7 +69,7 @@ async fn every_target(version: &str, with_auth: bool) {
 
     for target in ["3.5", "3.6", "3.7"] {
         let data_dir = root.path().join(format!("to-{target}"));
-        let ports = Ports::free().unwrap();
+        let ports = free_ports();
         let report =
             restored(&mut vault, Question::Latest, &data_dir, ports, (target, BumpChoice::None))
                 .await
@@ -93,7 +93,7 @@ async fn every_target(version: &str, with_auth: bool) {
 
     // The same directory again, now bumped: what is there moves aside.
     let data_dir = root.path().join(format!("to-{version}"));
-    let ports = Ports::free().unwrap();
+    let ports = free_ports();
     let bump = BumpChoice::By(1_000_000);
     let report =
         restored(&mut vault, Question::Latest, &data_dir, ports, (version, bump)).await.unwrap();
@@ -126,7 +126,7 @@ async fn a_3_7_store_restores_for_every_version() {
 async fn any_revision_in_between_and_back_again() {
     let root = tempfile::tempdir().unwrap();
     let source_dir = root.path().join("etcd");
-    let ports = Ports::free().unwrap();
+    let ports = free_ports();
     let source = Running::start("3.6", &source_dir, ports).await;
     source.fill().await;
     source.grant(0x77, 100_000).await;
@@ -165,7 +165,7 @@ async fn any_revision_in_between_and_back_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcdutl_takes_an_export() {
     let root = tempfile::tempdir().unwrap();
-    let source = Running::start("3.6", &root.path().join("source"), Ports::free().unwrap()).await;
+    let source = Running::start("3.6", &root.path().join("source"), free_ports()).await;
     source.fill().await;
     let (keys, revision) = source.all(0).await;
     let hash = source.hash().await;
@@ -194,7 +194,7 @@ async fn etcdutl_takes_an_export() {
         let status = run(&tool, &["snapshot", "status", copy, "-w", "json"]);
         assert!(status.contains(&format!("\"revision\":{revision}")), "{status}");
         let data_dir = root.path().join(format!("utl-{version}"));
-        let ports = Ports::free().unwrap();
+        let ports = free_ports();
         let url = format!("http://127.0.0.1:{}", ports.peer);
         let cluster = format!("m1={url}");
         run(

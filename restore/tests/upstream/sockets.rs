@@ -11,9 +11,8 @@ use std::time::Duration;
 
 use holdfast_api::client::{Client, ClientConfig};
 use holdfast_restore::drill::{DrillRequest, drill};
-use holdfast_restore::server::Ports;
 
-use crate::peers::{Running, peer};
+use crate::peers::{Running, free_ports, peer};
 use crate::sources::{FileSource, store, vault};
 
 /// What a process listens on: `tcp` and an address, or a socket's path as it was bound.
@@ -72,7 +71,7 @@ async fn a_drills_server_listens_on_sockets_of_its_sandbox_alone() {
     assert!(seen.iter().any(|one| one.starts_with("tcp ") && one.ends_with(&port)), "{seen:?}");
 
     let root = tempfile::tempdir().unwrap();
-    let running = Running::start("3.6", &root.path().join("m"), Ports::free().unwrap()).await;
+    let running = Running::start("3.6", &root.path().join("m"), free_ports()).await;
     running.fill().await;
     let hash = running.hash().await;
     let file = root.path().join("snap.db");

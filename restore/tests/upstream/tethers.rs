@@ -4,16 +4,14 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use holdfast_restore::server::Ports;
-
-use crate::peers::Running;
+use crate::peers::{Running, free_ports};
 
 /// Not a test by itself: the process that is killed by the one below.
 #[tokio::test]
 #[ignore = "started by the test below"]
 async fn the_process_that_is_killed() {
     let root = tempfile::tempdir().unwrap();
-    let running = Running::start("3.6", &root.path().join("data"), Ports::free().unwrap()).await;
+    let running = Running::start("3.6", &root.path().join("data"), free_ports()).await;
     println!("server {}", running.server.id());
     std::future::pending::<()>().await;
 }

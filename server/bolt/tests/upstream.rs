@@ -5,7 +5,6 @@ mod peers;
 mod tree;
 
 use std::fmt::Write as _;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -158,10 +157,8 @@ struct Etcd {
 
 impl Etcd {
     fn start(data: &Path) -> Etcd {
-        let ports: Vec<_> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let url = |n: usize| format!("http://{}", ports[n].local_addr().unwrap());
-        let (client, peer) = (url(0), url(1));
-        drop(ports);
+        let [client, peer] =
+            holdfast_peers::free_ports().map(|port| format!("http://127.0.0.1:{port}"));
         let process = Command::new(peers::path("etcd-3.6"))
             .args(["--data-dir", text(data), "--listen-client-urls", &client])
             .args(["--advertise-client-urls", &client, "--listen-peer-urls", &peer])

@@ -63,3 +63,19 @@ pub fn free_ports() -> [u16; 2] {
     }
     panic!("no two free ports between {FIRST_PORT} and {}", u32::from(FIRST_PORT) + 2 * PORT_PAIRS);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_none_of_those_for_outgoing_connections() {
+        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+        let first: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
+        let mut given: Vec<u16> = (0..200).flat_map(|_| free_ports()).collect();
+        assert!(given.iter().all(|port| *port < first), "{given:?} from {range}");
+        given.sort_unstable();
+        given.dedup();
+        assert_eq!(given.len(), 400, "none is given twice");
+    }
+}

@@ -14,7 +14,6 @@ use super::{Catalogue, Chain, ChainError, State, StoredCommit};
 use crate::access::{Access, AccessError};
 use crate::format::{HEADER_BYTES, Header, ObjectName};
 use crate::proto::{CatalogueEntry, Commit, ObjectKind, ObjectRef, SeedKind};
-use crate::store::StoreError;
 use futures::StreamExt;
 use std::sync::Arc;
 
@@ -38,16 +37,16 @@ pub struct Gap {
 impl Gap {
     /// The gap that `error` tells of while `name` was read; another kind of error is given back.
     pub(super) fn of(name: String, error: ChainError) -> Result<Gap, ChainError> {
-        if !is_lost(&error) {
+        if !error.is_loss() {
             return Err(error);
         }
+        let of_store = match &error {
+            ChainError::Store(error) | ChainError::Keys(AccessError::Store(error)) => error.loss(),
+            _ => None,
+        };
         let detail = match error {
             ChainError::Damaged { detail, .. } => detail,
-            ChainError::Store(StoreError::NotFound { .. })
-            | ChainError::Keys(AccessError::Store(StoreError::NotFound { .. })) => {
-                "it is missing".to_owned()
-            }
-            other => other.to_string(),
+            other => of_store.unwrap_or_else(|| other.to_string()),
         };
         Ok(Gap { name, detail })
     }
@@ -55,17 +54,6 @@ impl Gap {
     /// What a writer says.
     pub(super) fn refusal(&self) -> ChainError {
         ChainError::Incomplete { name: self.name.clone(), detail: self.detail.clone() }
-    }
-}
-
-/// Whether what was asked for is gone or not what was written: asking again changes nothing.
-pub(super) fn is_lost(error: &ChainError) -> bool {
-    let of_store = |error: &StoreError| error.is_loss();
-    match error {
-        ChainError::Damaged { .. } => true,
-        ChainError::Store(error) | ChainError::Keys(AccessError::Store(error)) => of_store(error),
-        ChainError::Keys(AccessError::Format(error)) => error.is_damage(),
-        _ => false,
     }
 }
 
@@ -128,7 +116,7 @@ async fn stands_in_a_row(access: &Access, head: &Commit) -> Result<bool, ChainEr
     for number in lowest..head.number {
         match load::read(access, head.era, number).await {
             Ok(_) => there += 1,
-            Err(error) if is_lost(&error) => lost += 1,
+            Err(error) if error.is_loss() => lost += 1,
             Err(error) => return Err(error),
         }
     }

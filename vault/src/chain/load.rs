@@ -51,7 +51,7 @@ impl Chain {
     /// head tells by itself (see [`gap`]).
     pub async fn open(access: Arc<Access>) -> Result<Chain, ChainError> {
         match Chain::load(access.clone()).await {
-            Err(error) if gap::is_lost(&error) => gap::open(access).await?.ok_or(error),
+            Err(error) if error.is_loss() => gap::open(access).await?.ok_or(error),
             loaded => loaded,
         }
     }

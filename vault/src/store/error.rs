@@ -93,6 +93,14 @@ impl StoreError {
         matches!(self, E::NotFound { .. } | E::Unreadable { .. } | E::Size { .. })
     }
 
+    /// What a loss is told as; `None`: it is none.
+    pub fn loss(&self) -> Option<String> {
+        match self {
+            StoreError::NotFound { .. } => Some("it is missing".to_owned()),
+            error => error.is_loss().then(|| error.to_string()),
+        }
+    }
+
     /// Whether the object is not there.
     pub fn is_not_found(&self) -> bool {
         matches!(self, StoreError::NotFound { .. })

@@ -12,6 +12,8 @@ use holdfast_vault::snapshot::{
     Source, SourceBucket, SourceError, SourceRecord, VerifiedSnapshot, WalkResult,
 };
 use holdfast_vault::vault::Vault;
+use holdfast_vault::{Store, StoreOptions};
+use object_store::ObjectStore;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -244,6 +246,19 @@ pub async fn read_inline(
         })
         .await?;
     Ok((records, verified))
+}
+
+/// A store whose calls are tried once.
+pub fn over(inner: Arc<dyn ObjectStore>) -> Store {
+    let pause = std::time::Duration::from_millis(1);
+    let options = StoreOptions {
+        attempts: 1,
+        first_pause: pause,
+        max_pause: pause,
+        jitter_seed: Some(1),
+        ..StoreOptions::default()
+    };
+    Store::over(inner, "memory", options)
 }
 
 pub struct NoEntropy;

@@ -10,8 +10,9 @@ use crate::cluster::{self, MEMBER, upstream_restore};
 use crate::figures::{self, Result, against, mebibytes, median, median_of, seconds};
 use crate::process::{Run, measure};
 use holdfast_api::client::{Client, ClientConfig};
-use holdfast_restore::server::{Ports, Server, ServerSpec};
+use holdfast_restore::server::{Server, ServerSpec};
 use holdfast_tests::contents;
+use holdfast_tests::etcd::free_ports;
 use holdfast_tests::etcd::run;
 use holdfast_tests::peers::peer;
 use std::path::Path;
@@ -87,7 +88,7 @@ async fn boot(ground: &Ground, data_dir: &Path, revision: i64) -> Result<Duratio
         program: peer("etcd-3.6"),
         data_dir: data_dir.to_owned(),
         name: MEMBER.to_owned(),
-        listens: Ports::free()?.into(),
+        listens: free_ports().into(),
         initial_cluster: String::new(),
         joins: false,
         token: "bench".to_owned(),

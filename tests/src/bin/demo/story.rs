@@ -6,6 +6,7 @@ use comfy_table::{Cell, Table, presets};
 use holdfast_api::client::{Client, ClientConfig};
 use holdfast_restore::server::Ports;
 use holdfast_tests::contents::{self, Contents};
+use holdfast_tests::etcd::free_ports;
 use holdfast_tests::objects;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -28,7 +29,7 @@ pub(crate) async fn tell(arguments: &Arguments) -> Result<()> {
     let mut ledger = Ledger::default();
 
     chapter("A cluster");
-    let ports = Ports::free()?;
+    let ports = free_ports();
     let source =
         stage.boot("cp1", Boot { ports, initial_cluster: "", joins: false, token: "demo" }).await?;
     let all = (0..arguments.objects).map(|index| objects::object(SEED, index, 1));
@@ -120,7 +121,7 @@ fn configure(stage: &Stage, source: &Member) -> Result<()> {
 
 async fn restore(stage: &Stage, ledger: &mut Ledger) -> Result<Member> {
     chapter("A bare machine: the binary, the keys, the store's address");
-    let ports = Ports::free()?;
+    let ports = free_ports();
     let peer = format!("http://127.0.0.1:{}", ports.peer);
     let client = format!("http://127.0.0.1:{}", ports.client);
     let dir = stage.dir.join("cp1").to_string_lossy().into_owned();
@@ -152,7 +153,7 @@ async fn restore(stage: &Stage, ledger: &mut Ledger) -> Result<Member> {
 
 /// Plays the operator: starts what `holdfast grow` asks to start.
 async fn grow(stage: &Stage, first: &Member) -> Result<Vec<Member>> {
-    let wanted: BTreeMap<&str, Ports> = [("cp2", Ports::free()?), ("cp3", Ports::free()?)].into();
+    let wanted: BTreeMap<&str, Ports> = [("cp2", free_ports()), ("cp3", free_ports())].into();
     let mut arguments = vec!["grow".to_owned(), "--endpoint".to_owned(), first.url.clone()];
     for (name, ports) in &wanted {
         arguments.extend(["--add".to_owned(), format!("{name}=http://127.0.0.1:{}", ports.peer)]);
