@@ -4,8 +4,9 @@
 //! and answers with the index; who asked reads once its state is that far.
 //!
 //! Must hold: a leader answers only after an entry of its own term is committed, because before it
-//! does not know all that is; an acknowledged round confirms all reads that came before it. At most
-//! [`MAX_WAITING`] reads wait.
+//! does not know all that is (upstream's lets a single voter answer earlier, and so miss what it
+//! acknowledged before a crash); an acknowledged round confirms all reads that came before it. At
+//! most [`MAX_WAITING`] reads wait.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -62,9 +63,10 @@ impl Reads {
         self.rounds.back().map(|round| round.context().clone()).unwrap_or_default()
     }
 
-    /// A role has ended, and with it all rounds.
+    /// A role has ended, and with it all that waits for it.
     pub(super) fn forget(&mut self) {
         self.rounds.clear();
+        self.early.clear();
     }
 
     /// Adds a round, unless one with the context is under way. `false` where too many wait.
@@ -96,9 +98,7 @@ impl<S: LogStorage> Node<S> {
 
     /// A leader's part in a read.
     pub(super) fn lead_read(&mut self, request: Message) {
-        if self.members.is_singleton() {
-            self.answer_read(request, self.log.committed);
-        } else if self.has_committed_in_term() {
+        if self.has_committed_in_term() {
             self.confirm_read(request);
         } else if self.reads.early.len() < MAX_WAITING {
             self.reads.early.push(request);
@@ -144,6 +144,8 @@ impl<S: LogStorage> Node<S> {
     fn confirm_read(&mut self, request: Message) {
         let index = self.log.committed;
         match self.config.reads {
+            // Nobody else could lead.
+            _ if self.members.is_singleton() => self.answer_read(request, index),
             ReadMode::LeaseBased => self.answer_read(request, index),
             ReadMode::Safe => {
                 let context = request.entries[0].data.clone();
