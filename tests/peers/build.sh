@@ -5,7 +5,7 @@
 #   tests/peers/build.sh etcd-3.6     only the named ones (make demo)
 #
 # Names: etcd-3.5 etcd-3.6 etcd-3.7 (each gives etcd-X, etcdctl-X, etcdutl-X), bbolt, versitygw,
-# minio, kms-plugin-ref. Each is built once per version: a stamp beside the binaries names what was built,
+# minio, kms-plugin-ref; raft-testdata (no program: the text files of upstream's raft tests). Each is built once per version: a stamp beside the binaries names what was built,
 # and a missing or different stamp builds again.
 #
 #   HOLDFAST_PEERS   where they go; default ${XDG_CACHE_HOME:-~/.cache}/holdfast/peers
@@ -20,11 +20,11 @@ peers=$(cd "$peers" && pwd)
 
 declare -A version=(
   [etcd-3.5]=v3.5.35 [etcd-3.6]=v3.6.16 [etcd-3.7]=v3.7.3
-  [bbolt]=v1.4.3 [versitygw]=v1.8.0 [kms-plugin-ref]=1
+  [bbolt]=v1.4.3 [versitygw]=v1.8.0 [kms-plugin-ref]=1 [raft-testdata]=v3.6.0
   # MinIO's tags are no module versions; this is its last commit.
   [minio]=v0.0.0-20260212201848-7aac2a2c5b7c
 )
-order=(etcd-3.6 etcd-3.5 etcd-3.7 bbolt versitygw kms-plugin-ref minio)
+order=(etcd-3.6 etcd-3.5 etcd-3.7 bbolt versitygw kms-plugin-ref raft-testdata minio)
 
 # No workspace of the caller's, no C compiler, no toolchain fetched behind our back.
 export GOWORK=off CGO_ENABLED=0 GOTOOLCHAIN=local
@@ -86,6 +86,26 @@ build_kms_plugin() {
   rm -rf "$work"
 }
 
+# Text files only: interaction, quorum and confchange, a folder each.
+fetch_raft_testdata() { # version
+  local work module
+  work=$(mktemp -d)
+  (
+    cd "$work"
+    go mod init holdfast.invalid/peer 2>/dev/null
+    GOFLAGS=-mod=mod patiently go get "go.etcd.io/raft/v3@$1"
+    module=$(GOFLAGS=-mod=mod go list -m -f '{{.Dir}}' go.etcd.io/raft/v3)
+    mkdir files
+    cp -R "$module/testdata" files/interaction
+    cp -R "$module/quorum/testdata" files/quorum
+    cp -R "$module/confchange/testdata" files/confchange
+    chmod -R u+w files
+  )
+  rm -rf "$peers/raft-testdata"
+  mv "$work/files" "$peers/raft-testdata"
+  rm -rf "$work"
+}
+
 build() {
   local name=$1 wanted=${version[$1]:-}
   [ -n "$wanted" ] || { say "no such peer: $name (have: ${order[*]})"; exit 2; }
@@ -105,6 +125,7 @@ build() {
     versitygw)      build_installed "github.com/versity/versitygw/cmd/versitygw@$wanted" ;;
     minio)          build_installed "github.com/minio/minio@$wanted" ;;
     kms-plugin-ref) build_kms_plugin ;;
+    raft-testdata)  fetch_raft_testdata "$wanted" ;;
   esac
   printf '%s\n' "$wanted" >"$stamp"
 }

@@ -15,6 +15,7 @@ pub mod ids;
 mod keytable;
 pub mod membership;
 pub mod meta;
+pub mod raft;
 pub mod raftpb;
 pub mod rebuilt;
 pub mod record;

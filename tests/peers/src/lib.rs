@@ -22,14 +22,28 @@ const PORT_PAIRS: u32 = 10_000;
 /// # Panics
 /// It is not there.
 pub fn peer(name: &str) -> PathBuf {
+    let path = place(name);
+    assert!(path.is_file(), "{} is missing: run `make peers`", path.display());
+    path
+}
+
+/// The folder `name` that `make peers` filled, such as `raft-testdata`.
+///
+/// # Panics
+/// It is not there.
+pub fn peer_folder(name: &str) -> PathBuf {
+    let path = place(name);
+    assert!(path.is_dir(), "{} is missing: run `make peers`", path.display());
+    path
+}
+
+fn place(name: &str) -> PathBuf {
     let folder = std::env::var_os("HOLDFAST_PEERS").map(PathBuf::from).or_else(|| {
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
         let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
         cache.or_else(home).map(|cache| cache.join("holdfast/peers"))
     });
-    let path = folder.expect("HOME or HOLDFAST_PEERS is set").join(name);
-    assert!(path.is_file(), "{} is missing: run `make peers`", path.display());
-    path
+    folder.expect("HOME or HOLDFAST_PEERS is set").join(name)
 }
 
 /// Runs a program that must succeed; what it prints.

@@ -1,0 +1,489 @@
+//! Raft: one member's part in agreeing on a log. No clock, no disk, no network.
+//!
+//! Inputs go into a [`Node`]: ticks, messages of other members, proposals, reads, what became of a
+//! snapshot or an unreachable member. What is to be done comes out as a [`Ready`]: the caller
+//! persists, sends, applies, and says so with [`Node::advance`].
+//!
+//! | file | the paper or thesis |
+//! |---|---|
+//! | `election.rs` | leader election (5.2, 5.4.1), pre-vote and check-quorum (thesis 6.2, 9.6) |
+//! | `replication.rs` | log replication and commitment (5.3, 5.4.2), snapshots (7) |
+//! | `progress.rs`, `log.rs`, `unstable.rs`, `storage.rs` | `nextIndex`, `matchIndex`; the log |
+//! | `read_index.rs` | reads without the log (8; thesis 6.4) |
+//! | `transfer.rs` | handing over leadership (thesis 3.10) |
+//! | `membership.rs`, `conf_change.rs`, `quorum.rs` | members (6; thesis 4), majorities |
+//! | `ready.rs` | persist before answering (5.1: state on stable storage) |
+//!
+//! Members of upstream's may sit in the same group: terms, votes and what messages hold are theirs.
+//! Checked against upstream's own test files (`tests/raft`), and by a simulator that checks the
+//! paper's five safety properties.
+//!
+//! Absent, because etcd's server never uses it: changes of several members at once (V2),
+//! asynchronous storage, forgetting the leader.
+
+mod conf_change;
+mod config;
+mod election;
+mod event;
+mod log;
+pub mod membership;
+mod message;
+pub mod progress;
+pub mod quorum;
+mod read_index;
+mod ready;
+mod replication;
+mod storage;
+mod transfer;
+mod unstable;
+
+use std::collections::BTreeMap;
+
+pub use config::{Config, ReadMode, Start, StartError};
+pub use event::{
+    ConfChangeRefusal, Event, Events, LogPosition, VoteDecision, VoteRequest,
+};
+pub use message::{
+    CAMPAIGN_TRANSFER, DecodeError, Entry, EntryId, Message, MessageKind, NOBODY, Snapshot,
+};
+pub use read_index::ReadState;
+pub use ready::{Ready, SoftState, Status};
+pub use storage::{LogStorage, MemoryLog, StorageError};
+
+use crate::raftpb::HardState;
+use log::Log;
+use membership::Members;
+
+/// Terms and indices of messages stay below it, so that counting on never overflows.
+const MAX_NUMBER: u64 = u64::MAX / 2;
+
+/// What a member does in its term.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Takes what the leader sends.
+    Follower,
+    /// Asks for votes.
+    Candidate,
+    /// Appends, sends, commits.
+    Leader,
+    /// Asks whether it would get votes.
+    PreCandidate,
+}
+
+/// Why an input was not taken. Only [`RaftError::Corrupt`] is the member's own end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RaftError {
+    /// There is no leader, it is handing over, or too much is not committed: try again later.
+    #[error("raft proposal dropped")]
+    ProposalDropped,
+    /// A message that members never send to each other.
+    #[error("raft: cannot step raft local message")]
+    LocalMessage,
+    /// An answer from nobody that this member knows.
+    #[error("raft: cannot step as peer not found")]
+    UnknownPeer,
+    /// A message that no member sends; it was dropped.
+    #[error("raft message {kind:?} from {from:x} is malformed: {problem}")]
+    Malformed {
+        /// Its kind.
+        kind: MessageKind,
+        /// Its sender.
+        from: u64,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The group's history and this member's contradict each other: it must stop.
+    #[error(transparent)]
+    Corrupt(#[from] Corruption),
+}
+
+/// How a member's log contradicts the group's. Going on would lose what was acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Corruption {
+    /// The leader says that more is committed than this member has, which it once had.
+    #[error("index {commit} is committed, but the log ends at {last}: the log was corrupted, truncated or lost; remove the member and add it anew")]
+    CommitBeyondLog {
+        /// What is committed.
+        commit: u64,
+        /// Where the log ends.
+        last: u64,
+    },
+    /// The leader's entries contradict what is committed here.
+    #[error("entry {index} conflicts with a committed one (committed is {committed}): two histories; remove the member and add it anew")]
+    CommittedChanged {
+        /// The entry.
+        index: u64,
+        /// What is committed here.
+        committed: u64,
+    },
+    /// What is committed cannot be read any more.
+    #[error("committed entry {index} cannot be read: {reason}")]
+    CommittedMissing {
+        /// The entry.
+        index: u64,
+        /// What the storage says.
+        reason: StorageError,
+    },
+    /// A snapshot whose members cannot be.
+    #[error("snapshot at index {index} has impossible members: {reason}")]
+    SnapshotMembers {
+        /// The snapshot.
+        index: u64,
+        /// Why not.
+        reason: membership::ChangeError,
+    },
+}
+
+/// One member's raft.
+#[derive(Debug)]
+pub struct Node<S> {
+    config: Config,
+    role: Role,
+    term: u64,
+    vote: u64,
+    leader: u64,
+    log: Log<S>,
+    members: Members,
+    votes: BTreeMap<u64, bool>,
+
+    election_elapsed: u32,
+    heartbeat_elapsed: u32,
+    /// Ticks until a campaign, drawn anew with each role.
+    election_timeout: u32,
+    /// State of the random numbers.
+    chance: u64,
+
+    /// A leader takes no change of the configuration before this index is applied.
+    pending_conf_index: u64,
+    uncommitted_bytes: u64,
+    /// Whom leadership is handed to.
+    transferee: u64,
+    reads: read_index::Reads,
+
+    messages: Vec<Message>,
+    /// Messages that must not leave before what they promise is on disk.
+    answers: Vec<Message>,
+    events: Events,
+    output: ready::Output,
+}
+
+impl<S: LogStorage> Node<S> {
+    /// A follower that continues where it stopped.
+    ///
+    /// # Errors
+    /// Settings that cannot work, or a start that contradicts the log.
+    pub fn new(config: Config, storage: S, start: &Start) -> Result<Self, StartError> {
+        config.validate()?;
+        let mut log = Log::new(storage, config.max_applying_bytes);
+        let (first, last) = (log.first_index(), log.last_id());
+        let members = Members::restore(config.inflight, &start.conf_state, last.index);
+        let members = members
+            .map_err(|source| StartError::Members { state: start.conf_state.clone(), source })?;
+        let HardState { term, vote, commit } = start.hard_state;
+        if start.hard_state != HardState::default() {
+            if commit < log.committed || commit > last.index {
+                return Err(StartError::Commit { commit, first, last: last.index });
+            }
+            log.committed = commit;
+        }
+        let applied = start.applied;
+        if applied > 0 {
+            if applied < log.applied() || applied > log.committed {
+                return Err(StartError::Applied { applied, first, commit: log.committed });
+            }
+            log.applied_to(applied, 0);
+        }
+        let chance = config.seed ^ config.id.rotate_left(32);
+        let mut node = Node {
+            role: Role::Follower,
+            term,
+            vote,
+            leader: NOBODY,
+            log,
+            members,
+            votes: BTreeMap::new(),
+            election_elapsed: 0,
+            heartbeat_elapsed: 0,
+            election_timeout: 0,
+            chance,
+            pending_conf_index: 0,
+            uncommitted_bytes: 0,
+            transferee: NOBODY,
+            reads: read_index::Reads::default(),
+            messages: Vec::new(),
+            answers: Vec::new(),
+            events: Events::default(),
+            output: ready::Output::default(),
+            config,
+        };
+        node.announce_start(last);
+        Ok(node)
+    }
+
+    /// Takes a message of another member.
+    ///
+    /// # Errors
+    /// It was not taken; see [`RaftError`] for what that means.
+    pub fn step(&mut self, message: Message) -> Result<(), RaftError> {
+        if message.kind.is_local() {
+            return Err(RaftError::LocalMessage);
+        }
+        if message.kind.is_answer() && !self.members.progress.contains_key(&message.from) {
+            return Err(RaftError::UnknownPeer);
+        }
+        if let Some(problem) = problem_of(&message) {
+            return Err(RaftError::Malformed { kind: message.kind, from: message.from, problem });
+        }
+        self.take(message)
+    }
+
+    /// One unit of time has passed: elections, heartbeats and leases count in it.
+    pub fn tick(&mut self) {
+        match self.role {
+            Role::Leader => self.tick_leader(),
+            _ => self.tick_election(),
+        }
+    }
+
+    /// The transport could not reach a member: what was sent to it may be lost.
+    pub fn report_unreachable(&mut self, id: u64) {
+        if let Some(progress) = self.progress_if_leader(id) {
+            if progress.mode == progress::Mode::Replicate {
+                progress.probe();
+            }
+            let progress = progress.status();
+            self.events.push(Event::MemberUnreachable { of: id, progress });
+        }
+    }
+
+    /// How sending a snapshot ended. Every [`MessageKind::Snapshot`] needs a report, or nothing is
+    /// sent to the member until it answers by itself.
+    pub fn report_snapshot(&mut self, id: u64, taken: bool) {
+        let Some(progress) = self.progress_if_leader(id) else { return };
+        if matches!(progress.mode, progress::Mode::Snapshot { .. }) {
+            progress.snapshot_ended(taken);
+            let progress = progress.status();
+            self.events.push(Event::SnapshotReported { of: id, taken, progress });
+        }
+    }
+
+    /// Where the stable part of the log is.
+    pub fn storage(&self) -> &S {
+        &self.log.storage
+    }
+
+    /// To append what a [`Ready`] says before [`Node::advance`], and to compact.
+    pub fn storage_mut(&mut self) -> &mut S {
+        &mut self.log.storage
+    }
+
+    /// What happened since the last call, and how many events more than fit.
+    pub fn take_events(&mut self) -> (Vec<Event>, u64) {
+        self.events.take()
+    }
+
+    /// Rules that hold after every call; tests and simulations check them.
+    pub fn check_invariants(&self) {
+        self.members.check_invariants();
+        let position = self.log.position();
+        assert!(position.applied <= position.applying && position.applying <= position.committed);
+        assert!(position.committed <= self.log.last_index(), "what is committed is in the log");
+        assert!(self.role != Role::Leader || self.leader == self.config.id);
+        for progress in self.members.progress.values() {
+            assert!(progress.matched < progress.next, "what matches is not sent again");
+        }
+    }
+
+    /// Message by term: later ones end this member's, earlier ones are answered at most.
+    fn take(&mut self, message: Message) -> Result<(), RaftError> {
+        if message.term > self.term {
+            if self.lease_forbids(&message) {
+                return Ok(());
+            }
+            self.follow_higher_term(&message);
+        } else if message.term < self.term && message.term != 0 {
+            self.answer_lower_term(&message);
+            return Ok(());
+        }
+        if matches!(message.kind, MessageKind::Vote | MessageKind::PreVote) {
+            self.decide_vote(&message);
+            return Ok(());
+        }
+        match self.role {
+            Role::Leader => self.take_as_leader(message),
+            Role::Candidate | Role::PreCandidate => self.take_as_candidate(message),
+            Role::Follower => self.take_as_follower(message),
+        }
+    }
+
+    fn take_as_leader(&mut self, message: Message) -> Result<(), RaftError> {
+        match message.kind {
+            MessageKind::Propose => return self.append_proposals(message),
+            MessageKind::ReadIndex => {
+                self.lead_read(message);
+                return Ok(());
+            }
+            _ => {}
+        }
+        if !self.members.progress.contains_key(&message.from) {
+            self.events.push(Event::UnknownMember { from: message.from });
+            return Ok(());
+        }
+        match message.kind {
+            MessageKind::AppendAnswer => self.append_answered(&message),
+            MessageKind::HeartbeatAnswer => {
+                self.heartbeat_answered(&message);
+                Ok(())
+            }
+            MessageKind::TransferLeader => {
+                self.start_transfer(message.from);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn take_as_candidate(&mut self, message: Message) -> Result<(), RaftError> {
+        match message.kind {
+            MessageKind::Propose => {
+                self.events.push(Event::ProposalWithoutLeader { term: self.term });
+                Err(RaftError::ProposalDropped)
+            }
+            MessageKind::Append | MessageKind::Heartbeat | MessageKind::Snapshot => {
+                self.become_follower(message.term, message.from);
+                self.take_from_leader(message)
+            }
+            MessageKind::VoteAnswer | MessageKind::PreVoteAnswer => {
+                self.count_vote(&message);
+                Ok(())
+            }
+            MessageKind::TimeoutNow => {
+                let (from, term, role) = (message.from, self.term, self.role);
+                self.events.push(Event::TimeoutNowIgnored { from, term, role });
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn take_as_follower(&mut self, message: Message) -> Result<(), RaftError> {
+        let term = self.term;
+        match message.kind {
+            MessageKind::Append | MessageKind::Heartbeat | MessageKind::Snapshot => {
+                self.election_elapsed = 0;
+                self.leader = message.from;
+                self.take_from_leader(message)
+            }
+            MessageKind::Propose if self.leader == NOBODY => {
+                self.events.push(Event::ProposalWithoutLeader { term });
+                Err(RaftError::ProposalDropped)
+            }
+            MessageKind::TransferLeader if self.leader == NOBODY => {
+                self.events.push(Event::TransferWithoutLeader { term });
+                Ok(())
+            }
+            MessageKind::ReadIndex if self.leader == NOBODY => {
+                self.events.push(Event::ReadWithoutLeader { term });
+                Ok(())
+            }
+            MessageKind::Propose | MessageKind::TransferLeader | MessageKind::ReadIndex => {
+                self.send(Message { to: self.leader, ..message });
+                Ok(())
+            }
+            MessageKind::TimeoutNow => {
+                self.events.push(Event::TimeoutNowReceived { from: message.from, term });
+                self.campaign_because(election::Reason::Transfer);
+                Ok(())
+            }
+            MessageKind::ReadIndexAnswer => {
+                self.read_answered(message);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn take_from_leader(&mut self, message: Message) -> Result<(), RaftError> {
+        match message.kind {
+            MessageKind::Append => self.take_append(&message),
+            MessageKind::Heartbeat => self.take_heartbeat(message),
+            _ => self.take_snapshot(message),
+        }
+    }
+
+    /// Sends now, or with the next [`Ready`] after its state is on disk where the message promises
+    /// that it is.
+    fn send(&mut self, mut message: Message) {
+        use MessageKind::{AppendAnswer, PreVote, PreVoteAnswer, Propose, ReadIndex, Vote, VoteAnswer};
+        if message.from == NOBODY {
+            message.from = self.config.id;
+        }
+        match message.kind {
+            Vote | VoteAnswer | PreVote | PreVoteAnswer => {
+                assert!(message.term != 0, "whoever asks for a vote or answers says for which term");
+            }
+            // Whoever appends or reads does it in its own term.
+            Propose | ReadIndex => message.term = 0,
+            _ => message.term = self.term,
+        }
+        if matches!(message.kind, AppendAnswer | VoteAnswer | PreVoteAnswer) {
+            self.answers.push(message);
+        } else {
+            assert!(message.to != self.config.id, "nothing else is sent to oneself");
+            self.messages.push(message);
+        }
+    }
+
+    /// All members but this one, in order.
+    fn others(&self) -> Vec<u64> {
+        let own = self.config.id;
+        self.members.progress.keys().copied().filter(|id| *id != own).collect()
+    }
+
+    fn progress_if_leader(&mut self, id: u64) -> Option<&mut progress::Progress> {
+        let is_leader = self.role == Role::Leader;
+        self.members.progress.get_mut(&id).filter(|_| is_leader)
+    }
+}
+
+/// What no member sends. Indexing and counting rely on these.
+fn problem_of(message: &Message) -> Option<&'static str> {
+    let Message { index, term, commit, log_term, reject_hint, .. } = message;
+    let numbers = [index, term, commit, log_term, reject_hint];
+    if numbers.iter().any(|number| **number > MAX_NUMBER) {
+        return Some("a number is out of range");
+    }
+    if message.from == NOBODY {
+        return Some("it has no sender");
+    }
+    use MessageKind::{ForgetLeader, Propose, ReadIndex, TransferLeader};
+    let is_forwarded = matches!(message.kind, Propose | ReadIndex | TransferLeader | ForgetLeader);
+    if message.term == 0 && !is_forwarded {
+        return Some("it has no term");
+    }
+    match message.kind {
+        MessageKind::Propose if message.entries.is_empty() => Some("nothing is proposed"),
+        MessageKind::ReadIndex | MessageKind::ReadIndexAnswer if message.entries.len() != 1 => {
+            Some("a read has one entry, its context")
+        }
+        MessageKind::Append => {
+            let (mut last, mut last_term) = (message.index, message.log_term);
+            for entry in &message.entries {
+                if entry.index != last + 1 || entry.term < last_term || entry.term > message.term {
+                    return Some("its entries are no piece of a log");
+                }
+                (last, last_term) = (entry.index, entry.term);
+            }
+            None
+        }
+        MessageKind::Snapshot => match &message.snapshot {
+            None => Some("it has no snapshot"),
+            Some(snapshot) if snapshot.metadata.index > MAX_NUMBER => Some("its index is too high"),
+            Some(snapshot) if snapshot.metadata.term > message.term => {
+                Some("its snapshot is of a later term")
+            }
+            Some(_) => None,
+        },
+        _ => None,
+    }
+}
