@@ -87,7 +87,7 @@ fn batch(story: &Story, chance: &mut Chance) -> (Vec<LogEntry>, Option<HardState
         last += 1;
         let length = usize::try_from(chance.next(10).pow(3)).unwrap();
         // Zeros now and then: a sector of them looks as if it had never been written.
-        let fill = if chance.next(3) == 0 { 0 } else { 1 + chance.next(200) as u8 };
+        let fill = if chance.next(3) == 0 { 0 } else { chance.byte() };
         let data = bytes::Bytes::from(vec![fill; length]);
         new.push(LogEntry { kind: EntryKind::Normal, term: state.term, index: last, data });
     }
@@ -253,7 +253,7 @@ fn alone(disk: &SimDisk) -> Story {
     let dir = Path::new(DIR);
     let mut wal = Wal::create(disk.clone(), dir, METADATA, options(), Box::new(())).unwrap();
     for index in 1..=12 {
-        let fill = if index % 4 == 0 { 0 } else { index as u8 };
+        let fill = if index % 4 == 0 { 0 } else { u8::try_from(index).unwrap() };
         let data = bytes::Bytes::from(vec![fill; 600]);
         let entry = LogEntry { kind: EntryKind::Normal, term: 1, index, data };
         wal.append([entry.borrow()], None, true).unwrap();

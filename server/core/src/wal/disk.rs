@@ -223,9 +223,10 @@ fn lock(file: &File) -> io::Result<()> {
     use nix::errno::Errno;
     use nix::fcntl::{FcntlArg, fcntl};
     use nix::libc;
+    let short = |constant| libc::c_short::try_from(constant).map_err(io::Error::other);
     let whole = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
+        l_type: short(libc::F_WRLCK)?,
+        l_whence: short(libc::SEEK_SET)?,
         l_start: 0,
         l_len: 0,
         l_pid: 0,

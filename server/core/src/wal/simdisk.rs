@@ -157,6 +157,11 @@ impl Chance {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
         (self.0 >> 33) % below
     }
+
+    /// A byte that is not zero.
+    pub(crate) fn byte(&mut self) -> u8 {
+        u8::try_from(self.next(255)).unwrap() + 1
+    }
 }
 
 impl World {
@@ -356,7 +361,7 @@ impl LogFile for SimFile {
         let length = usize::try_from(length).unwrap();
         self.change(|file, whole| {
             if whole {
-                file.resize(length, 0)
+                file.resize(length, 0);
             }
         })
     }
