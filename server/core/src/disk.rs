@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 const DIR_MODE: u32 = 0o700;
-const FILE_MODE: u32 = 0o600;
+pub(crate) const FILE_MODE: u32 = 0o600;
 
 /// Where a member's directory is written. What fails leaves an unfinished directory behind, which
 /// must not be booted.
@@ -60,8 +60,8 @@ impl MemberDisk for FileSystem {
     }
 }
 
-/// Reserves space, or only sets the length where the file system cannot reserve.
-fn reserve(file: &File, length: u64) -> io::Result<()> {
+/// Reserves space up to `length` bytes, or only sets the length where the file system cannot reserve.
+pub(crate) fn reserve(file: &File, length: u64) -> io::Result<()> {
     use rustix::fs::{FallocateFlags, fallocate};
     match fallocate(file, FallocateFlags::empty(), 0, length) {
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => file.set_len(length),

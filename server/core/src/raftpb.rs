@@ -126,16 +126,21 @@ impl<'a> Entry<'a> {
     /// The message with every scalar written.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.data.len() + 32);
+        self.append_to(&mut out);
+        out
+    }
+
+    /// Appends the message with every scalar written.
+    pub fn append_to(&self, out: &mut Vec<u8>) {
         let kind = match self.kind {
             EntryKind::Normal => 0,
             EntryKind::ConfChange => 1,
             EntryKind::ConfChangeV2 => 2,
         };
-        wire::put_u64(&mut out, 1, kind);
-        wire::put_u64(&mut out, 2, self.term);
-        wire::put_u64(&mut out, 3, self.index);
-        wire::put_bytes_nonempty(&mut out, 4, self.data);
-        out
+        wire::put_u64(out, 1, kind);
+        wire::put_u64(out, 2, self.term);
+        wire::put_u64(out, 3, self.index);
+        wire::put_bytes_nonempty(out, 4, self.data);
     }
 }
 

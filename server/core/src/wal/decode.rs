@@ -75,6 +75,9 @@ pub enum WalFault {
         /// What the chain has.
         chain: u32,
     },
+    /// A segment that does not begin with the chain's value and the metadata.
+    #[error("a segment's head is missing")]
+    NoHead,
     /// A type that no etcd writes.
     #[error("a record has the unknown type {kind}")]
     Kind {
@@ -93,10 +96,11 @@ pub struct SegmentReader<'a> {
     started: bool,
 }
 
-struct RawRecord<'a> {
-    kind: u64,
-    crc: u32,
-    data: &'a [u8],
+/// A record's own fields.
+pub(super) struct RawRecord<'a> {
+    pub(super) kind: u64,
+    pub(super) crc: u32,
+    pub(super) data: &'a [u8],
 }
 
 impl<'a> SegmentReader<'a> {
@@ -179,7 +183,7 @@ impl<'a> SegmentReader<'a> {
 }
 
 /// The record's length and its padding.
-fn split_length(length: u64) -> (u64, u64) {
+pub(super) fn split_length(length: u64) -> (u64, u64) {
     let padding = if length >> 63 == 1 { length >> 56 & 7 } else { 0 };
     (length & ((1 << 56) - 1), padding)
 }
@@ -194,7 +198,7 @@ fn has_zero_sector(frame: &[u8], offset: usize) -> bool {
         .any(|sector| sector.iter().all(|byte| *byte == 0))
 }
 
-fn raw_record(bytes: &[u8]) -> Result<RawRecord<'_>, WireError> {
+pub(super) fn raw_record(bytes: &[u8]) -> Result<RawRecord<'_>, WireError> {
     let mut reader = Reader::new(bytes);
     let mut out = RawRecord { kind: 0, crc: 0, data: &[] };
     while let Some((number, field)) = reader.next_field()? {

@@ -60,6 +60,16 @@ pub enum WalError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// An entry that cannot stand where it stands.
+    #[error("WAL segment {name}: entry {index} is damaged: {reason}")]
+    Impossible {
+        /// The segment.
+        name: String,
+        /// The entry.
+        index: u64,
+        /// What is impossible about it.
+        reason: &'static str,
+    },
     /// Entries that do not follow each other.
     #[error("WAL segment {name}: entry {found} stands behind entry {previous}")]
     Entries {
@@ -95,7 +105,8 @@ pub fn summarize<E: From<WalError>>(
     Ok(state.summary)
 }
 
-fn check_names(names: &[String]) -> Result<(), WalError> {
+/// Holds sequence numbers to follow each other.
+pub(super) fn check_names(names: &[String]) -> Result<(), WalError> {
     let mut previous: Option<u64> = None;
     for name in names {
         let bad = || WalError::Name { name: name.clone() };

@@ -29,13 +29,25 @@
 //! 512-byte sector of zeros that was never written, is *torn* and is cut off; anything else is
 //! *corrupt*.
 
+mod append;
+#[cfg(test)]
+mod crashes;
 mod decode;
+mod disk;
 mod encode;
 mod log;
+mod open;
+#[cfg(test)]
+pub(crate) mod simdisk;
+mod tail;
 
+pub use append::{KEEP_FILES, PurgeOrder, Spare, SpareOrder, SyncObserver};
+pub use append::{Wal, WalOptions, WalWriteError, exists};
 pub use decode::{Record, SegmentReader, SnapshotRecord, WalDamage, WalFault};
+pub use disk::{LogDisk, LogFile};
 pub use encode::WalEncoder;
 pub use log::{LogSummary, WalError, summarize};
+pub use open::{LogContents, LogEntry, LogStart, Repair, WalOpenError, segment_names};
 
 use crate::snap::hex16;
 

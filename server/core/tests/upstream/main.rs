@@ -3,5 +3,6 @@
 
 mod boots;
 mod hashkv;
+mod logs;
 mod peers;
 mod reads;

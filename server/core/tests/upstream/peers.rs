@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use holdfast_bolt::{BuildOptions, Builder, Db, FileDisk, MappedFile};
@@ -59,6 +59,29 @@ impl Etcd {
         ports: Ports,
         extra: &[&str],
     ) -> Etcd {
+        let mut etcd = Etcd::spawn(version, data_dir, ports, extra);
+        etcd.wait_until_healthy();
+        etcd
+    }
+
+    /// Starts an etcd that must end by itself: what it says, and its status.
+    pub(crate) fn refused(
+        version: &'static str,
+        data_dir: &Path,
+        ports: Ports,
+    ) -> (String, ExitStatus) {
+        let mut etcd = Etcd::spawn(version, data_dir, ports, &[]);
+        let end = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = etcd.child.try_wait().unwrap() {
+                return (etcd.log(), status);
+            }
+            assert!(Instant::now() < end, "etcd {version} does not end:\n{}", etcd.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn spawn(version: &'static str, data_dir: &Path, ports: Ports, extra: &[&str]) -> Etcd {
         let log = data_dir.with_extension(format!("{version}.log"));
         let (client, peer_url) = (format!("http://127.0.0.1:{}", ports.client), ports.peer_url());
         let child = Command::new(peer(&format!("etcd-{version}")))
@@ -75,9 +98,7 @@ impl Etcd {
             .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        let mut etcd = Etcd { child, client_port: ports.client, version, log };
-        etcd.wait_until_healthy();
-        etcd
+        Etcd { child, client_port: ports.client, version, log }
     }
 
     fn wait_until_healthy(&mut self) {
