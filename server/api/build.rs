@@ -1,15 +1,18 @@
 //! Compiles proto/*.proto into messages, and with the feature `grpc` into stubs, without a system
 //! protoc.
 
-const PROTOS: [&str; 9] = [
+const PROTOS: [&str; 12] = [
     "authpb.proto",
     "etcdserver.proto",
     "etcdserverpb.proto",
+    "health.proto",
     "leasepb.proto",
     "membershippb.proto",
     "mvccpb.proto",
     "raft_internal.proto",
     "snappb.proto",
+    "v3electionpb.proto",
+    "v3lockpb.proto",
     "walpb.proto",
 ];
 
@@ -30,6 +33,10 @@ const SHARED: [&str; 3] =
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(PROTOS, ["proto"])?;
+    // For those who look at messages at run time: the server's JSON gateway.
+    let folder = std::env::var("OUT_DIR")?;
+    let bytes = prost::Message::encode_to_vec(&descriptors);
+    std::fs::write(std::path::Path::new(&folder).join("descriptors.bin"), bytes)?;
     let mut config = prost_build::Config::new();
     config.bytes(SHARED).skip_debug(SECRET);
     #[cfg(not(feature = "grpc"))]

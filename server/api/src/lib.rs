@@ -8,6 +8,9 @@
 pub mod client;
 mod redact;
 
+/// All messages and services as an encoded `google.protobuf.FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 /// A package's generated messages.
 macro_rules! package {
     ($(#[$doc:meta])* $name:ident) => {
@@ -26,6 +29,11 @@ package! {
 package! {
     /// The v3 API: requests, answers, services; and what travels in raft entries.
     etcdserverpb
+}
+/// The standard health service.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+pub mod health {
+    include!(concat!(env!("OUT_DIR"), "/grpc.health.v1.rs"));
 }
 package! {
     /// Leases, as stored.
@@ -46,6 +54,14 @@ package! {
 package! {
     /// The content of a .snap file.
     snappb
+}
+package! {
+    /// The election service.
+    v3electionpb
+}
+package! {
+    /// The lock service.
+    v3lockpb
 }
 package! {
     /// Records of the write-ahead log.

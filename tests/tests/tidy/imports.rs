@@ -27,17 +27,19 @@ const POLICIES: &str = "holdfast-policies";
 const RESTORE: &str = "holdfast-restore";
 const VAULT: &str = "holdfast-vault";
 const AGENT: &str = "holdfast-agent";
+const SERVER: &str = "holdfast-server";
 const PEERS: &str = "holdfast-peers";
 
 /// The table, as in docs/ARCHITECTURE.md.
-pub(crate) const CRATES: [Row; 11] = [
-    row("", "holdfast", &[AGENT, API, BOLT, CORE, KMS, POLICIES, RESTORE, VAULT]),
+pub(crate) const CRATES: [Row; 12] = [
+    row("", "holdfast", &[AGENT, API, BOLT, CORE, KMS, POLICIES, RESTORE, SERVER, VAULT]),
     row("policies", POLICIES, &[]),
     row("vault", VAULT, &[POLICIES]),
     row("vault/kms", KMS, &[VAULT]),
     row("server/api", API, &[]),
     row("server/bolt", BOLT, &[]),
     row("server/core", CORE, &[API, BOLT]),
+    row("server", SERVER, &[API, BOLT, CORE]),
     row("restore", RESTORE, &[API, BOLT, CORE, POLICIES, VAULT]),
     row("agent", AGENT, &[API, BOLT, CORE, POLICIES, RESTORE, VAULT]),
     row("tests", "holdfast-tests", &[AGENT, API, BOLT, CORE, KMS, PEERS, POLICIES, RESTORE, VAULT]),
