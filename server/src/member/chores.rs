@@ -1,0 +1,65 @@
+//! The chores thread: slow work on files that nobody waits for.
+//!
+//! Reserving the next WAL segment, saving .snap files, unlinking old ones. What must hold: at most
+//! [`MOST_WAITING`] chores wait, so that a disk that hangs fills no memory; a chore that fails is
+//! told and tried again when its time comes anew.
+
+use std::sync::mpsc::{self, SyncSender};
+use std::thread::JoinHandle;
+
+use holdfast_core::disk::FileSystem;
+use holdfast_core::wal::{PurgeOrder, SpareOrder};
+
+use super::raft_thread::Input;
+
+const MOST_WAITING: usize = 64;
+
+type Chore = Box<dyn FnOnce() + Send>;
+
+/// Hands chores to the thread.
+#[derive(Clone)]
+pub(crate) struct Chores {
+    to: SyncSender<Chore>,
+    raft: mpsc::Sender<Input>,
+}
+
+impl Chores {
+    /// Starts the thread. It ends when all who hand it chores are gone.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn start(raft: mpsc::Sender<Input>) -> std::io::Result<(Chores, JoinHandle<()>)> {
+        let (to, chores) = mpsc::sync_channel::<Chore>(MOST_WAITING);
+        let work = move || chores.into_iter().for_each(|chore| chore());
+        let thread = std::thread::Builder::new().name("chores".to_owned()).spawn(work)?;
+        Ok((Chores { to, raft }, thread))
+    }
+
+    /// Whether there was room for it.
+    pub(crate) fn give(&self, chore: impl FnOnce() + Send + 'static) -> bool {
+        self.to.try_send(Box::new(chore)).is_ok()
+    }
+
+    /// Prepares a WAL segment; the raft thread is told either way.
+    pub(crate) fn prepare(&self, order: SpareOrder<FileSystem>) {
+        let raft = self.raft.clone();
+        let prepared = self.give(move || {
+            let spare = order.prepare();
+            if let Err(error) = &spare {
+                tracing::warn!(%error, "failed to allocate the next WAL segment in advance");
+            }
+            let _ = raft.send(Input::Spare(spare.ok()));
+        });
+        if !prepared {
+            let _ = self.raft.send(Input::Spare(None));
+        }
+    }
+
+    /// Removes old files.
+    pub(crate) fn purge(&self, order: PurgeOrder<FileSystem>) {
+        self.give(move || match order.run() {
+            Ok(names) => names.iter().for_each(|name| tracing::info!(path = name, "purged")),
+            Err(error) => tracing::warn!(%error, "failed to purge old files; tried again later"),
+        });
+    }
+}
