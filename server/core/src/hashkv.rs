@@ -74,7 +74,13 @@ impl KvHasher {
         let last = liveness.last_revision().map_or(0, |last| last.main);
         assert!(last <= revision, "liveness was learned up to {last}, beyond {revision}");
         let any_alive = liveness.alive_keys() > 0;
-        Ok(KvHasher { scope, any_alive, crc: crc32c::crc32c(BUCKET_NAME) })
+        Ok(KvHasher::judged(scope, any_alive))
+    }
+
+    /// Starts a hash whose caller knows each record's verdict from an index, and whether Keep(R)
+    /// holds anything.
+    pub fn judged(scope: HashScope, any_alive: bool) -> Self {
+        KvHasher { scope, any_alive, crc: crc32c::crc32c(BUCKET_NAME) }
     }
 
     /// Adds the next record with its verdict, which may be of any compaction revision.

@@ -3,6 +3,7 @@
 //! No async, no clock, no sockets. Everything that is read may be damaged: it is an error with a
 //! place and a reason, never a panic.
 
+pub mod backend;
 mod bitmap;
 pub mod buckets;
 pub mod check;
@@ -16,6 +17,7 @@ mod keytable;
 pub mod membership;
 pub mod meta;
 pub mod raft;
+pub mod mvcc;
 pub mod raftpb;
 pub mod rebuilt;
 pub mod record;
@@ -25,4 +27,5 @@ pub mod snap;
 pub mod v2store;
 pub mod versions;
 pub mod wal;
+pub mod watch;
 pub mod wire;

@@ -1,0 +1,138 @@
+//! Views against a model of all points, with freezes and commits at any moment.
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+type Model = BTreeMap<(u8, u8), u8>;
+
+#[derive(Debug, Clone)]
+enum Op {
+    Put(u8, u8, u8),
+    Delete(u8, u8),
+    Publish,
+    Look,
+    Freeze,
+    Write,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        6 => (0u8..3, 0u8..12, any::<u8>()).prop_map(|(b, k, v)| Op::Put(b, k, v)),
+        3 => (0u8..3, 0u8..12).prop_map(|(b, k)| Op::Delete(b, k)),
+        3 => Just(Op::Publish),
+        2 => Just(Op::Look),
+        1 => Just(Op::Freeze),
+        1 => Just(Op::Write),
+    ]
+}
+
+fn compare(view: &View, model: &Model) {
+    for bucket in 0u8..3 {
+        let of_bucket = |range: std::ops::Range<u8>| -> Vec<(Vec<u8>, Vec<u8>)> {
+            let all = model.iter().filter(|((b, k), _)| *b == bucket && range.contains(k));
+            all.map(|((_, key), value)| (vec![*key], vec![*value])).collect()
+        };
+        assert_eq!(view.entries(&[bucket]).unwrap(), of_bucket(0..255));
+        let mut part = Vec::new();
+        view.scan(&[bucket], &[3], Some(&[9]), &mut |key, value| {
+            part.push((key.to_vec(), value.to_vec()));
+            if part.len() == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .unwrap();
+        assert_eq!(part, of_bucket(3..9).into_iter().take(3).collect::<Vec<_>>());
+        for key in 0u8..12 {
+            let got = view.get(&[bucket], &[key]).unwrap().map(|value| value[0]);
+            assert_eq!(got, model.get(&(bucket, key)).copied());
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn views_stay_what_they_were(ops in proptest::collection::vec(op(), 0..120)) {
+        let base = MemoryBase::new();
+        let backend = Backend::new(Box::new(base.clone())).unwrap();
+        let (mut now, mut published) = (Model::new(), Model::new());
+        let mut views: Vec<(View, Model)> = Vec::new();
+        let mut frozen: Option<(Commit, Model)> = None;
+        let mut committed = Model::new();
+        for op in ops {
+            match op {
+                Op::Put(bucket, key, value) => {
+                    backend.put(&[bucket], &[key], Bytes::from(vec![value]));
+                    now.insert((bucket, key), value);
+                }
+                Op::Delete(bucket, key) => {
+                    backend.delete(&[bucket], &[key]);
+                    now.remove(&(bucket, key));
+                }
+                Op::Publish => {
+                    backend.publish();
+                    published = now.clone();
+                }
+                Op::Look => views.push((backend.view(), published.clone())),
+                Op::Freeze => {
+                    if let Some(commit) = backend.freeze().unwrap() {
+                        prop_assert!(frozen.is_none());
+                        frozen = Some((commit, now.clone()));
+                    }
+                    published = now.clone();
+                }
+                Op::Write => if let Some((commit, model)) = frozen.take() {
+                    commit.run().unwrap();
+                    committed = model;
+                },
+            }
+            compare(&backend.latest(), &now);
+        }
+        for (view, model) in &views {
+            compare(view, model);
+        }
+        compare(&Backend::new(Box::new(base)).unwrap().view(), &committed);
+    }
+}
+
+#[derive(Debug)]
+struct Failing;
+
+impl Base for Failing {
+    fn read(&self) -> Result<Arc<dyn BaseRead>, BackendError> {
+        MemoryBase::new().read()
+    }
+
+    fn write(&self, _: &[Arc<[u8]>], _: &[Change]) -> Result<(), BackendError> {
+        Err(BackendError::write(std::io::Error::other("the disk is gone")))
+    }
+
+    fn size(&self) -> Result<SizeBytes, BackendError> {
+        Ok(SizeBytes::default())
+    }
+}
+
+#[test]
+fn a_failed_commit_is_final() {
+    let backend = Backend::new(Box::new(Failing)).unwrap();
+    backend.put(b"b", b"k", Bytes::from_static(b"v"));
+    let error = backend.commit().unwrap_err();
+    assert!(error.to_string().contains("the disk is gone"), "{error}");
+    assert_eq!(backend.view().get(b"b", b"k").unwrap().as_deref(), Some(&b"v"[..]));
+    backend.put(b"b", b"k", Bytes::from_static(b"w"));
+    assert!(matches!(backend.freeze(), Err(BackendError::CommitFailed)));
+}
+
+#[test]
+fn versions_that_nobody_sees_are_not_kept() {
+    let backend = Backend::new(Box::new(MemoryBase::new())).unwrap();
+    for _ in 0..1000 {
+        backend.put(b"meta", b"index", Bytes::from_static(&[0; 64]));
+        backend.publish();
+    }
+    assert_eq!(backend.pending_changes(), 1);
+    assert!(backend.pending_bytes() < 500, "{}", backend.pending_bytes());
+    backend.create_bucket(b"empty");
+    backend.commit().unwrap();
+    assert_eq!((backend.pending_changes(), backend.pending_bytes()), (0, 0));
+    assert!(backend.freeze().unwrap().is_none(), "nothing is left");
+}
