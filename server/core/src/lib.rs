@@ -3,8 +3,10 @@
 //! No async, no clock, no sockets. Everything that is read may be damaged: it is an error with a
 //! place and a reason, never a panic.
 
+pub mod alarm;
 mod bitmap;
 pub mod buckets;
+pub mod change;
 pub mod check;
 pub mod compaction;
 pub mod database;
@@ -13,6 +15,7 @@ pub mod disk;
 pub mod hashkv;
 pub mod ids;
 mod keytable;
+pub mod lease;
 pub mod membership;
 pub mod meta;
 pub mod raftpb;
