@@ -4,8 +4,10 @@
 //! place and a reason, never a panic.
 
 pub mod backend;
+pub mod alarm;
 mod bitmap;
 pub mod buckets;
+pub mod change;
 pub mod check;
 pub mod compaction;
 pub mod database;
@@ -14,6 +16,7 @@ pub mod disk;
 pub mod hashkv;
 pub mod ids;
 mod keytable;
+pub mod lease;
 pub mod membership;
 pub mod meta;
 pub mod raft;
