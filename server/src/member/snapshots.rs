@@ -1,0 +1,93 @@
+//! When a .snap file is due, and what is done for it.
+//!
+//! A .snap file tells how far the database has what the log says, so that the log before it can go.
+//! What must hold: it is written after the database holds all entries up to its index, and noted in
+//! the WAL after it is durable itself.
+
+use std::sync::RwLock;
+use std::sync::mpsc::Sender;
+
+use holdfast_core::disk::FileSystem;
+use holdfast_core::membership::Cluster;
+use holdfast_core::raftpb::{RaftSnapshot, SnapshotMetadata};
+use holdfast_core::snap::SnapFiles;
+use holdfast_core::v2store;
+use holdfast_core::wal::{KEEP_FILES, SnapshotRecord};
+
+use super::chores::Chores;
+use super::commit_thread::Then;
+use super::locks::read;
+use super::raft_thread::Input;
+
+/// Decides and prepares.
+pub(crate) struct Snapshots {
+    /// Entries between two: `--snapshot-count`.
+    every: u64,
+    /// Index of the last one.
+    last: u64,
+    forced: bool,
+    dir: std::path::PathBuf,
+    chores: Chores,
+    raft: Sender<Input>,
+    then: Vec<Then>,
+}
+
+impl Snapshots {
+    /// After a start at the snapshot with that index.
+    pub(crate) fn new(
+        every: u64,
+        last: u64,
+        dir: std::path::PathBuf,
+        chores: Chores,
+        raft: Sender<Input>,
+    ) -> Snapshots {
+        Snapshots { every, last, forced: false, dir, chores, raft, then: Vec::new() }
+    }
+
+    /// The next one is due at once, if `now`.
+    pub(crate) fn force(&mut self, now: bool) {
+        self.forced |= now;
+    }
+
+    /// Something to be done after the next commit.
+    pub(crate) fn after_commit(&mut self, act: impl FnOnce() + Send + 'static) {
+        self.then.push(Box::new(act));
+    }
+
+    /// What follows the commit that holds all entries up to (index, term).
+    pub(crate) fn due(
+        &mut self,
+        (index, term): (u64, u64),
+        cluster: &RwLock<Cluster>,
+    ) -> Vec<Then> {
+        let mut then = std::mem::take(&mut self.then);
+        let is_due = self.forced || index.saturating_sub(self.last) > self.every;
+        if is_due && index > self.last {
+            (self.last, self.forced) = (index, false);
+            then.push(self.save(index, term, cluster));
+        }
+        then
+    }
+
+    fn save(&self, index: u64, term: u64, cluster: &RwLock<Cluster>) -> Then {
+        let (conf_state, v2) = {
+            let cluster = read(cluster);
+            (cluster.conf_state(), cluster.to_v2())
+        };
+        let (chores, raft, dir) = (self.chores.clone(), self.raft.clone(), self.dir.clone());
+        Box::new(move || {
+            let purge = chores.clone();
+            chores.give(move || {
+                let data = v2store::encode_membership(&v2);
+                let metadata = SnapshotMetadata { conf_state: conf_state.clone(), index, term };
+                let files = SnapFiles::new(FileSystem, &dir);
+                if files.save(&RaftSnapshot { data: &data, metadata }).is_ok() {
+                    let noted = Some(conf_state.clone());
+                    let record = SnapshotRecord { index, term, conf_state: noted };
+                    let _ = raft.send(Input::SnapshotSaved(record, conf_state));
+                    purge.purge(files.purge_order(KEEP_FILES));
+                }
+            });
+        })
+    }
+}
