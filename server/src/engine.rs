@@ -1,0 +1,28 @@
+//! The running member: the core's state machine with its threads, and what clients' calls use of it.
+//!
+//! ```text
+//! Handle ─ Input ─► raft thread ─ Work ─► apply thread ─ CommitOrder ─► commit thread
+//!   ▲ Reply, by request id ◄─────────────────┘ └─ events ─► watch thread
+//! ```
+//!
+//! Must hold: see each file, and docs/adr/0004.
+
+mod applied;
+mod apply_thread;
+mod boot;
+mod chores;
+mod commit_thread;
+mod handle;
+mod identity;
+mod locks;
+mod machine;
+mod raft_thread;
+mod raft_view;
+mod read_rounds;
+mod request_ids;
+mod services;
+mod snapshots;
+mod waits;
+mod watching;
+
+pub use boot::EngineBoot;

@@ -1,0 +1,161 @@
+//! What a client's call needs of the running member: propose, read, headers.
+//!
+//! Must hold: a write is answered after its entry was applied here, and never twice; a linearizable
+//! read sees everything that was acknowledged before it began; nothing waits without a deadline.
+
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use holdfast_api::etcdserverpb::{InternalRaftRequest, RequestHeader, ResponseHeader};
+use holdfast_core::auth::Identity;
+use holdfast_core::membership::Cluster;
+use holdfast_core::mvcc;
+use holdfast_core::raftpb::ConfChange;
+use prost::Message;
+use tokio::sync::oneshot;
+use tonic::Status;
+
+use super::applied::Applied;
+use super::apply_thread::Reply;
+use super::identity::Identities;
+use super::machine::{Answer, Shared};
+use super::raft_thread::Input;
+use super::raft_view::RaftView;
+use super::request_ids::RequestIds;
+use super::waits::Waits;
+use super::watching::Watching;
+use crate::grpc::Refusal;
+
+/// Entries that may be committed and not applied before requests are refused: as upstream.
+const MOST_BEHIND: u64 = 5_000;
+
+/// What requests are held to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// `--max-request-bytes`.
+    pub(crate) request_bytes: usize,
+    /// `--max-txn-ops`.
+    pub(crate) txn_ops: usize,
+    /// `--quota-backend-bytes`.
+    pub(crate) quota_bytes: u64,
+    /// How long a proposal may take: 5 s and two election timeouts, as upstream.
+    pub(crate) patience: Duration,
+}
+
+/// The running member as calls use it. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What all calls share.
+pub(crate) struct Inner {
+    pub(crate) member_id: u64,
+    pub(crate) cluster_id: u64,
+    pub(crate) ids: RequestIds,
+    pub(crate) waits: Waits<Reply>,
+    pub(crate) raft: Sender<Input>,
+    pub(crate) view: Arc<RaftView>,
+    pub(crate) applied: Arc<Applied>,
+    pub(crate) store: mvcc::Handle,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) cluster: Arc<RwLock<Cluster>>,
+    pub(crate) identities: Arc<Identities>,
+    pub(crate) watching: Watching,
+    pub(crate) limits: Limits,
+    pub(crate) begun: Instant,
+    pub(crate) db_path: std::path::PathBuf,
+}
+
+impl Handle {
+    /// Time since the member's start.
+    pub(crate) fn now(&self) -> Duration {
+        self.inner.begun.elapsed()
+    }
+
+    /// The header of an answer at `revision`.
+    pub(crate) fn header_at(&self, revision: i64) -> ResponseHeader {
+        ResponseHeader {
+            cluster_id: self.inner.cluster_id,
+            member_id: self.inner.member_id,
+            revision,
+            raft_term: self.inner.view.term(),
+        }
+    }
+
+    /// The header of an answer that says nothing about records.
+    pub(crate) fn header(&self) -> ResponseHeader {
+        self.header_at(self.inner.store.revision())
+    }
+
+    /// Fills the ids into a header of which only the revision is known.
+    pub(crate) fn fill(&self, header: &mut Option<ResponseHeader>) {
+        let revision = header.as_ref().map_or(0, |known| known.revision);
+        *header = Some(self.header_at(revision));
+    }
+
+    /// Proposes a request and waits until it is applied here.
+    pub(crate) async fn propose(
+        &self,
+        who: &Identity,
+        mut request: InternalRaftRequest,
+    ) -> Result<(Answer, i64), Status> {
+        let inner = &self.inner;
+        if inner.view.committed() > inner.applied.index() + MOST_BEHIND {
+            return Err(Refusal::RequestTooManyRequests.into());
+        }
+        let id = inner.ids.next();
+        let (username, auth_revision) = (who.user.clone(), who.revision);
+        request.header = Some(RequestHeader { id, username, auth_revision });
+        let data = request.encode_to_vec();
+        if data.len() > inner.limits.request_bytes {
+            return Err(Refusal::RequestTooLarge.into());
+        }
+        self.wait_for(id, Input::Propose(Bytes::from(data))).await
+    }
+
+    /// Proposes a change of the members and waits until it is applied here.
+    pub(crate) async fn change_members(
+        &self,
+        change: impl FnOnce(u64) -> ConfChange,
+    ) -> Result<(Answer, i64), Status> {
+        let id = self.inner.ids.next();
+        self.wait_for(id, Input::ChangeMembers(change(id))).await
+    }
+
+    async fn wait_for(&self, id: u64, input: Input) -> Result<(Answer, i64), Status> {
+        let inner = &self.inner;
+        let waiter = inner.waits.register(id);
+        inner.raft.send(input).map_err(|_| Refusal::Stopped)?;
+        match tokio::time::timeout(inner.limits.patience, waiter.answer()).await {
+            Ok(Some((answer, revision))) => answer.map(|answer| (answer, revision)),
+            Ok(None) => Err(Refusal::Stopped.into()),
+            Err(_) => Err(self.timed_out()),
+        }
+    }
+
+    fn timed_out(&self) -> Status {
+        if self.inner.view.leader() == holdfast_core::raft::NOBODY {
+            Refusal::NoLeader.into()
+        } else {
+            Refusal::Timeout.into()
+        }
+    }
+
+    /// Waits until this member's state holds everything that was acknowledged before the call.
+    pub(crate) async fn catch_up(&self) -> Result<(), Status> {
+        let inner = &self.inner;
+        let (reader, index) = oneshot::channel();
+        inner.raft.send(Input::Read(reader)).map_err(|_| Refusal::Stopped)?;
+        let caught_up = async {
+            let index = index.await.map_err(|_| Refusal::Stopped)?;
+            if inner.applied.wait(index).await { Ok(()) } else { Err(Refusal::Stopped) }
+        };
+        match tokio::time::timeout(inner.limits.patience, caught_up).await {
+            Ok(outcome) => outcome.map_err(Status::from),
+            Err(_) => Err(self.timed_out()),
+        }
+    }
+}
