@@ -24,6 +24,7 @@ use crate::layout::{
     BUCKET_FLAG, BucketHeader, FREELIST_NOT_STORED, MAX_KEY_BYTES, MAX_PAGE_SIZE, MAX_TREE_DEPTH,
     MAX_VALUE_BYTES, MIN_PAGE_SIZE, Meta, page_size_is_valid,
 };
+use crate::shown::shown;
 use node::{NodeLimits, OpenBranch, OpenLeaf};
 use pages::PageWriter;
 
@@ -464,11 +465,4 @@ fn key_is_valid(key: &[u8]) -> Result<(), BuildError> {
         return Err(BuildError::KeyTooLarge { bytes: key.len() });
     }
     Ok(())
-}
-
-/// A key for a message: escaped, at most 64 bytes of it.
-fn shown(key: &[u8]) -> String {
-    let start = &key[..key.len().min(64)];
-    let dots = if start.len() < key.len() { "…" } else { "" };
-    format!("{}{dots}", start.escape_ascii())
 }

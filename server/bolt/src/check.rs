@@ -15,6 +15,7 @@ use crate::db::Db;
 use crate::error::{Damage, ReadError};
 use crate::layout::MAX_TREE_DEPTH;
 use crate::node::Node;
+use crate::pageset::PageSet;
 use crate::source::PageSource;
 
 /// Faults that are kept; more are only counted.
@@ -349,42 +350,4 @@ impl<'d, S: PageSource> Walk<'d, S> {
             error => Err(error),
         }
     }
-}
-
-/// A set of page numbers, one bit each.
-struct PageSet {
-    words: Vec<u64>,
-    len: u64,
-}
-
-impl PageSet {
-    /// An empty set of numbers below `pages`; the file has that many pages, so the memory is a
-    /// small part of its size.
-    fn new(pages: u64) -> PageSet {
-        let words = usize::try_from(pages.div_ceil(64)).expect("the pages fit the file");
-        PageSet { words: vec![0; words], len: 0 }
-    }
-
-    /// Adds a page; whether it was not in the set.
-    fn insert(&mut self, page: u64) -> bool {
-        let (word, bit) = place(page);
-        let new = self.words[word] & bit == 0;
-        self.words[word] |= bit;
-        self.len += u64::from(new);
-        new
-    }
-
-    fn contains(&self, page: u64) -> bool {
-        let (word, bit) = place(page);
-        self.words[word] & bit != 0
-    }
-
-    fn len(&self) -> u64 {
-        self.len
-    }
-}
-
-fn place(page: u64) -> (usize, u64) {
-    let word = usize::try_from(page / 64).expect("the pages fit the file");
-    (word, 1 << (page % 64))
 }

@@ -39,6 +39,12 @@ impl<S: PageSource> Db<S> {
         }
     }
 
+    /// A database in the state of a meta that was read or written before. The source holds all
+    /// pages it speaks of.
+    pub(crate) fn at(source: S, meta: Meta) -> Db<S> {
+        Db { source, meta }
+    }
+
     /// The meta that counts.
     pub fn meta(&self) -> &Meta {
         &self.meta

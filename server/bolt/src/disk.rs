@@ -10,8 +10,12 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
+
+use crate::map::{FilePages, SharedMap};
+use crate::store::StoreDisk;
 
 /// A file-like disk with explicit syncs.
 pub trait Disk {
@@ -72,6 +76,8 @@ pub enum DiskOperation {
     SyncAll,
     /// Syncing a directory.
     SyncDirectory,
+    /// Mapping into memory.
+    Map,
 }
 
 /// Why a disk did not do what it was asked for.
@@ -112,6 +118,7 @@ impl fmt::Display for DiskOperation {
             DiskOperation::SetLen => "set the length of",
             DiskOperation::SyncData | DiskOperation::SyncAll => "sync",
             DiskOperation::SyncDirectory => "sync the directory",
+            DiskOperation::Map => "map",
         })
     }
 }
@@ -119,9 +126,12 @@ impl fmt::Display for DiskOperation {
 /// A real file under an exclusive lock, the one that bbolt takes.
 #[derive(Debug)]
 pub struct FileDisk {
-    file: File,
+    file: Arc<File>,
     path: PathBuf,
     poisoned: bool,
+    map: Option<Arc<SharedMap>>,
+    /// Length below which the file is not cut, because readers may look there.
+    mapped_bytes: u64,
 }
 
 impl FileDisk {
@@ -144,11 +154,28 @@ impl FileDisk {
         FileDisk::open_with(path, OpenOptions::new().read(true).write(true))
     }
 
+    /// Opens a file for reading and writing, or creates it, readable by its owner only.
+    ///
+    /// # Errors
+    /// If it cannot be opened or created, or is locked.
+    pub fn open_or_create(path: &Path) -> Result<FileDisk, DiskError> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true);
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        FileDisk::open_with(path, &options)
+    }
+
     fn open_with(path: &Path, options: &OpenOptions) -> Result<FileDisk, DiskError> {
         let open_failed = |source| failed(DiskOperation::Open, path, source);
         let file = options.open(path).map_err(open_failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(FileDisk { file, path: path.to_owned(), poisoned: false }),
+            Ok(()) => Ok(FileDisk {
+                file: Arc::new(file),
+                path: path.to_owned(),
+                poisoned: false,
+                map: None,
+                mapped_bytes: 0,
+            }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(DiskError::InUse { path: path.to_owned() }),
             Err(errno) => Err(open_failed(errno.into())),
         }
@@ -203,6 +230,10 @@ impl Disk for FileDisk {
 
     fn set_len(&mut self, len: u64) -> Result<(), DiskError> {
         self.usable()?;
+        if len < self.mapped_bytes {
+            let mapped = io::Error::other("readers look at what would be cut off");
+            return Err(self.failed(DiskOperation::SetLen, mapped));
+        }
         self.file.set_len(len).map_err(|e| self.failed(DiskOperation::SetLen, e))
     }
 
@@ -216,6 +247,31 @@ impl Disk for FileDisk {
         self.usable()?;
         let outcome = self.file.sync_all();
         self.synced(DiskOperation::SyncAll, outcome)
+    }
+}
+
+impl StoreDisk for FileDisk {
+    type Pages = FilePages;
+
+    /// The map is kept until it is too small; the next one is twice as large as needed. Readers of
+    /// the old one keep it.
+    fn pages(&mut self, len: u64, reserve_bytes: u64) -> Result<FilePages, DiskError> {
+        self.usable()?;
+        if len > self.size_bytes()? {
+            let short = io::ErrorKind::UnexpectedEof.into();
+            return Err(self.failed(DiskOperation::Map, short));
+        }
+        let map = match &self.map {
+            Some(map) if map.len() >= len => Arc::clone(map),
+            _ => {
+                let reserve_bytes = reserve_bytes.max(len.saturating_mul(2));
+                let map = SharedMap::new(&self.file, len, reserve_bytes);
+                Arc::new(map.map_err(|error| self.failed(DiskOperation::Map, error))?)
+            }
+        };
+        self.map = Some(Arc::clone(&map));
+        self.mapped_bytes = self.mapped_bytes.max(len);
+        Ok(FilePages::new(map, len))
     }
 }
 

@@ -1,9 +1,106 @@
 //! Disks for tests: in memory, failing at the n-th call, forgetting what was not synced. Ordinary
 //! implementations of [`Disk`], usable by every crate's tests.
 
+use std::borrow::Cow;
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::disk::{Disk, DiskError, DiskOperation};
+use crate::source::PageSource;
+use crate::store::{StoreDisk, StorePages};
+
+/// A disk that a store can use, around any other: its pages are read through the disk itself, and
+/// copied. Clones are the same disk.
+#[derive(Debug)]
+pub struct SharedDisk<D> {
+    inner: Arc<Mutex<D>>,
+}
+
+impl<D: Disk> SharedDisk<D> {
+    /// Shares a disk.
+    pub fn new(inner: D) -> SharedDisk<D> {
+        SharedDisk { inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    /// Looks at the disk below.
+    pub fn with<T>(&self, look: impl FnOnce(&mut D) -> T) -> T {
+        look(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<D> Clone for SharedDisk<D> {
+    fn clone(&self) -> SharedDisk<D> {
+        SharedDisk { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<D: Disk> Disk for SharedDisk<D> {
+    fn size_bytes(&self) -> Result<u64, DiskError> {
+        self.with(|disk| disk.size_bytes())
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<(), DiskError> {
+        self.with(|disk| disk.read_at(offset, out))
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        self.with(|disk| disk.write_at(offset, bytes))
+    }
+
+    fn set_len(&mut self, len: u64) -> Result<(), DiskError> {
+        self.with(|disk| disk.set_len(len))
+    }
+
+    fn sync_data(&mut self) -> Result<(), DiskError> {
+        self.with(Disk::sync_data)
+    }
+
+    fn sync_all(&mut self) -> Result<(), DiskError> {
+        self.with(Disk::sync_all)
+    }
+}
+
+impl<D: Disk + Send + 'static> StoreDisk for SharedDisk<D> {
+    type Pages = SharedPages<D>;
+
+    fn pages(&mut self, len: u64, _reserve_bytes: u64) -> Result<SharedPages<D>, DiskError> {
+        Ok(SharedPages { disk: self.clone(), len })
+    }
+}
+
+/// The pages of a [`SharedDisk`].
+#[derive(Debug)]
+pub struct SharedPages<D> {
+    disk: SharedDisk<D>,
+    len: u64,
+}
+
+impl<D> Clone for SharedPages<D> {
+    fn clone(&self) -> SharedPages<D> {
+        SharedPages { disk: self.disk.clone(), len: self.len }
+    }
+}
+
+impl<D: Disk> PageSource for SharedPages<D> {
+    fn size_bytes(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Cow<'_, [u8]>> {
+        let end = offset.checked_add(len as u64).filter(|end| *end <= self.len);
+        end.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let mut bytes = vec![0; len];
+        self.disk.read_at(offset, &mut bytes).map_err(io::Error::other)?;
+        Ok(Cow::Owned(bytes))
+    }
+}
+
+impl<D: Disk + Send + 'static> StorePages for SharedPages<D> {
+    fn copy_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        out.copy_from_slice(&self.read_at(offset, out.len())?);
+        Ok(())
+    }
+}
 
 /// A disk in memory that never fails, save for reads beyond its end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,20 +1,28 @@
-//! A database file as a memory map, under a shared lock: the product's only `unsafe`.
+//! A database file as a memory map: the product's only `unsafe`.
 //!
-//! What must hold: the file is not written to and not cut while it is mapped. bbolt takes an
+//! What must hold of [`MappedFile`], under a shared lock: the file is not written to and not cut while it is mapped. bbolt takes an
 //! exclusive flock for writing, so the shared one that stands from before the mapping until after
 //! it keeps every bbolt writer out, and a member that runs keeps us out. A program that ignores
 //! the lock and cuts the file would make reads fail with SIGBUS: only locked or private files may
 //! be mapped.
+//!
+//! What must hold of [`FilePages`], the map of a file that we write to under the exclusive lock:
+//! it is longer than the file, so that growth needs no new map; nobody reads beyond the length that
+//! the pages were given out for, which is within the file, and `FileDisk` never cuts the file below
+//! it; a page that a reader refers to is not written to (see `store/freelist.rs`).
 
 use std::borrow::Cow;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use memmap2::{Advice, Mmap};
+use memmap2::{Advice, Mmap, MmapOptions, MmapRaw};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::source::PageSource;
+use crate::store::StorePages;
 
 /// A read-only memory map of a database or snapshot file. Reads borrow; nothing is copied.
 #[derive(Debug)]
@@ -120,4 +128,74 @@ fn map_locked(file: &File) -> io::Result<Mmap> {
 
 fn failed(path: &Path, source: io::Error) -> MapError {
     MapError::Io { path: path.to_owned(), source }
+}
+
+/// A map of a file that is written to. It holds the file, and with it the lock.
+#[derive(Debug)]
+pub(crate) struct SharedMap {
+    map: MmapRaw,
+    file: Arc<File>,
+}
+
+impl SharedMap {
+    /// Maps `reserve_bytes`, which may be more than the file has, or `len` if there is no such
+    /// address space.
+    pub(crate) fn new(file: &Arc<File>, len: u64, reserve_bytes: u64) -> io::Result<SharedMap> {
+        let map = |bytes: u64| {
+            let bytes = usize::try_from(bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
+            MmapOptions::new().len(bytes.max(1)).map_raw_read_only(file)
+        };
+        let map = map(reserve_bytes.max(len)).or_else(|_| map(len))?;
+        Ok(SharedMap { map, file: Arc::clone(file) })
+    }
+
+    /// Bytes of address space.
+    pub(crate) fn len(&self) -> u64 {
+        self.map.len() as u64
+    }
+}
+
+/// The pages of an open store's file, up to a length. Reads borrow from the map.
+#[derive(Debug, Clone)]
+pub struct FilePages {
+    map: Arc<SharedMap>,
+    len: u64,
+}
+
+impl FilePages {
+    /// The first `len` bytes, which the file has for as long as it is open.
+    pub(crate) fn new(map: Arc<SharedMap>, len: u64) -> FilePages {
+        assert!(len <= map.len(), "the map covers what is given out");
+        FilePages { map, len }
+    }
+}
+
+impl PageSource for FilePages {
+    fn size_bytes(&self) -> u64 {
+        self.len
+    }
+
+    #[expect(unsafe_code, reason = "a map that is written to beside its readers")]
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Cow<'_, [u8]>> {
+        let end = offset.checked_add(len as u64).filter(|end| *end <= self.len);
+        let Some(start) = end.and(usize::try_from(offset).ok()) else {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
+        // SAFETY: `start + len` is at most `self.len`, which is within the map (asserted when this
+        // was made) and within the file, which is locked and never cut below it. The map lives as
+        // long as the borrow. The bytes do not change meanwhile if the caller refers to the page
+        // from a state that it holds: the writer writes to no such page.
+        let bytes = unsafe { std::slice::from_raw_parts(self.map.map.as_ptr().add(start), len) };
+        Ok(Cow::Borrowed(bytes))
+    }
+
+    fn node_limit_bytes(&self) -> u64 {
+        u64::MAX
+    }
+}
+
+impl StorePages for FilePages {
+    fn copy_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.map.file.read_exact_at(out, offset)
+    }
 }

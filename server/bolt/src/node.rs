@@ -81,7 +81,7 @@ impl<'a> Node<'a> {
 
     /// Start of the key, end of the key, end of the value (for a branch: of the key) in the node.
     #[inline]
-    fn bounds(&self, index: usize) -> [usize; 3] {
+    pub(crate) fn bounds(&self, index: usize) -> [usize; 3] {
         let at = PAGE_HEADER_BYTES + index * ELEMENT_BYTES;
         let element = &self.bytes[at..at + ELEMENT_BYTES];
         // Three 32-bit sizes and an offset within a node cannot overflow 64 bits.
@@ -117,6 +117,11 @@ impl<'a> Node<'a> {
     pub(crate) fn used_bytes(&self) -> usize {
         let table_end = PAGE_HEADER_BYTES + self.count * ELEMENT_BYTES;
         (0..self.count).map(|index| self.bounds(index)[2]).fold(table_end, usize::max)
+    }
+
+    /// The node's bytes from its page header on; [`Node::bounds`] are places in them.
+    pub(crate) fn used(&self) -> &[u8] {
+        &self.bytes[..self.used_bytes()]
     }
 
     /// The leaf element at `index`, which must be below `count`.
