@@ -4,3 +4,6 @@ mod crashes;
 mod histories;
 mod model;
 mod points;
+
+pub(crate) use histories::{Both as TestStores, Op, op};
+pub(crate) use model::Model;

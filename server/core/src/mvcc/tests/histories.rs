@@ -215,6 +215,17 @@ impl Both {
         events
     }
 
+    /// Whether some transaction changed a key twice: of that a compaction at its revision keeps the
+    /// second change only.
+    pub(crate) fn twice_in_one_revision(&self) -> bool {
+        self.model.events.iter().any(|events| {
+            let mut keys: Vec<_> =
+                events.iter().map(|event| event.kv.as_ref().unwrap().key.clone()).collect();
+            keys.sort_unstable();
+            keys.windows(2).any(|pair| pair[0] == pair[1])
+        })
+    }
+
     fn compact(&mut self, share: u8) {
         let at = self.model.revision() * i64::from(share) / 250;
         let want = if at <= self.model.compacted {
