@@ -3,5 +3,7 @@
 
 mod boots;
 mod hashkv;
+mod histories;
+mod json;
 mod peers;
 mod reads;
