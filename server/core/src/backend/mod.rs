@@ -20,6 +20,7 @@
 //!   must stop; what was committed before is a point that raft's log continues.
 
 mod base;
+mod bolt;
 mod error;
 mod layer;
 mod lock;
@@ -31,6 +32,7 @@ use std::sync::{Arc, RwLock};
 use bytes::Bytes;
 
 pub use base::{Base, BaseRead, Change, SizeBytes, Visit};
+pub use bolt::BoltBase;
 pub use error::BackendError;
 pub use memory::MemoryBase;
 pub use view::View;

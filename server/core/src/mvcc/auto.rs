@@ -158,15 +158,15 @@ mod tests {
 
     #[test]
     fn an_hour_is_kept() {
-        // Notes every six minutes; the one of an hour ago is compacted at.
-        let want = [(60, 1), (120, 61), (180, 121)];
+        // Notes every six minutes; once they slide, the oldest is of an hour before the last one.
+        let want = [(60, 1), (120, 55), (180, 115)];
         assert_eq!(run(periodic(60), 200), want);
     }
 
     #[test]
     fn a_day_is_kept_and_compacted_hourly() {
         let got = run(periodic(24 * 60), 27 * 60);
-        assert_eq!(got, [(1440, 1), (1500, 61), (1560, 121), (1620, 181)]);
+        assert_eq!(got, [(1440, 1), (1500, 55), (1560, 115), (1620, 175)]);
     }
 
     #[test]
@@ -178,7 +178,8 @@ mod tests {
 
     #[test]
     fn who_is_paused_or_fails_decides_again() {
-        let mut auto = periodic(10);
+        let retention = Duration::from_secs(600);
+        let mut auto = AutoCompaction::Periodic(Periodic::new(retention, Duration::ZERO, 5));
         let minute = |minute: u64| Duration::from_secs(minute * 60);
         for now in 1..10 {
             assert_eq!(auto.decide(minute(now), 5, false), None);

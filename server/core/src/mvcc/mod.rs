@@ -44,3 +44,5 @@ pub use write::WriteTxn;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::{Model, Op, TestStores, op};

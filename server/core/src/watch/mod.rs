@@ -1,1 +1,34 @@
-//! x
+//! Watches: which watcher gets which events. Streams and buffers are the server's.
+//!
+//! ```text
+//! Store ─events of a revision─► Hub::publish ─► synced watchers ─► their outboxes
+//!                                                  │ full
+//!                                                  ▼
+//! history ◄─ CatchUp::run ◄─ Hub::plan ◄────── unsynced watchers ◄─ those that start in the past
+//!     └─► Hub::caught_up ─► outboxes; who is level becomes synced
+//! ```
+//!
+//! What must hold:
+//! - A watcher gets every event of its keys from its start on, once, in order. *Synced*: it has
+//!   been given all up to the hub's revision. *Unsynced*: all before its `next` revision.
+//! - An outbox takes a delivery whole or not at all. A watcher whose outbox is full holds nobody
+//!   back and nothing is kept for it: it becomes unsynced, and reads the history itself once it has
+//!   room ([`Hub::has_room`]).
+//! - Catching up is bounded: a run of revisions and bytes at a time, never split within a revision;
+//!   it reads on any thread, while others are published.
+//! - A watcher whose next revision is compacted is told so once, and ends.
+
+mod fragment;
+mod group;
+mod hub;
+mod interval;
+mod stream;
+
+pub use fragment::fragments;
+pub use hub::{
+    CatchUp, CaughtUp, Delivery, Filters, Hub, Outbox, WatchRange, WatchSpec, WatcherId,
+};
+pub use stream::{StreamWatches, WatchError};
+
+#[cfg(test)]
+mod tests;

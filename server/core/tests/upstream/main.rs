@@ -4,5 +4,7 @@
 mod boots;
 mod hashkv;
 mod logs;
+mod histories;
+mod json;
 mod peers;
 mod reads;

@@ -4,7 +4,7 @@
 //! when their handle is dropped. Every wait is for a condition, with a deadline.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -153,6 +153,36 @@ impl Etcd {
         serde_json::from_str(body).unwrap()
     }
 
+    /// One call through the JSON gateway, answered or refused.
+    pub(crate) fn answer(&self, path: &str, body: &Value) -> Value {
+        let answer = self.http("POST", path, &body.to_string()).unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{path}: {error}: {answer}"))
+    }
+
+    /// All events of all keys from a revision on, until one of the revision `last` was read.
+    pub(crate) fn events(&self, start: i64, last: i64) -> Vec<Value> {
+        let create = json!({"key": "AA==", "range_end": "AA==", "start_revision": start});
+        let body = json!({"create_request": create}).to_string();
+        let mut stream = TcpStream::connect(("127.0.0.1", self.client_port)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let length = body.len();
+        let head = "POST /v3/watch HTTP/1.0\r\nHost: 127.0.0.1\r\n";
+        write!(stream, "{head}Content-Length: {length}\r\n\r\n{body}").unwrap();
+        let mut events: Vec<Value> = Vec::new();
+        let lines = BufReader::new(stream).lines().map(Result::unwrap);
+        for line in lines.filter(|line| line.starts_with('{')) {
+            let message: Value = serde_json::from_str(&line).unwrap();
+            let batch = message["result"]["events"].as_array().cloned();
+            events.extend(batch.unwrap_or_default());
+            let at = events.last().and_then(|event| event["kv"]["mod_revision"].as_str());
+            if at == Some(&last.to_string()) {
+                return events;
+            }
+        }
+        panic!("the watch ended at {:?}", events.last());
+    }
+
     pub(crate) fn put(&self, key: &str, value: &str, lease: i64) {
         let body = json!({"key": base64(key), "value": base64(value), "lease": lease.to_string()});
         self.call("/v3/kv/put", &body);
@@ -225,10 +255,10 @@ impl Drop for Etcd {
     }
 }
 
-pub(crate) fn base64(text: &str) -> String {
+pub(crate) fn base64(bytes: impl AsRef<[u8]>) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::new();
-    for chunk in text.as_bytes().chunks(3) {
+    for chunk in bytes.as_ref().chunks(3) {
         let bits = chunk.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte));
         let bits = bits << (8 * (3 - chunk.len()));
         for at in 0..4 {
