@@ -4,6 +4,7 @@
 //! place and a reason, never a panic.
 
 pub mod alarm;
+pub mod auth;
 mod bitmap;
 pub mod buckets;
 pub mod change;
