@@ -2,6 +2,10 @@
 //!
 //! A range is [key, range end); an empty range end is the one key, a zero byte all that follow.
 //! Ranges that touch are one: a request that reaches over both is allowed.
+//!
+//! A request for a range that holds no key (its end is at or before its key) is allowed if its first
+//! key is open. Upstream's answer to such a one depends on the shape of its search tree: the one
+//! known difference, and about nothing, since there is nothing to read, write or delete.
 
 /// End of a range, exclusive.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,8 +43,7 @@ impl Spans {
         Spans { spans }
     }
 
-    /// Whether all keys of a range are open. A range that holds none needs its first key open, as
-    /// upstream has it.
+    /// Whether all keys of a range are open; of a range that holds none, its first key.
     pub(super) fn covers(&self, key: &[u8], range_end: &[u8]) -> bool {
         let after = self.spans.partition_point(|(begin, _)| begin.as_slice() <= key);
         let Some((_, end)) = after.checked_sub(1).and_then(|at| self.spans.get(at)) else {

@@ -1,5 +1,6 @@
 //! Tests of users, roles and permissions.
 
+use std::borrow::Borrow;
 use std::time::Duration;
 
 use holdfast_api::authpb::UserAddOptions;
@@ -55,14 +56,14 @@ impl World {
     fn apply(
         &mut self,
         who: &Identity,
-        request: InternalRaftRequest,
+        request: impl Borrow<InternalRaftRequest>,
     ) -> Result<Applied, AuthError> {
-        let applied = self.auth.apply(who, &request).expect("of users or roles")?;
+        let applied = self.auth.apply(who, request.borrow()).expect("of users or roles")?;
         self.store(applied.changes.clone());
         Ok(applied)
     }
 
-    fn by_root(&mut self, request: InternalRaftRequest) -> Result<Applied, AuthError> {
+    fn by_root(&mut self, request: impl Borrow<InternalRaftRequest>) -> Result<Applied, AuthError> {
         let root = self.auth.server_identity();
         self.apply(&root, request)
     }
@@ -315,47 +316,39 @@ fn a_role_that_is_deleted_leaves_its_users() {
     assert_eq!(world.auth.check_fresh(&Identity::default()), Ok(()));
 }
 
-#[test]
-fn what_an_operation_touches_must_be_open() {
-    let mut world = World::enabled();
-    world.by_root(grant("reader", Type::Read, b"r", b"s")).unwrap();
-    world.by_root(grant("reader", Type::Write, b"w", b"x")).unwrap();
-    world.by_root(grant("reader", Type::Readwrite, b"y", b"\0")).unwrap();
-    let mut leases = Leases::new(LeaseConfig::default());
-    for (lease, key) in [(1, &b"w1"[..]), (2, b"a"), (2, b"w2")] {
-        let _ = leases.grant(lease, 60, Duration::ZERO);
-        leases.attach(lease, key).unwrap();
-    }
-    let put = |key: &[u8], prev_kv, lease| PutRequest {
-        key: key.into(),
-        prev_kv,
-        lease,
-        ..Default::default()
-    };
-    let range = |key: &[u8], end: &[u8]| RangeRequest {
-        key: key.into(),
-        range_end: end.into(),
-        ..Default::default()
-    };
-    let delete = |key: &[u8], end: &[u8], prev_kv| DeleteRangeRequest {
-        key: key.into(),
-        range_end: end.into(),
-        prev_kv,
-    };
+fn put(key: &[u8], prev_kv: bool, lease: i64) -> PutRequest {
+    PutRequest { key: key.into(), prev_kv, lease, ..Default::default() }
+}
+
+fn range(key: &[u8], range_end: &[u8]) -> RangeRequest {
+    RangeRequest { key: key.into(), range_end: range_end.into(), ..Default::default() }
+}
+
+fn delete(key: &[u8], range_end: &[u8], prev_kv: bool) -> DeleteRangeRequest {
+    DeleteRangeRequest { key: key.into(), range_end: range_end.into(), prev_kv }
+}
+
+fn txn(compare: &[u8], success: Vec<Request>, failure: Vec<Request>) -> TxnRequest {
     let op = |request| RequestOp { request: Some(request) };
-    let txn = |compare: &[u8], success: Vec<Request>, failure: Vec<Request>| TxnRequest {
+    TxnRequest {
         compare: vec![Compare { key: compare.into(), ..Default::default() }],
         success: success.into_iter().map(op).collect(),
         failure: failure.into_iter().map(op).collect(),
-    };
-    let deep = |inner: Request| {
-        Request::RequestTxn(txn(
-            b"r",
-            vec![],
-            vec![Request::RequestTxn(txn(b"y", vec![inner], vec![]))],
-        ))
-    };
-    let table = [
+    }
+}
+
+/// A transaction with a step two levels below.
+fn deep(inner: Request) -> InternalRaftRequest {
+    let lower = Request::RequestTxn(txn(b"y", vec![inner], vec![]));
+    let middle = Request::RequestTxn(txn(b"r", vec![], vec![lower]));
+    request!(txn: txn(b"r", vec![middle], vec![]))
+}
+
+/// Operations, and whether a user who reads [r, s), writes [w, x) and both from y on may: lease 1
+/// holds a key that it writes, lease 2 one that it does not.
+fn operations() -> Vec<(InternalRaftRequest, bool)> {
+    use Request::{RequestDeleteRange, RequestPut, RequestRange};
+    vec![
         (request!(range: range(b"r", b"")), true),
         (request!(range: range(b"r", b"s")), true),
         (request!(range: range(b"r", b"s\0")), false),
@@ -377,29 +370,30 @@ fn what_an_operation_touches_must_be_open() {
         (request!(lease_revoke: LeaseRevokeRequest { id: 2 }), false),
         (request!(lease_revoke: LeaseRevokeRequest { id: 77 }), true),
         (request!(txn: txn(b"w", vec![], vec![])), false),
-        (request!(txn: txn(b"r", vec![Request::RequestPut(put(b"w", false, 0))], vec![])), true),
-        (request!(txn: txn(b"r", vec![], vec![Request::RequestPut(put(b"r", false, 0))])), false),
-        (
-            request!(txn: txn(b"r", vec![deep(Request::RequestPut(put(b"y", true, 1)))], vec![])),
-            true,
-        ),
-        (
-            request!(txn: txn(b"r", vec![deep(Request::RequestPut(put(b"w", true, 1)))], vec![])),
-            false,
-        ),
-        (
-            request!(txn: txn(b"r", vec![deep(Request::RequestRange(range(b"a", b"")))], vec![])),
-            false,
-        ),
-        (
-            request!(txn: txn(b"r", vec![deep(Request::RequestDeleteRange(delete(b"w", b"", true)))], vec![])),
-            false,
-        ),
+        (request!(txn: txn(b"r", vec![RequestPut(put(b"w", false, 0))], vec![])), true),
+        (request!(txn: txn(b"r", vec![], vec![RequestPut(put(b"r", false, 0))])), false),
+        (deep(RequestPut(put(b"y", true, 1))), true),
+        (deep(RequestPut(put(b"w", true, 1))), false),
+        (deep(RequestRange(range(b"a", b""))), false),
+        (deep(RequestDeleteRange(delete(b"w", b"", true))), false),
         (request!(compaction: CompactionRequest::default()), true),
         (request!(lease_grant: LeaseGrantRequest::default()), true),
-    ];
+    ]
+}
+
+#[test]
+fn what_an_operation_touches_must_be_open() {
+    let mut world = World::enabled();
+    world.by_root(grant("reader", Type::Read, b"r", b"s")).unwrap();
+    world.by_root(grant("reader", Type::Write, b"w", b"x")).unwrap();
+    world.by_root(grant("reader", Type::Readwrite, b"y", b"\0")).unwrap();
+    let mut leases = Leases::new(LeaseConfig::default());
+    for (lease, key) in [(1, &b"w1"[..]), (2, b"a"), (2, b"w2")] {
+        let _ = leases.grant(lease, 60, Duration::ZERO);
+        leases.attach(lease, key).unwrap();
+    }
     let (alice, root) = (world.alice(), world.auth.server_identity());
-    for (request, allowed) in table {
+    for (request, allowed) in operations() {
         let expected = if allowed { Ok(()) } else { Err(AuthError::PermissionDenied) };
         assert_eq!(world.auth.check_operation(&alice, &request, &leases), expected, "{request:?}");
         assert_eq!(world.auth.check_operation(&root, &request, &leases), Ok(()));

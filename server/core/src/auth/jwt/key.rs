@@ -39,7 +39,7 @@ pub enum KeyError {
 /// Signs. What is random in a signature the library draws itself: a signature's nonce must never
 /// be anybody's choice.
 pub(super) enum Signer {
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
     Rsa(Box<RsaKeyPair>, &'static dyn RsaEncoding),
     Ecdsa(Box<EcdsaKeyPair>),
     Ed25519(Box<Ed25519KeyPair>),
@@ -47,7 +47,7 @@ pub(super) enum Signer {
 
 /// Verifies.
 pub(super) enum Verifier {
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
     Public(Box<ParsedPublicKey>),
 }
 
@@ -87,7 +87,7 @@ pub(super) fn load(
     let private_key = private_key.filter(|file| !file.is_empty());
     if let Kind::Hmac(algorithm) = kind(method) {
         let secret = private_key.ok_or(KeyError::Missing)?;
-        let key = hmac::Key::new(algorithm, secret);
+        let key = Box::new(hmac::Key::new(algorithm, secret));
         return Ok((Some(Signer::Hmac(key.clone())), Verifier::Hmac(key)));
     }
     let public = public_key.map(|file| read_public(method, file)).transpose()?;
@@ -106,8 +106,8 @@ pub(super) fn load(
     Ok((Some(signer), own_public))
 }
 
-fn unusable(which: &'static str, method: Method, reason: impl ToString) -> KeyError {
-    KeyError::Unusable { which, method: method.name(), reason: reason.to_string() }
+fn unusable(which: &'static str, method: Method, reason: &str) -> KeyError {
+    KeyError::Unusable { which, method: method.name(), reason: reason.to_owned() }
 }
 
 fn read_public(method: Method, file: &[u8]) -> Result<Verifier, KeyError> {
@@ -134,9 +134,9 @@ fn parse_public(method: Method, bytes: &[u8]) -> Option<Verifier> {
 }
 
 fn read_private(method: Method, file: &[u8]) -> Result<(Signer, Verifier), KeyError> {
-    let wrong = |reason: String| unusable("priv-key", method, reason);
-    let (_, der) = der::first_pem_block(file).ok_or_else(|| wrong("not a PEM file".to_owned()))?;
-    let rejected = |error: aws_lc_rs::error::KeyRejected| wrong(error.to_string());
+    let wrong = |reason: &str| unusable("priv-key", method, reason);
+    let (_, der) = der::first_pem_block(file).ok_or_else(|| wrong("not a PEM file"))?;
+    let rejected = |error: aws_lc_rs::error::KeyRejected| wrong(&error.to_string());
     let (signer, public) = match kind(method) {
         Kind::Hmac(_) => return Err(KeyError::Missing),
         Kind::Rsa(encoding, _) => {
@@ -157,8 +157,8 @@ fn read_private(method: Method, file: &[u8]) -> Result<(Signer, Verifier), KeyEr
             (Signer::Ed25519(Box::new(key)), public)
         }
     };
-    let verifier = parse_public(method, &public)
-        .ok_or_else(|| wrong("its public part cannot be read".to_owned()))?;
+    let verifier =
+        parse_public(method, &public).ok_or_else(|| wrong("its public part cannot be read"))?;
     Ok((signer, verifier))
 }
 
