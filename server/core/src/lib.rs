@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod alarm;
+pub mod auth;
 mod bitmap;
 pub mod buckets;
 pub mod change;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A set of keys, in order.
+#[expect(clippy::box_collection, reason = "a lease without a set should not pay for one")]
 #[derive(Debug, Clone, Default)]
 pub(super) enum KeySet {
     #[default]
@@ -51,5 +52,16 @@ impl KeySet {
             KeySet::One(key) => vec![key],
             KeySet::Many(set) => set.into_iter().collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_small() {
+        assert!(size_of::<KeySet>() <= 24);
+        assert!(size_of::<super::super::Lease>() <= 48);
     }
 }

@@ -132,10 +132,15 @@ impl Etcd {
     }
 
     fn http(&self, method: &str, path: &str, body: &str) -> Option<String> {
+        self.http_as(None, method, path, body)
+    }
+
+    fn http_as(&self, token: Option<&str>, method: &str, path: &str, body: &str) -> Option<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.client_port)).ok()?;
         stream.set_read_timeout(Some(DEADLINE)).ok()?;
+        let who = token.map(|token| format!("Authorization: {token}\r\n")).unwrap_or_default();
         let head = format!(
-            "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n{who}Content-Length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all(head.as_bytes()).ok()?;
@@ -156,6 +161,10 @@ impl Etcd {
     /// One call through the JSON gateway, answered or refused.
     pub(crate) fn answer(&self, path: &str, body: &Value) -> Value {
         let answer = self.http("POST", path, &body.to_string()).unwrap();
+    /// One call through the JSON gateway with a token, whatever the answer: an error has `code` and
+    /// `message`.
+    pub(crate) fn call_as(&self, token: Option<&str>, path: &str, body: &Value) -> Value {
+        let answer = self.http_as(token, "POST", path, &body.to_string()).unwrap();
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
         serde_json::from_str(body).unwrap_or_else(|error| panic!("{path}: {error}: {answer}"))
     }
