@@ -5,6 +5,7 @@
 
 mod bitmap;
 pub mod buckets;
+pub mod change;
 pub mod check;
 pub mod compaction;
 pub mod database;
