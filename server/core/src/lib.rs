@@ -19,6 +19,7 @@ pub mod meta;
 pub mod raftpb;
 pub mod rebuilt;
 pub mod record;
+pub mod request;
 pub mod revision;
 pub mod schema;
 pub mod snap;
