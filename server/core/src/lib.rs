@@ -4,6 +4,7 @@
 //! place and a reason, never a panic.
 
 mod bitmap;
+pub mod bootstrap;
 pub mod buckets;
 pub mod change;
 pub mod check;

@@ -37,18 +37,14 @@ pub struct LoadedSnap {
 pub struct Found {
     /// The newest one that is sound and noted in the log.
     pub snapshot: Option<LoadedSnap>,
-    /// Files that are broken, with the reason; they are `<name>.broken` now.
+    /// Newer files that are broken, with the reason; see [`SnapFiles::set_aside`].
     pub broken: Vec<(String, SnapError)>,
 }
 
 impl<D: LogDisk> SnapFiles<D> {
-    /// The files in `dir`, which is made if it is not there.
-    ///
-    /// # Errors
-    /// I/O.
-    pub fn open(disk: D, dir: &Path) -> io::Result<Self> {
-        disk.create_dir(dir)?;
-        Ok(SnapFiles { disk, dir: dir.to_owned() })
+    /// The files in `dir`.
+    pub fn new(disk: D, dir: &Path) -> Self {
+        SnapFiles { disk, dir: dir.to_owned() }
     }
 
     /// Saves a snapshot. Note it in the log afterwards, not before.
@@ -65,19 +61,18 @@ impl<D: LogDisk> SnapFiles<D> {
         Ok(path)
     }
 
-    /// Loads the newest sound snapshot that is among `notes`: those of the log up to its commit
+    /// Finds the newest sound snapshot that is among `notes`: those of the log up to its commit
     /// index.
     ///
     /// # Errors
     /// I/O.
-    pub fn load_newest(&self, notes: &[SnapshotRecord]) -> io::Result<Found> {
+    pub fn find_newest(&self, notes: &[SnapshotRecord]) -> io::Result<Found> {
         let mut found = Found::default();
         for name in self.disk.names(&self.dir)?.into_iter().rev() {
             if parse_file_name(&name).is_none() {
                 continue;
             }
-            let path = self.dir.join(&name);
-            match decode(&self.disk.read(&path)?) {
+            match decode(&self.disk.read(&self.dir.join(&name))?) {
                 Ok(RaftSnapshot { data, metadata }) => {
                     let is_noted = |it: &SnapshotRecord| {
                         (it.index, it.term) == (metadata.index, metadata.term)
@@ -87,13 +82,18 @@ impl<D: LogDisk> SnapFiles<D> {
                         break;
                     }
                 }
-                Err(error) => {
-                    self.disk.rename(&path, &self.dir.join(format!("{name}.broken")))?;
-                    found.broken.push((name, error));
-                }
+                Err(error) => found.broken.push((name, error)),
             }
         }
         Ok(found)
+    }
+
+    /// Renames a broken file to `<name>.broken`.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn set_aside(&self, name: &str) -> io::Result<()> {
+        self.disk.rename(&self.dir.join(name), &self.dir.join(format!("{name}.broken")))
     }
 
     /// Removes what an interrupted save, receipt or defragmentation left; names what it removed.
@@ -153,7 +153,8 @@ mod tests {
     const DIR: &str = "/snap";
 
     fn files(disk: &SimDisk) -> SnapFiles<SimDisk> {
-        let files = SnapFiles::open(disk.clone(), Path::new(DIR)).unwrap();
+        disk.create_dir(Path::new(DIR)).unwrap();
+        let files = SnapFiles::new(disk.clone(), Path::new(DIR));
         disk.sync_dir(Path::new("/")).unwrap();
         files
     }
@@ -169,7 +170,7 @@ mod tests {
     }
 
     fn newest(files: &SnapFiles<SimDisk>, notes: &[SnapshotRecord]) -> Option<u64> {
-        let found = files.load_newest(notes).unwrap();
+        let found = files.find_newest(notes).unwrap();
         found.snapshot.map(|snapshot| snapshot.metadata.index)
     }
 
@@ -187,9 +188,10 @@ mod tests {
         assert_eq!(newest(&files, &[other_term, note(10)]), Some(10));
         let path = Path::new(DIR).join(file_name(2, 30));
         disk.tamper(&path, |bytes| bytes[9] ^= 1);
-        let found = files.load_newest(&notes).unwrap();
+        let found = files.find_newest(&notes).unwrap();
         assert_eq!(found.snapshot.unwrap().metadata.index, 20);
         assert!(matches!(&found.broken[..], [(_, SnapError::Crc { .. })]), "{:?}", found.broken);
+        files.set_aside(&found.broken[0].0).unwrap();
         let names = disk.names(Path::new(DIR)).unwrap();
         assert!(names.contains(&format!("{}.broken", file_name(2, 30))), "{names:?}");
         let purged = files.purge_order(2).run().unwrap();
@@ -221,7 +223,7 @@ mod tests {
                 disk.fault_at(disk.operations() + stop, Fault::Stop);
                 let saved = save(&files, 20);
                 disk.crash(crash);
-                let found = files.load_newest(&[note(10), note(20)]).unwrap();
+                let found = files.find_newest(&[note(10), note(20)]).unwrap();
                 assert!(found.broken.is_empty(), "stopped at {stop}, {crash:?}");
                 let index = found.snapshot.unwrap().metadata.index;
                 assert!(index == 20 || saved.is_err(), "stopped at {stop}, {crash:?}");
