@@ -2,20 +2,33 @@
 //!
 //! The JSON stands in the bucket `members`, in the context of a conf change, and, in two halves, in
 //! the v2 store. Its ids are numbers above 2^53: they must be read as 64-bit integers.
+//!
+//! [`Cluster`] is the applied state; conf changes and requests about members change it.
+
+mod change;
+mod cluster;
+mod reconfig;
+#[cfg(test)]
+mod replay_tests;
+
+pub use change::{MemberRequest, MemberRequestError};
+pub use cluster::{Cluster, ClusterConfig, ClusterError, ConfChangeOutcome, Downgrade};
+pub use cluster::{MAX_LEARNERS, MemberChange, Refusal, Scope, VersionChange};
+pub use reconfig::{Connections, ReconfigError};
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::ids;
 
 /// A member as upstream stores it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Member {
     /// Its id.
     pub id: u64,
     /// Where other members reach it, sorted.
-    #[serde(rename = "peerURLs", default)]
+    #[serde(rename = "peerURLs", default, deserialize_with = "list_or_null")]
     pub peer_urls: Vec<String>,
     /// True while it has no vote.
     #[serde(rename = "isLearner", default, skip_serializing_if = "std::ops::Not::not")]
@@ -24,7 +37,12 @@ pub struct Member {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// Where clients reach it; empty until the member has started once.
-    #[serde(rename = "clientURLs", default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "clientURLs",
+        default,
+        deserialize_with = "list_or_null",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub client_urls: Vec<String>,
 }
 
@@ -82,6 +100,11 @@ pub enum InitialClusterError {
 }
 
 impl Member {
+    /// Whether it has ever started: only then has it published its name.
+    pub fn is_started(&self) -> bool {
+        !self.name.is_empty()
+    }
+
     /// The JSON as it stands in the bucket `members` and in conf changes.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("numbers and strings always serialize")
@@ -184,6 +207,11 @@ impl Founding {
         });
         pairs.collect::<Vec<_>>().join(",")
     }
+}
+
+/// Go writes a list that is not there as `null`.
+fn list_or_null<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 fn founder(name: String, mut peer_urls: Vec<String>, token: &str) -> Member {

@@ -9,6 +9,10 @@
 //! Its name is `<term>-<index>.snap`, both with 16 hex digits. The database that a leader sends
 //! along with a snapshot lies beside it as `<index>.snap.db` until it is applied.
 
+mod files;
+
+pub use files::{Found, LoadedSnap, SnapFiles, db_name};
+
 use crate::raftpb::RaftSnapshot;
 use crate::wire::{self, Reader, WireError};
 

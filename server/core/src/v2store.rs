@@ -49,7 +49,7 @@ pub enum V2StoreError {
 pub struct V2Membership {
     /// Members by ascending id.
     pub members: Vec<Member>,
-    /// Names under `/0/removed_members`.
+    /// Names under `/0/removed_members`: ids in hex.
     pub removed: Vec<String>,
     /// `/0/version`, which 3.5 keeps here.
     pub cluster_version: Option<String>,
@@ -92,42 +92,81 @@ struct Queue {
     capacity: usize,
 }
 
+/// A node that an operation on the store made, in the order of the operations.
+struct Leaf {
+    action: &'static str,
+    path: Vec<String>,
+    value: String,
+}
+
 /// The v2 store of a cluster whose members were just added, in the order given.
-///
-/// # Panics
-/// With more members than the event queue has places.
 pub fn encode(members: &[Member]) -> Vec<u8> {
-    assert!(members.len() <= QUEUE_CAPACITY, "{} founding members", members.len());
-    let mut nodes = BTreeMap::new();
-    let mut events = vec![serde_json::Value::Null; QUEUE_CAPACITY];
-    for (at, member) in members.iter().enumerate() {
-        let index = at as u64 + 1;
-        let path = format!("/0/members/{}", ids::hex(member.id));
-        let attributes = raft_attributes(member);
-        let leaf_path = format!("{path}/raftAttributes");
-        events[at] = json!({"action": "create", "node": {
-            "key": leaf_path, "value": attributes, "modifiedIndex": index, "createdIndex": index}});
-        let leaf = Node {
-            value: attributes,
-            children: None,
-            ..directory(&leaf_path, index, BTreeMap::new())
-        };
-        let children = BTreeMap::from([("raftAttributes".to_owned(), leaf)]);
-        nodes.insert(ids::hex(member.id), directory(&path, index, children));
+    let members: Vec<Leaf> = members.iter().map(raft_leaf).collect();
+    write(&members)
+}
+
+/// The v2 store of a running cluster, as its snapshots hold it: members with their attributes,
+/// removed ids, the cluster's version.
+pub fn encode_membership(membership: &V2Membership) -> Vec<u8> {
+    let mut leaves = Vec::new();
+    for member in &membership.members {
+        leaves.push(raft_leaf(member));
+        if !member.client_urls.is_empty() || !member.name.is_empty() {
+            let path = member_path(member.id, "attributes");
+            leaves.push(Leaf { action: "set", path, value: attributes(member) });
+        }
     }
-    let first = u64::from(!members.is_empty());
-    let cluster = BTreeMap::from([("members".to_owned(), directory("/0/members", first, nodes))]);
-    let top = BTreeMap::from([
-        ("0".to_owned(), directory("/0", 0, cluster)),
-        ("1".to_owned(), directory("/1", 0, BTreeMap::new())),
-    ]);
-    let count = members.len();
-    let queue = json!({"Events": events, "Size": count, "Front": 0, "Back": count % QUEUE_CAPACITY,
+    for id in &membership.removed {
+        let path = ["0", "removed_members", id].map(str::to_owned).to_vec();
+        leaves.push(Leaf { action: "create", path, value: String::new() });
+    }
+    if let Some(version) = &membership.cluster_version {
+        let path = ["0", "version"].map(str::to_owned).to_vec();
+        leaves.push(Leaf { action: "set", path, value: version.clone() });
+    }
+    write(&leaves)
+}
+
+/// The JSON of a store in which these leaves were made, one after the other. Of more leaves than
+/// the queue of events has places, the queue holds none: nobody waits for them.
+fn write(leaves: &[Leaf]) -> Vec<u8> {
+    let mut root = directory("/", 0, BTreeMap::new());
+    let mut events = vec![serde_json::Value::Null; QUEUE_CAPACITY];
+    let queued = if leaves.len() > QUEUE_CAPACITY { 0 } else { leaves.len() };
+    for name in ["0", "1"] {
+        root.directory_at(name, 0);
+    }
+    for (at, leaf) in leaves.iter().enumerate() {
+        let index = at as u64 + 1;
+        let path = format!("/{}", leaf.path.join("/"));
+        if let Some(event) = events[..queued].get_mut(at) {
+            *event = json!({"action": leaf.action, "node": {"key": path, "value": leaf.value,
+                "modifiedIndex": index, "createdIndex": index}});
+        }
+        let Some((name, above)) = leaf.path.split_last() else { continue };
+        let parent = above.iter().fold(&mut root, |node, name| node.directory_at(name, index));
+        let node = directory(&path, index, BTreeMap::new());
+        let node = Node { value: leaf.value.clone(), children: None, ..node };
+        parent.children.get_or_insert_default().insert(name.clone(), node);
+    }
+    let first = u64::from(queued > 0);
+    let queue = json!({"Events": events, "Size": queued, "Front": 0, "Back": queued % QUEUE_CAPACITY,
         "Capacity": QUEUE_CAPACITY});
-    let history = json!({"Queue": queue, "StartIndex": first, "LastIndex": count});
-    let store = json!({"Root": directory("/", 0, top), "WatcherHub": {"EventHistory": history},
-        "CurrentIndex": count, "Stats": stats(count), "CurrentVersion": 2});
+    let history = json!({"Queue": queue, "StartIndex": first, "LastIndex": leaves.len()});
+    let set = leaves.iter().filter(|leaf| leaf.action == "set").count();
+    let store = json!({"Root": root, "WatcherHub": {"EventHistory": history},
+        "CurrentIndex": leaves.len(), "Stats": stats(leaves.len() - set, set),
+        "CurrentVersion": 2});
     store.to_string().into_bytes()
+}
+
+fn member_path(id: u64, half: &str) -> Vec<String> {
+    ["0", "members", &ids::hex(id), half].map(str::to_owned).to_vec()
+}
+
+fn raft_leaf(member: &Member) -> Leaf {
+    let path = member_path(member.id, "raftAttributes");
+    Leaf { action: "create", path, value: raft_attributes(member) }
 }
 
 /// Reads the membership out of a v2 store.
@@ -162,6 +201,13 @@ impl Node {
         self.children.as_ref()?.get(name)
     }
 
+    /// The directory of this name, made if it is not there.
+    fn directory_at(&mut self, name: &str, index: u64) -> &mut Node {
+        let path = format!("{}/{name}", self.path.trim_end_matches('/'));
+        let children = self.children.get_or_insert_default();
+        children.entry(name.to_owned()).or_insert_with(|| directory(&path, index, BTreeMap::new()))
+    }
+
     fn names(&self) -> impl Iterator<Item = &String> {
         self.children.iter().flat_map(BTreeMap::keys)
     }
@@ -190,6 +236,17 @@ fn raft_attributes(member: &Member) -> String {
     fields.to_string()
 }
 
+fn attributes(member: &Member) -> String {
+    let mut fields = serde_json::Map::new();
+    if !member.name.is_empty() {
+        fields.insert("name".to_owned(), json!(member.name));
+    }
+    if !member.client_urls.is_empty() {
+        fields.insert("clientURLs".to_owned(), json!(member.client_urls));
+    }
+    serde_json::Value::Object(fields).to_string()
+}
+
 fn directory(path: &str, index: u64, children: BTreeMap<String, Node>) -> Node {
     Node {
         path: path.to_owned(),
@@ -201,8 +258,8 @@ fn directory(path: &str, index: u64, children: BTreeMap<String, Node>) -> Node {
     }
 }
 
-fn stats(created: usize) -> serde_json::Value {
-    json!({"getsSuccess": 0, "getsFail": 0, "setsSuccess": 0, "setsFail": 0, "deleteSuccess": 0,
+fn stats(created: usize, set: usize) -> serde_json::Value {
+    json!({"getsSuccess": 0, "getsFail": 0, "setsSuccess": set, "setsFail": 0, "deleteSuccess": 0,
         "deleteFail": 0, "updateSuccess": 0, "updateFail": 0, "createSuccess": created,
         "createFail": 0, "compareAndSwapSuccess": 0, "compareAndSwapFail": 0,
         "compareAndDeleteSuccess": 0, "compareAndDeleteFail": 0, "expireCount": 0, "watchers": 0})
@@ -229,6 +286,27 @@ mod tests {
             value["WatcherHub"]["EventHistory"]["Queue"]["Events"][3],
             serde_json::Value::Null
         );
+    }
+
+    #[test]
+    fn a_running_clusters_membership_comes_back() {
+        let member = |id: u64, name: &str, is_learner| Member {
+            id,
+            peer_urls: vec![format!("http://{id}:1")],
+            is_learner,
+            name: name.to_owned(),
+            client_urls: if name.is_empty() { vec![] } else { vec!["http://c:1".to_owned()] },
+        };
+        let membership = V2Membership {
+            members: vec![member(1, "a", false), member(2, "", true)],
+            removed: vec!["abc".to_owned()],
+            cluster_version: Some("3.5.0".to_owned()),
+        };
+        let json = encode_membership(&membership);
+        assert_eq!(decode(&json).unwrap(), membership);
+        let many = (0..2_000).map(|id| format!("{id:x}")).collect();
+        let many = V2Membership { removed: many, ..membership };
+        assert_eq!(decode(&encode_membership(&many)).unwrap().removed.len(), 2_000);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod auth;
 mod boots;
+mod bootstraps;
 mod hashkv;
 mod logs;
 mod histories;
