@@ -1,0 +1,90 @@
+//! One connection: HTTP/1.1 or 2, whichever the other side speaks, to a function that answers.
+
+use super::pings::Pinged;
+use crate::config::{Config, KeepAlive};
+use crate::grpc::metadata::Peer;
+use futures::future::BoxFuture;
+use http::header::CONTENT_TYPE;
+use http::{Request, Response, Version};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::Watcher;
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::body::Body;
+
+/// Time for a request's head, as upstream's.
+const HEAD: Duration = Duration::from_secs(300);
+/// Most bytes of a request's headers.
+const MOST_HEADERS: u32 = 1024 * 1024;
+/// Bytes that a stream and a connection may have under way; grpc-go's own grow to such sizes.
+const WINDOW: u32 = 1024 * 1024;
+
+/// What answers requests.
+pub type Answer = Arc<dyn Fn(Request<Body>) -> BoxFuture<'static, Response<Body>> + Send + Sync>;
+
+/// An answer of a function.
+pub fn answering<F, R>(function: F) -> Answer
+where
+    F: Fn(Request<Body>) -> R + Send + Sync + 'static,
+    R: Future<Output = Response<Body>> + Send + 'static,
+{
+    Arc::new(move |request| Box::pin(function(request)))
+}
+
+/// gRPC for what is gRPC, pages for all else.
+pub(super) fn either(grpc: Answer, pages: Answer) -> Answer {
+    Arc::new(move |request| if is_grpc(&request) { grpc(request) } else { pages(request) })
+}
+
+fn is_grpc(request: &Request<Body>) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    request.version() == Version::HTTP_2
+        && kind.is_some_and(|kind| kind.starts_with("application/grpc"))
+}
+
+/// How connections are served.
+pub(super) struct Transport {
+    builder: Builder<TokioExecutor>,
+    keep_alive: KeepAlive,
+}
+
+impl Transport {
+    pub(super) fn new(config: &Config) -> Transport {
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
+        let KeepAlive { interval, timeout, .. } = config.keep_alive;
+        let pings = (!interval.is_zero() && !timeout.is_zero()).then_some(interval);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(config.max_concurrent_streams)
+            .max_header_list_size(MOST_HEADERS)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .keep_alive_interval(pings)
+            .keep_alive_timeout(timeout);
+        Transport { builder, keep_alive: config.keep_alive }
+    }
+
+    /// Serves a connection to its end. How it ends is the other side's affair.
+    pub(super) async fn serve<S>(&self, stream: S, peer: Peer, answer: &Answer, watcher: &Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let answer = answer.clone();
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(peer.clone());
+            let answered = answer(request);
+            async move { Ok::<_, Infallible>(answered.await) }
+        });
+        let stream = Pinged::new(stream, self.keep_alive.min_time);
+        let connection = self.builder.serve_connection(TokioIo::new(stream), service);
+        let _ = watcher.watch(connection.into_owned()).await;
+    }
+}
