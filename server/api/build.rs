@@ -27,8 +27,7 @@ const SECRET: [&str; 6] = [
 ];
 
 /// Fields that are taken from the receive buffer without a copy.
-const SHARED: [&str; 3] =
-    [".mvccpb.KeyValue", ".etcdserverpb.SnapshotResponse.blob", ".raftpb"];
+const SHARED: [&str; 3] = [".mvccpb.KeyValue", ".etcdserverpb.SnapshotResponse.blob", ".raftpb"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");

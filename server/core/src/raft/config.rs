@@ -52,7 +52,8 @@ pub struct Start {
     pub hard_state: HardState,
     /// The members at `applied`, or at the snapshot where that is all that is applied.
     pub conf_state: ConfState,
-    /// Highest index that the state machine has applied; 0 to begin behind the log's snapshot.
+    /// Highest index that the state machine has applied and kept; 0 to be handed everything behind
+    /// the log's snapshot again.
     pub applied: u64,
 }
 
@@ -68,7 +69,9 @@ pub enum StartError {
         problem: &'static str,
     },
     /// The hard state and the log are not of the same time.
-    #[error("hard state has commit {commit}, the log goes from {first} to {last}: WAL and snapshot do not fit together; restore the member from a backup")]
+    #[error(
+        "hard state has commit {commit}, the log goes from {first} to {last}: WAL and snapshot do not fit together; restore the member from a backup"
+    )]
     Commit {
         /// As the hard state says.
         commit: u64,
@@ -78,14 +81,16 @@ pub enum StartError {
         last: u64,
     },
     /// The state machine and the log are not of the same time.
-    #[error("applied index {applied} is outside of the log's committed part, {first} to {commit}: database and WAL do not fit together; restore the member from a backup")]
+    #[error(
+        "applied index {applied} is outside of the log, {first} to {last}: database and WAL do not fit together; restore the member from a backup"
+    )]
     Applied {
         /// As the state machine says.
         applied: u64,
         /// The log's first index.
         first: u64,
-        /// The commit index.
-        commit: u64,
+        /// The log's last index.
+        last: u64,
     },
     /// Members that cannot be.
     #[error("stored members {state:?} cannot be: {source}")]

@@ -140,8 +140,8 @@ impl<S: LogStorage> Node<S> {
     /// A later term has begun, unless it is only thought about.
     pub(super) fn follow_higher_term(&mut self, message: &Message) {
         let (kind, from, term) = (message.kind, message.from, message.term);
-        let is_thought = kind == MessageKind::PreVote
-            || (kind == MessageKind::PreVoteAnswer && !message.reject);
+        let is_thought =
+            kind == MessageKind::PreVote || (kind == MessageKind::PreVoteAnswer && !message.reject);
         if is_thought {
             return;
         }

@@ -241,9 +241,7 @@ impl<S: LogStorage> Log<S> {
 
     /// Whether there is something to hand out to be applied.
     pub(super) fn has_to_apply(&self) -> bool {
-        !self.applying_paused
-            && self.unstable.snapshot.is_none()
-            && self.applying < self.committed
+        !self.applying_paused && self.unstable.snapshot.is_none() && self.applying < self.committed
     }
 
     /// Committed entries that were not handed out yet, within the limit.
@@ -253,9 +251,8 @@ impl<S: LogStorage> Log<S> {
         }
         let room = self.max_applying_bytes - self.applying_bytes;
         let (from, end) = (self.applying + 1, self.committed + 1);
-        self.slice(from, end, room).map_err(|source| {
-            Corruption::CommittedMissing { index: from, reason: source }.into()
-        })
+        self.slice(from, end, room)
+            .map_err(|source| Corruption::CommittedMissing { index: from, reason: source }.into())
     }
 
     /// They were handed out, up to `index`.

@@ -93,7 +93,8 @@ impl Members {
         last_index: u64,
     ) -> Result<Self, ChangeError> {
         use ConfChangeKind::{AddLearner, AddNode, RemoveNode};
-        let each = |kind, ids: &[u64]| -> Vec<Change> { ids.iter().map(|id| (kind, *id)).collect() };
+        let each =
+            |kind, ids: &[u64]| -> Vec<Change> { ids.iter().map(|id| (kind, *id)).collect() };
         let mut incoming = each(AddNode, &state.voters);
         incoming.extend(each(AddLearner, &state.learners));
         incoming.extend(each(AddLearner, &state.learners_next));

@@ -40,9 +40,7 @@ mod unstable;
 use std::collections::BTreeMap;
 
 pub use config::{Config, ReadMode, Start, StartError};
-pub use event::{
-    ConfChangeRefusal, Event, Events, LogPosition, VoteDecision, VoteRequest,
-};
+pub use event::{ConfChangeRefusal, Event, Events, LogPosition, VoteDecision, VoteRequest};
 pub use message::{
     CAMPAIGN_TRANSFER, DecodeError, Entry, EntryId, Message, MessageKind, NOBODY, Snapshot,
 };
@@ -101,7 +99,9 @@ pub enum RaftError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Corruption {
     /// The leader says that more is committed than this member has, which it once had.
-    #[error("index {commit} is committed, but the log ends at {last}: the log was corrupted, truncated or lost; remove the member and add it anew")]
+    #[error(
+        "index {commit} is committed, but the log ends at {last}: the log was corrupted, truncated or lost; remove the member and add it anew"
+    )]
     CommitBeyondLog {
         /// What is committed.
         commit: u64,
@@ -109,7 +109,9 @@ pub enum Corruption {
         last: u64,
     },
     /// The leader's entries contradict what is committed here.
-    #[error("entry {index} conflicts with a committed one (committed is {committed}): two histories; remove the member and add it anew")]
+    #[error(
+        "entry {index} conflicts with a committed one (committed is {committed}): two histories; remove the member and add it anew"
+    )]
     CommittedChanged {
         /// The entry.
         index: u64,
@@ -187,10 +189,13 @@ impl<S: LogStorage> Node<S> {
             log.committed = commit;
         }
         let applied = start.applied;
+        let is_ahead = applied > log.committed;
         if applied > 0 {
-            if applied < log.applied() || applied > log.committed {
-                return Err(StartError::Applied { applied, first, commit: log.committed });
+            if applied < log.applied() || applied > last.index {
+                return Err(StartError::Applied { applied, first, last: last.index });
             }
+            // What was applied is committed, also where the commit index was not on disk yet.
+            log.committed = log.committed.max(applied);
             log.applied_to(applied, 0);
         }
         let chance = config.seed ^ config.id.rotate_left(32);
@@ -217,6 +222,10 @@ impl<S: LogStorage> Node<S> {
             config,
         };
         node.announce_start(last);
+        if is_ahead {
+            // The next Ready puts the commit index on disk.
+            node.output.forget_hard_state(start.hard_state);
+        }
         Ok(node)
     }
 
@@ -265,6 +274,16 @@ impl<S: LogStorage> Node<S> {
             let progress = progress.status();
             self.events.push(Event::SnapshotReported { of: id, taken, progress });
         }
+    }
+
+    /// Index of the last entry, on disk or not.
+    pub fn last_index(&self) -> u64 {
+        self.log.last_index()
+    }
+
+    /// Term of the entry at `index`, on disk or not. `None` where it is compacted or not there yet.
+    pub fn term_at(&self, index: u64) -> Option<u64> {
+        self.log.term(index).ok()
     }
 
     /// Where the stable part of the log is.
@@ -414,13 +433,18 @@ impl<S: LogStorage> Node<S> {
     /// Sends now, or with the next [`Ready`] after its state is on disk where the message promises
     /// that it is.
     fn send(&mut self, mut message: Message) {
-        use MessageKind::{AppendAnswer, PreVote, PreVoteAnswer, Propose, ReadIndex, Vote, VoteAnswer};
+        use MessageKind::{
+            AppendAnswer, PreVote, PreVoteAnswer, Propose, ReadIndex, Vote, VoteAnswer,
+        };
         if message.from == NOBODY {
             message.from = self.config.id;
         }
         match message.kind {
             Vote | VoteAnswer | PreVote | PreVoteAnswer => {
-                assert!(message.term != 0, "whoever asks for a vote or answers says for which term");
+                assert!(
+                    message.term != 0,
+                    "whoever asks for a vote or answers says for which term"
+                );
             }
             // Whoever appends or reads does it in its own term.
             Propose | ReadIndex => message.term = 0,

@@ -76,6 +76,13 @@ pub(super) struct Output {
     under_way: Option<UnderWay>,
 }
 
+impl Output {
+    /// What is on disk is this, whatever else the node knows.
+    pub(super) fn forget_hard_state(&mut self, on_disk: HardState) {
+        self.hard_state = on_disk;
+    }
+}
+
 /// What the caller is busy with.
 #[derive(Debug)]
 struct UnderWay {

@@ -259,8 +259,8 @@ impl<S: LogStorage> Node<S> {
             return Ok(false);
         }
         let members = Members::restore(self.config.inflight, state, id.index);
-        let members = members
-            .map_err(|reason| Corruption::SnapshotMembers { index: id.index, reason })?;
+        let members =
+            members.map_err(|reason| Corruption::SnapshotMembers { index: id.index, reason })?;
         self.log.restore(snapshot, &mut self.events);
         self.switch_members(members);
         let (commit, last) = (self.log.committed, self.log.last_id());

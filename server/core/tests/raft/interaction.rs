@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use holdfast_core::raft::progress::InflightLimits;
 use holdfast_core::raft::{
-    Config, Entry, LogStorage, MemoryLog, Message, MessageKind, Node, Ready, ReadMode, Snapshot,
+    Config, Entry, LogStorage, MemoryLog, Message, MessageKind, Node, ReadMode, Ready, Snapshot,
     Start, StorageError,
 };
 use holdfast_core::raftpb::{ConfChange, ConfChangeKind, EntryKind};
@@ -305,9 +305,7 @@ impl World {
         for message in meant {
             let dropped = if drop { "dropped: " } else { "" };
             self.say(&format!("{dropped}{}", words::message(&message)));
-            if !drop
-                && let Err(error) = self.on(id, |node| node.step(message))
-            {
+            if !drop && let Err(error) = self.on(id, |node| node.step(message)) {
                 self.say(&error.to_string());
             }
         }

@@ -7,4 +7,5 @@ mod confchange;
 mod datadriven;
 mod interaction;
 mod quorum;
+mod simulation;
 mod words;

@@ -29,15 +29,12 @@ fn decide(directive: &Directive) -> String {
     order.retain(|id| seen.insert(*id));
     let majority = |ids: &[u64]| Majority(ids.iter().copied().collect());
     let voters = Voters { incoming: majority(&incoming), outgoing: majority(&outgoing) };
-    let swapped =
-        Voters { incoming: voters.outgoing.clone(), outgoing: voters.incoming.clone() };
+    let swapped = Voters { incoming: voters.outgoing.clone(), outgoing: voters.incoming.clone() };
 
     match directive.command.as_str() {
         "committed" => {
             let values = directive.values("idx");
-            if values.len() != order.len() {
-                return mismatch(&voters, values.iter().map(|v| if v == "_" { "0" } else { v }));
-            }
+            assert_eq!(values.len(), order.len(), "each voter has an index or _");
             let given = order.iter().zip(values).filter(|(_, value)| *value != "_");
             let indices: BTreeMap<u64, u64> =
                 given.map(|(id, value)| (*id, value.parse().unwrap())).collect();
@@ -49,14 +46,13 @@ fn decide(directive: &Directive) -> String {
                     Voters { incoming: voters.incoming.clone(), outgoing: voters.incoming.clone() };
                 assert_eq!(twice.committed(acknowledged), committed, "joint with itself");
             }
-            let shown = if committed == u64::MAX { "∞".to_owned() } else { committed.to_string() };
+            let shown =
+                if committed == u64::MAX { "∞".to_owned() } else { committed.to_string() };
             format!("{}{shown}\n", picture(&voters, &indices))
         }
         "vote" => {
             let values = directive.values("votes");
-            if values.len() != order.len() {
-                return mismatch(&voters, values.iter().map(String::as_str));
-            }
+            assert_eq!(values.len(), order.len(), "each voter has a vote or _");
             let votes: BTreeMap<u64, bool> = order
                 .iter()
                 .zip(values)
@@ -74,16 +70,6 @@ fn decide(directive: &Directive) -> String {
         }
         unknown => panic!("unknown command {unknown}"),
     }
-}
-
-fn mismatch<'a>(voters: &Voters, values: impl Iterator<Item = &'a str>) -> String {
-    let ids: Vec<String> = voters.ids().iter().map(u64::to_string).collect();
-    let values: Vec<&str> = values.collect();
-    format!(
-        "error: mismatched input (explicit or _) for voters ({}): [{}]",
-        ids.join(" "),
-        values.join(" ")
-    )
 }
 
 /// Upstream's drawing of who has acknowledged how much: a longer bar is a higher index.

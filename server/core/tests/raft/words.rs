@@ -450,10 +450,9 @@ fn transfer_line(id: u64, event: &Event) -> Option<String> {
         Event::TimeoutNowReceived { from, term } => format!(
             "{id:x} [term {term}] received MsgTimeoutNow from {from:x} and starts an election to get leadership."
         ),
-        Event::TimeoutNowIgnored { from, term, role: now } => format!(
-            "{id:x} [term {term} state {}] ignored MsgTimeoutNow from {from:x}",
-            role(*now)
-        ),
+        Event::TimeoutNowIgnored { from, term, role: now } => {
+            format!("{id:x} [term {term} state {}] ignored MsgTimeoutNow from {from:x}", role(*now))
+        }
         Event::ReadWithoutLeader { term } => {
             format!("{id:x} no leader at term {term}; dropping index reading msg")
         }
