@@ -1,4 +1,5 @@
 //! A running etcd of one member, killed when dropped.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -55,6 +56,11 @@ impl Member {
     pub(crate) fn hash(&self) -> String {
         let said = self.ctl(&["endpoint", "hashkv", "-w", "simple"]);
         said.split(',').nth(1).unwrap().trim().to_owned()
+    }
+
+    /// Its database.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
     }
 
     /// Kills it; its database.
