@@ -4,8 +4,8 @@
 //! joined without a separator, followed by the cluster token. A cluster id is the same over the
 //! member ids in ascending order, eight bytes big-endian each. There is no time and no chance in
 //! it: the same URLs and token give the same ids, which is why a restore takes a fresh random
-//! token. (A member that is *added* to a running cluster gets an id that also hashes the time; the
-//! server makes that one.)
+//! token. A member that is *added* to a running cluster gets an id that also hashes the second in
+//! which it was asked for, in decimal digits behind the token.
 
 use sha1::{Digest, Sha1};
 
@@ -19,6 +19,11 @@ pub fn member_id(peer_urls: &[String], token: &str) -> u64 {
     }
     hash.update(token.as_bytes());
     first_eight(hash)
+}
+
+/// The id of a member that is added to a running cluster, `unix_seconds` after 1970.
+pub fn added_member_id(peer_urls: &[String], token: &str, unix_seconds: u64) -> u64 {
+    member_id(peer_urls, &format!("{token}{unix_seconds}"))
 }
 
 /// The id of a cluster founded by these members, in any order.

@@ -178,18 +178,23 @@ impl ApplyThread {
                     Payload::Request(request) if request.is_about_members() => {
                         self.note_members(&request, scope, index)
                     }
-                    Payload::Request(request) if is_new => self.carry_out(&request, desk),
+                    Payload::Request(request) if is_new => self.carry_out(&request, index, desk),
                     Payload::Request(_) => Ok(()),
                 }
             }
         }
     }
 
-    fn carry_out(&mut self, request: &EntryRequest, desk: &mut Desk) -> Result<(), ApplyEnd> {
+    fn carry_out(
+        &mut self,
+        request: &EntryRequest,
+        index: u64,
+        desk: &mut Desk,
+    ) -> Result<(), ApplyEnd> {
         if request.only_reads() && !self.waits.is_waited_for(request.id) {
             return Ok(());
         }
-        let outcome = self.machine.apply(request, self.begun.elapsed())?;
+        let outcome = self.machine.apply(request, index, self.begun.elapsed())?;
         let revision = self.machine.store.revision();
         if !outcome.events.is_empty() {
             (self.publish)(revision, outcome.events);

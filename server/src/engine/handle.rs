@@ -8,18 +8,24 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use holdfast_api::etcdserverpb::{InternalRaftRequest, RequestHeader, ResponseHeader};
-use holdfast_core::auth::Identity;
+use holdfast_api::etcdserverpb::alarm_request::AlarmAction;
+use holdfast_api::etcdserverpb::{
+    AlarmRequest, AlarmType, InternalRaftRequest, RequestHeader, ResponseHeader,
+};
+use holdfast_core::auth::{self, Identity};
 use holdfast_core::membership::Cluster;
 use holdfast_core::mvcc;
 use holdfast_core::raftpb::ConfChange;
+use http::HeaderMap;
 use prost::Message;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tonic::Status;
 
 use super::applied::Applied;
 use super::apply_thread::Reply;
 use super::identity::Identities;
+use super::locks::read;
 use super::machine::{Answer, Shared};
 use super::raft_thread::Input;
 use super::raft_view::RaftView;
@@ -27,6 +33,7 @@ use super::request_ids::RequestIds;
 use super::waits::Waits;
 use super::watching::Watching;
 use crate::grpc::Refusal;
+use crate::grpc::metadata::{self, Peer};
 
 /// Entries that may be committed and not applied before requests are refused: as upstream.
 const MOST_BEHIND: u64 = 5_000;
@@ -66,8 +73,16 @@ pub(crate) struct Inner {
     pub(crate) watching: Watching,
     pub(crate) limits: Limits,
     pub(crate) begun: Instant,
-    pub(crate) db_path: std::path::PathBuf,
+    /// `--initial-cluster-token`.
+    pub(crate) token: String,
+    /// `--watch-progress-notify-interval`.
+    pub(crate) progress_interval: Duration,
+    /// The database's file, for sizes and streams.
+    pub(crate) file: Arc<holdfast_bolt::Store>,
 }
+
+/// What a put weighs beside key and value: as upstream.
+const PUT_OVERHEAD_BYTES: u64 = 256;
 
 impl Handle {
     /// Time since the member's start.
@@ -116,6 +131,54 @@ impl Handle {
         self.wait_for(id, Input::Propose(Bytes::from(data))).await
     }
 
+    /// Proposes a request that makes the database larger. Over the quota it is proposed all the
+    /// same and then answered with NOSPACE: the size of a file is this member's own matter, so the
+    /// outcome must not depend on it. The alarm that is raised refuses what follows.
+    pub(crate) async fn propose_sized(
+        &self,
+        who: &Identity,
+        request: InternalRaftRequest,
+        bytes: usize,
+    ) -> Result<(Answer, i64), Status> {
+        let is_over = self.is_over_quota(bytes);
+        let outcome = self.propose(who, request).await?;
+        if !is_over {
+            return Ok(outcome);
+        }
+        let alarm = AlarmRequest {
+            action: AlarmAction::Activate as i32,
+            member_id: self.inner.member_id,
+            alarm: AlarmType::Nospace as i32,
+        };
+        let root = read(&self.inner.shared.auth).server_identity();
+        let raise = InternalRaftRequest { alarm: Some(alarm), ..Default::default() };
+        // It stays refused even where the alarm could not be raised now: the next put tries again.
+        let _ = self.propose(&root, raise).await;
+        Err(Refusal::NoSpace.into())
+    }
+
+    fn is_over_quota(&self, bytes: usize) -> bool {
+        let quota = self.inner.limits.quota_bytes;
+        quota > 0
+            && self.inner.file.stats().size_bytes + PUT_OVERHEAD_BYTES + bytes as u64 >= quota
+    }
+
+    /// Who sent a request with these headers over this connection.
+    pub(crate) async fn identity_of(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+    ) -> Result<Identity, Status> {
+        let inner = &self.inner;
+        if read(&inner.shared.auth).is_enabled()
+            && let Some(index) = metadata::token(headers).and_then(auth::index_of)
+            && !matches!(timeout(inner.limits.patience, inner.applied.wait(index)).await, Ok(true))
+        {
+            return Err(Refusal::InvalidAuthToken.into());
+        }
+        inner.identities.of(headers, peer, &inner.shared, self.now())
+    }
+
     /// Proposes a change of the members and waits until it is applied here.
     pub(crate) async fn change_members(
         &self,
@@ -129,7 +192,7 @@ impl Handle {
         let inner = &self.inner;
         let waiter = inner.waits.register(id);
         inner.raft.send(input).map_err(|_| Refusal::Stopped)?;
-        match tokio::time::timeout(inner.limits.patience, waiter.answer()).await {
+        match timeout(inner.limits.patience, waiter.answer()).await {
             Ok(Some((answer, revision))) => answer.map(|answer| (answer, revision)),
             Ok(None) => Err(Refusal::Stopped.into()),
             Err(_) => Err(self.timed_out()),
@@ -153,7 +216,7 @@ impl Handle {
             let index = index.await.map_err(|_| Refusal::Stopped)?;
             if inner.applied.wait(index).await { Ok(()) } else { Err(Refusal::Stopped) }
         };
-        match tokio::time::timeout(inner.limits.patience, caught_up).await {
+        match timeout(inner.limits.patience, caught_up).await {
             Ok(outcome) => outcome.map_err(Status::from),
             Err(_) => Err(self.timed_out()),
         }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use holdfast_core::auth::{Identity, LoggedOut, Tokens};
+use holdfast_core::auth::{Identity, LoggedOut, SimpleTokens};
 use http::HeaderMap;
 use tonic::Status;
 
@@ -18,13 +18,13 @@ use crate::grpc::metadata::{self, Peer};
 /// Tokens that are valid now.
 #[derive(Debug)]
 pub(crate) struct Identities {
-    tokens: Mutex<Tokens>,
+    tokens: Mutex<SimpleTokens>,
 }
 
 impl Identities {
     /// Simple tokens that live for `ttl` after their last use.
     pub(crate) fn new(ttl: Duration) -> Identities {
-        Identities { tokens: Mutex::new(Tokens::new(ttl)) }
+        Identities { tokens: Mutex::new(SimpleTokens::new(ttl)) }
     }
 
     /// Who sent a request with these headers over this connection; nobody while authentication is
@@ -50,7 +50,7 @@ impl Identities {
     }
 
     /// The member that applies logins hands the tokens out.
-    pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, Tokens> {
+    pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, SimpleTokens> {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

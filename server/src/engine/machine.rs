@@ -20,12 +20,14 @@ use holdfast_core::auth::{self, Auth, Identity};
 use holdfast_core::change::BucketChange;
 use holdfast_core::lease::Leases;
 use holdfast_core::mvcc::{MvccError, Store};
+use holdfast_core::request::EntryRequest;
 use tonic::{Code, Status};
+use zeroize::Zeroizing;
 
+use super::identity::Identities;
 use super::locks::{read, write};
 
 /// What a request is answered with, but for its header's ids.
-#[derive(Debug, Clone)]
 pub(crate) enum Answer {
     /// A range that travelled through the log.
     Range(RangeResponse),
@@ -43,6 +45,8 @@ pub(crate) enum Answer {
     Alarms(Vec<AlarmMember>),
     /// Users and roles.
     Auth(auth::Answer),
+    /// A login's token. Secret.
+    Token(Zeroizing<String>),
     /// Nothing but a header.
     Done,
 }
@@ -74,23 +78,25 @@ pub(crate) struct Machine {
     pub(crate) shared: Arc<Shared>,
     /// This member's id.
     pub(crate) id: u64,
-    /// Tells of tokens that end.
-    pub(crate) log_out: Box<dyn FnMut(&auth::LoggedOut) + Send>,
+    /// Where tokens begin and end.
+    pub(crate) identities: Arc<Identities>,
 }
 
 impl Machine {
-    /// Applies a request at `now`, the time since the member's start.
+    /// Applies the request of the entry at `index` at `now`, the time since the member's start.
     pub(crate) fn apply(
         &mut self,
-        request: &InternalRaftRequest,
+        entry: &EntryRequest,
+        index: u64,
         now: Duration,
     ) -> Result<Outcome, Broken> {
-        let who = identity(request);
+        let request = &entry.request;
+        let who = Identity { user: entry.username.clone(), revision: entry.auth_revision };
         match self.permitted(request, &who) {
             Ok(()) => {}
             Err(status) => return Ok(Outcome::refused(status)),
         }
-        if let Some(outcome) = self.apply_auth(request, &who) {
+        if let Some(outcome) = self.apply_auth(request, &who, index, now) {
             return Ok(outcome);
         }
         if let Some(outcome) = self.apply_records(request)? {
@@ -117,13 +123,26 @@ impl Machine {
         auth.check_operation(who, request, &read(&self.shared.leases)).map_err(status)
     }
 
-    fn apply_auth(&mut self, request: &InternalRaftRequest, who: &Identity) -> Option<Outcome> {
+    fn apply_auth(
+        &mut self,
+        request: &InternalRaftRequest,
+        who: &Identity,
+        index: u64,
+        now: Duration,
+    ) -> Option<Outcome> {
         let applied = write(&self.shared.auth).apply(who, request)?;
         Some(match applied {
             Ok(applied) => {
                 self.store_changes(applied.changes);
-                (self.log_out)(&applied.logged_out);
-                Outcome::answered(Answer::Auth(applied.answer))
+                self.identities.log_out(&applied.logged_out);
+                Outcome::answered(match (applied.answer, &request.authenticate) {
+                    (auth::Answer::LogIn(who), Some(login)) => {
+                        let mut tokens = self.identities.lock();
+                        let token = tokens.assign(&login.simple_token, index, &who.user, now);
+                        Answer::Token(token)
+                    }
+                    (answer, _) => Answer::Auth(answer),
+                })
             }
             Err(refusal) => Outcome::refused(status(refusal)),
         })
@@ -262,15 +281,6 @@ impl Outcome {
     fn refused(status: Status) -> Outcome {
         Outcome { answer: Err(status), events: Vec::new() }
     }
-}
-
-/// In whose name the entry was proposed.
-fn identity(request: &InternalRaftRequest) -> Identity {
-    let header = request.header.as_ref();
-    header.map_or_else(Identity::default, |header| Identity {
-        user: header.username.clone(),
-        revision: header.auth_revision,
-    })
 }
 
 /// An error of the core as clients see it.

@@ -1,0 +1,24 @@
+//! The gRPC services over the running member. Each method: who asks, may they, is the request sound;
+//! then read or propose; then fill the header.
+
+mod auth;
+mod cluster;
+mod kv;
+mod lease;
+mod maintenance;
+mod watch;
+
+use holdfast_core::auth::Identity;
+use tonic::{Request, Status};
+
+use super::handle::Handle;
+use crate::grpc::metadata::Peer;
+
+impl Handle {
+    /// Who sent a request.
+    pub(super) async fn identity<T>(&self, request: &Request<T>) -> Result<Identity, Status> {
+        let headers = request.metadata().clone().into_headers();
+        let peer = request.extensions().get::<Peer>();
+        self.identity_of(&headers, peer).await
+    }
+}

@@ -1,0 +1,122 @@
+//! Cluster: the members, as they are and as they shall be.
+
+use holdfast_api::etcdserverpb as pb;
+use holdfast_api::etcdserverpb::cluster_server::Cluster;
+use holdfast_core::auth::Identity;
+use holdfast_core::ids;
+use holdfast_core::membership::{Member, MemberRequest};
+use tonic::{Request, Response, Status};
+
+use crate::engine::handle::Handle;
+use crate::engine::locks::read;
+use crate::engine::machine::status;
+use crate::grpc::Refusal;
+
+impl Handle {
+    /// Members as clients see them.
+    pub(in crate::engine) fn members(&self) -> Vec<pb::Member> {
+        read(&self.inner.cluster).members().map(shown).collect()
+    }
+
+    pub(super) fn check_admin(&self, who: &Identity) -> Result<(), Status> {
+        read(&self.inner.shared.auth).check_admin(who).map_err(status)
+    }
+
+    async fn change(&self, request: MemberRequest) -> Result<Vec<pb::Member>, Status> {
+        self.change_members(|id| request.to_conf_change(id)).await?;
+        Ok(self.members())
+    }
+}
+
+fn shown(member: &Member) -> pb::Member {
+    pb::Member {
+        id: member.id,
+        name: member.name.clone(),
+        peer_urls: member.peer_urls.clone(),
+        client_urls: member.client_urls.clone(),
+        is_learner: member.is_learner,
+    }
+}
+
+/// Sorted, and each with scheme, host and port.
+fn urls(given: Vec<String>) -> Result<Vec<String>, Status> {
+    let is_sound = |text: &String| {
+        url::Url::parse(text).is_ok_and(|url| {
+            matches!(url.scheme(), "http" | "https" | "unix" | "unixs")
+                && (url.port_or_known_default().is_some() || url.scheme().starts_with("unix"))
+        })
+    };
+    if given.is_empty() || !given.iter().all(is_sound) {
+        return Err(Refusal::MemberBadURLs.into());
+    }
+    let mut urls = given;
+    urls.sort_unstable();
+    Ok(urls)
+}
+
+#[tonic::async_trait]
+impl Cluster for Handle {
+    async fn member_add(
+        &self,
+        request: Request<pb::MemberAddRequest>,
+    ) -> Result<Response<pb::MemberAddResponse>, Status> {
+        let who = self.identity(&request).await?;
+        self.check_admin(&who)?;
+        let request = request.into_inner();
+        let peer_urls = urls(request.peer_urls)?;
+        let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let seconds = seconds.map_or(0, |since| since.as_secs());
+        let id = ids::added_member_id(&peer_urls, &self.inner.token, seconds);
+        let member =
+            Member { id, peer_urls, is_learner: request.is_learner, ..Member::default() };
+        let new = shown(&member);
+        let members = self.change(MemberRequest::Add(member)).await?;
+        let header = Some(self.header());
+        Ok(Response::new(pb::MemberAddResponse { header, member: Some(new), members }))
+    }
+
+    async fn member_remove(
+        &self,
+        request: Request<pb::MemberRemoveRequest>,
+    ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
+        let who = self.identity(&request).await?;
+        self.check_admin(&who)?;
+        let members = self.change(MemberRequest::Remove(request.into_inner().id)).await?;
+        Ok(Response::new(pb::MemberRemoveResponse { header: Some(self.header()), members }))
+    }
+
+    async fn member_update(
+        &self,
+        request: Request<pb::MemberUpdateRequest>,
+    ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
+        let who = self.identity(&request).await?;
+        self.check_admin(&who)?;
+        let pb::MemberUpdateRequest { id, peer_urls } = request.into_inner();
+        let member = Member { id, peer_urls: urls(peer_urls)?, ..Member::default() };
+        let members = self.change(MemberRequest::Update(member)).await?;
+        Ok(Response::new(pb::MemberUpdateResponse { header: Some(self.header()), members }))
+    }
+
+    async fn member_list(
+        &self,
+        request: Request<pb::MemberListRequest>,
+    ) -> Result<Response<pb::MemberListResponse>, Status> {
+        let who = self.identity(&request).await?;
+        read(&self.inner.shared.auth).check_somebody(&who).map_err(status)?;
+        if request.into_inner().linearizable {
+            self.catch_up().await?;
+        }
+        let (header, members) = (Some(self.header()), self.members());
+        Ok(Response::new(pb::MemberListResponse { header, members }))
+    }
+
+    async fn member_promote(
+        &self,
+        request: Request<pb::MemberPromoteRequest>,
+    ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
+        let who = self.identity(&request).await?;
+        self.check_admin(&who)?;
+        let members = self.change(MemberRequest::Promote(request.into_inner().id)).await?;
+        Ok(Response::new(pb::MemberPromoteResponse { header: Some(self.header()), members }))
+    }
+}

@@ -1,0 +1,287 @@
+//! Watch: many watches on one stream.
+//!
+//! Two tasks serve a stream: one takes the client's requests, the other sends what its queue holds.
+//! What must hold: `created` comes before a watch's events and `canceled` after them; a stream that
+//! ends leaves no watch behind; a client that does not read makes its own queue full and nobody
+//! else wait.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use holdfast_api::etcdserverpb::watch_create_request::FilterType;
+use holdfast_api::etcdserverpb::watch_request::RequestUnion;
+use holdfast_api::etcdserverpb::watch_server::Watch;
+use holdfast_api::etcdserverpb::{
+    WatchCreateRequest, WatchRequest, WatchResponse,
+};
+use holdfast_core::auth::Access;
+use holdfast_core::watch::{
+    Delivery, Filters, StreamWatches, WatchRange, WatchSpec, WatcherId, fragments,
+};
+use http::HeaderMap;
+use std::collections::HashMap;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::engine::handle::Handle;
+use crate::engine::locks::read;
+use crate::engine::watching::{Item, Queue};
+use crate::grpc::Refusal;
+use crate::grpc::metadata::Peer;
+
+/// The id in answers that speak of no watch, or of all.
+const NO_WATCH: i64 = -1;
+/// Answers that wait in the connection beside the queue.
+const ANSWERS_AHEAD: usize = 4;
+/// gRPC's own bytes around a message that is as large as a request may be: as upstream.
+const OVERHEAD_BYTES: usize = 512 << 10;
+
+/// A client's stream.
+struct Stream {
+    handle: Handle,
+    queue: Arc<Queue>,
+    headers: HeaderMap,
+    peer: Option<Peer>,
+    watches: Mutex<Watches>,
+}
+
+#[derive(Default)]
+struct Watches {
+    ids: StreamWatches,
+    options: HashMap<i64, Options>,
+}
+
+/// What a client wants of one watch.
+#[derive(Debug, Clone, Copy)]
+struct Options {
+    prev_kv: bool,
+    fragment: bool,
+    /// Whether it wants to hear of progress, and whether it got events since the last time.
+    progress_notify: bool,
+    was_told: bool,
+}
+
+#[tonic::async_trait]
+impl Watch for Handle {
+    type WatchStream = ReceiverStream<Result<WatchResponse, Status>>;
+
+    async fn watch(
+        &self,
+        request: Request<Streaming<WatchRequest>>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let stream = Arc::new(Stream {
+            handle: self.clone(),
+            queue: Arc::default(),
+            headers: request.metadata().clone().into_headers(),
+            peer: request.extensions().get::<Peer>().cloned(),
+            watches: Mutex::default(),
+        });
+        let (answers, received) = mpsc::channel(ANSWERS_AHEAD);
+        let (requests, sender) = (request.into_inner(), Arc::clone(&stream));
+        let sending = tokio::spawn(async move { sender.send(answers).await });
+        tokio::spawn(async move {
+            // Either side ends the stream.
+            let abort = sending.abort_handle();
+            tokio::select! {
+                () = stream.receive(requests) => {}
+                _ = sending => {}
+            }
+            stream.end();
+            abort.abort();
+        });
+        Ok(Response::new(ReceiverStream::new(received)))
+    }
+}
+
+impl Stream {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Watches> {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn receive(&self, mut requests: Streaming<WatchRequest>) {
+        let mut progress = tokio::time::interval(self.handle.inner.progress_interval);
+        progress.tick().await;
+        loop {
+            let request = tokio::select! {
+                request = requests.message() => request,
+                _ = progress.tick() => {
+                    self.tell_progress();
+                    continue;
+                }
+            };
+            match request {
+                Ok(Some(WatchRequest { request_union: Some(request) })) => self.take(request).await,
+                Ok(Some(WatchRequest { request_union: None })) => {}
+                // The client closed its half, or is gone.
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    async fn take(&self, request: RequestUnion) {
+        match request {
+            RequestUnion::CreateRequest(create) => self.create(create).await,
+            RequestUnion::CancelRequest(cancel) => self.cancel(cancel.watch_id, "", 0),
+            RequestUnion::ProgressRequest(_) => {
+                let watches = self.lock();
+                self.handle.inner.watching.progress(&watches.ids, &self.queue, |revision| {
+                    WatchResponse { watch_id: NO_WATCH, ..self.response(revision) }
+                });
+            }
+        }
+    }
+
+    fn response(&self, revision: i64) -> WatchResponse {
+        WatchResponse { header: Some(self.handle.header_at(revision)), ..WatchResponse::default() }
+    }
+
+    async fn create(&self, create: WatchCreateRequest) {
+        if let Err(reason) = self.may_watch(&create).await {
+            return self.refuse(NO_WATCH, reason);
+        }
+        let range = match WatchRange::of_request(&create.key, &create.range_end) {
+            Ok(range) => range,
+            Err(reason) => return self.refuse(NO_WATCH, reason.to_string()),
+        };
+        if create.start_revision < 0 {
+            return self.refuse(NO_WATCH, compacted_text());
+        }
+        let mut watches = self.lock();
+        let id = match watches.ids.choose_id(create.watch_id) {
+            Ok(id) => id,
+            Err(reason) => {
+                drop(watches);
+                return self.refuse(NO_WATCH, reason.to_string());
+            }
+        };
+        let wants = |filter: FilterType| create.filters.contains(&(filter as i32));
+        let filters =
+            Filters { no_put: wants(FilterType::Noput), no_delete: wants(FilterType::Nodelete) };
+        let spec = WatchSpec { range, start_revision: create.start_revision, filters };
+        let options = Options {
+            prev_kv: create.prev_kv,
+            fragment: create.fragment,
+            progress_notify: create.progress_notify,
+            was_told: false,
+        };
+        watches.options.insert(id, options);
+        let watcher = self.handle.inner.watching.begin(id, spec, &self.queue, |revision| {
+            WatchResponse { watch_id: id, created: true, ..self.response(revision) }
+        });
+        watches.ids.insert(id, watcher);
+    }
+
+    async fn may_watch(&self, create: &WatchCreateRequest) -> Result<(), String> {
+        let who = self.handle.identity_of(&self.headers, self.peer.as_ref()).await;
+        let who = who.map_err(|status| status.message().to_owned())?;
+        // An empty key stands for the lowest one.
+        let key: &[u8] = if create.key.is_empty() { &[0] } else { &create.key };
+        let auth = read(&self.handle.inner.shared.auth);
+        auth.check_range(&who, key, &create.range_end, Access::Read)
+            .map_err(|refusal| refusal.to_string())
+    }
+
+    /// Upstream answers with one response that says both.
+    fn refuse(&self, id: i64, reason: String) {
+        let revision = self.handle.inner.store.revision();
+        self.queue.push(WatchResponse {
+            watch_id: id,
+            created: true,
+            canceled: true,
+            cancel_reason: reason,
+            ..self.response(revision)
+        });
+    }
+
+    fn cancel(&self, id: i64, reason: &str, compact_revision: i64) {
+        let mut watches = self.lock();
+        watches.options.remove(&id);
+        if let Some(watcher) = watches.ids.remove(id) {
+            let last = WatchResponse {
+                watch_id: id,
+                canceled: true,
+                cancel_reason: reason.to_owned(),
+                compact_revision,
+                ..self.response(self.handle.inner.store.revision())
+            };
+            self.handle.inner.watching.end(watcher, Some((&self.queue, last)));
+        }
+    }
+
+    fn tell_progress(&self) {
+        let mut watches = self.lock();
+        let Watches { ids, options } = &mut *watches;
+        for (id, options) in options.iter_mut().filter(|(_, options)| options.progress_notify) {
+            if std::mem::take(&mut options.was_told) {
+                continue;
+            }
+            let Some(watcher) = ids.get(*id) else { continue };
+            self.handle.inner.watching.progress_of(watcher, &self.queue, |revision| {
+                WatchResponse { watch_id: *id, ..self.response(revision) }
+            });
+        }
+    }
+
+    async fn send(&self, answers: mpsc::Sender<Result<WatchResponse, Status>>) {
+        while let Some((item, has_room)) = self.queue.next().await {
+            if has_room {
+                let watchers: Vec<WatcherId> =
+                    self.lock().ids.iter().map(|(_, watcher)| watcher).collect();
+                self.handle.inner.watching.has_room(watchers.into_iter());
+            }
+            let responses = match item {
+                Item::Response(response) => vec![*response],
+                Item::Delivery(id, Delivery::Events { revision, events }) => {
+                    self.events(id, revision, events)
+                }
+                Item::Delivery(id, Delivery::Compacted { revision }) => {
+                    self.cancel(id, &compacted_text(), revision);
+                    continue;
+                }
+            };
+            for response in responses {
+                if answers.send(Ok(response)).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn events(
+        &self,
+        id: i64,
+        revision: i64,
+        mut events: Vec<holdfast_api::mvccpb::Event>,
+    ) -> Vec<WatchResponse> {
+        let options = {
+            let mut watches = self.lock();
+            // It may have been cancelled while this waited.
+            let Some(options) = watches.options.get_mut(&id) else { return Vec::new() };
+            options.was_told = true;
+            *options
+        };
+        if options.prev_kv {
+            // What is compacted meanwhile is left out, as upstream does.
+            let _ = self.handle.inner.store.reader().add_previous(&mut events);
+        }
+        let response = WatchResponse { watch_id: id, events, ..self.response(revision) };
+        if options.fragment {
+            fragments(response, self.handle.inner.limits.request_bytes + OVERHEAD_BYTES)
+        } else {
+            vec![response]
+        }
+    }
+
+    fn end(&self) {
+        let mut watches = self.lock();
+        for (_, watcher) in std::mem::take(&mut watches.ids).iter() {
+            self.handle.inner.watching.end(watcher, None);
+        }
+        self.queue.close();
+    }
+}
+
+fn compacted_text() -> String {
+    let text = Refusal::Compacted.text();
+    text.strip_prefix("etcdserver: ").unwrap_or(text).to_owned()
+}

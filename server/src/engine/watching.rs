@@ -1,0 +1,273 @@
+//! Watches of all streams: the hub behind its lock, the queues of the streams, the thread that reads
+//! history for those who are behind.
+//!
+//! What must hold: a stream's queue is bounded in bytes, and whoever finds it full goes back to the
+//! history instead of waiting or holding others back; what is put in a queue under the hub's lock
+//! keeps the hub's order (a watch's `created` comes before its events).
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use holdfast_api::etcdserverpb::WatchResponse;
+use holdfast_api::mvccpb::Event;
+use holdfast_core::mvcc::{self, HistoryLimits, MvccError};
+use holdfast_core::watch::{Delivery, Hub, Outbox, StreamWatches, WatchSpec, WatcherId};
+use prost::Message;
+use tokio::sync::Notify;
+
+/// Bytes of deliveries that wait in a stream's queue; one more delivery may come on top.
+const QUEUE_BYTES: usize = 8 << 20;
+/// What a delivery weighs at least.
+const DELIVERY_BYTES: usize = 64;
+
+/// Something to send on a stream.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// As it is; its header is filled when it is sent.
+    Response(Box<WatchResponse>),
+    /// Events, or the end, of a watch.
+    Delivery(i64, Delivery),
+}
+
+/// What waits to be sent on a stream.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    state: Mutex<QueueState>,
+    arrival: Notify,
+}
+
+#[derive(Debug, Default)]
+struct QueueState {
+    items: VecDeque<(usize, Item)>,
+    bytes: usize,
+    refused: bool,
+    closed: bool,
+}
+
+/// All watches of a member. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Watching {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    desk: Mutex<Desk>,
+    behind: Condvar,
+    store: mvcc::Handle,
+}
+
+struct Desk {
+    hub: Hub,
+    streams: HashMap<WatcherId, (i64, Arc<Queue>)>,
+    ended: bool,
+}
+
+struct Queues<'a>(&'a mut HashMap<WatcherId, (i64, Arc<Queue>)>);
+
+impl Outbox for Queues<'_> {
+    fn offer(&mut self, watcher: WatcherId, delivery: Delivery) -> bool {
+        let Some((id, queue)) = self.0.get(&watcher) else { return true };
+        queue.offer(*id, delivery)
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A control answer: never refused, since the client's own requests bound them.
+    pub(crate) fn push(&self, response: WatchResponse) {
+        self.lock().items.push_back((0, Item::Response(Box::new(response))));
+        self.arrival.notify_one();
+    }
+
+    fn offer(&self, id: i64, delivery: Delivery) -> bool {
+        let weight = match &delivery {
+            Delivery::Events { events, .. } => events.iter().map(Message::encoded_len).sum(),
+            Delivery::Compacted { .. } => 0,
+        };
+        let weight = weight.max(DELIVERY_BYTES);
+        let mut state = self.lock();
+        if state.bytes >= QUEUE_BYTES {
+            state.refused = true;
+            return false;
+        }
+        state.bytes += weight;
+        state.items.push_back((weight, Item::Delivery(id, delivery)));
+        drop(state);
+        self.arrival.notify_one();
+        true
+    }
+
+    /// The next item, and whether somebody was refused and there is room again. `None`: closed.
+    pub(crate) async fn next(&self) -> Option<(Item, bool)> {
+        loop {
+            {
+                let mut state = self.lock();
+                if let Some((weight, item)) = state.items.pop_front() {
+                    state.bytes -= weight;
+                    let room = state.refused && state.bytes < QUEUE_BYTES / 2;
+                    state.refused &= !room;
+                    return Some((item, room));
+                }
+                if state.closed {
+                    return None;
+                }
+            }
+            self.arrival.notified().await;
+        }
+    }
+
+    /// Nothing more comes.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.arrival.notify_one();
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().items.is_empty()
+    }
+}
+
+impl Watching {
+    /// Nobody watches. The thread reads history for those who are behind.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn start(
+        store: mvcc::Handle,
+        failed: impl FnOnce(MvccError) + Send + 'static,
+    ) -> std::io::Result<(Watching, JoinHandle<()>)> {
+        let hub = Hub::new(store.revision());
+        let desk = Mutex::new(Desk { hub, streams: HashMap::new(), ended: false });
+        let inner = Arc::new(Inner { desk, behind: Condvar::new(), store });
+        let watching = Watching { inner };
+        let own = watching.clone();
+        let work = move || {
+            if let Err(error) = own.serve_those_behind() {
+                failed(error);
+            }
+        };
+        let thread = std::thread::Builder::new().name("watch".to_owned()).spawn(work)?;
+        Ok((watching, thread))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Desk> {
+        self.inner.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the events of a revision to those who watch their keys.
+    pub(crate) fn publish(&self, revision: i64, events: &[Event]) {
+        let mut desk = self.lock();
+        let Desk { hub, streams, .. } = &mut *desk;
+        hub.publish(revision, events, &mut Queues(streams));
+        if hub.slow() > 0 {
+            self.inner.behind.notify_one();
+        }
+    }
+
+    /// Begins a watch with the id `id` of a stream: `created` is queued before its events.
+    pub(crate) fn begin(
+        &self,
+        id: i64,
+        spec: WatchSpec,
+        queue: &Arc<Queue>,
+        created: impl FnOnce(i64) -> WatchResponse,
+    ) -> WatcherId {
+        let mut desk = self.lock();
+        queue.push(created(desk.hub.revision()));
+        let watcher = desk.hub.watch(spec);
+        desk.streams.insert(watcher, (id, Arc::clone(queue)));
+        if desk.hub.slow() > 0 {
+            self.inner.behind.notify_one();
+        }
+        watcher
+    }
+
+    /// Ends a watch; `last` is queued after all its events.
+    pub(crate) fn end(&self, watcher: WatcherId, last: Option<(&Queue, WatchResponse)>) {
+        let mut desk = self.lock();
+        desk.hub.cancel(watcher);
+        desk.streams.remove(&watcher);
+        if let Some((queue, response)) = last {
+            queue.push(response);
+        }
+    }
+
+    /// These watchers' queue has room again.
+    pub(crate) fn has_room(&self, watchers: impl Iterator<Item = WatcherId>) {
+        let mut desk = self.lock();
+        watchers.for_each(|watcher| desk.hub.has_room(watcher));
+        self.inner.behind.notify_one();
+    }
+
+    /// Queues what `say` makes of the revision up to which all of a stream's watches are level.
+    pub(crate) fn progress(
+        &self,
+        watches: &StreamWatches,
+        queue: &Queue,
+        say: impl FnOnce(i64) -> WatchResponse,
+    ) {
+        let desk = self.lock();
+        if let Some(revision) = watches.progress(&desk.hub) {
+            queue.push(say(revision));
+        }
+    }
+
+    /// Queues what `say` makes of the revision if the watcher is level.
+    pub(crate) fn progress_of(
+        &self,
+        watcher: WatcherId,
+        queue: &Queue,
+        say: impl FnOnce(i64) -> WatchResponse,
+    ) {
+        let desk = self.lock();
+        if desk.hub.is_level(watcher) {
+            queue.push(say(desk.hub.revision()));
+        }
+    }
+
+    /// Watchers, and those of them that are behind.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let desk = self.lock();
+        (desk.hub.len(), desk.hub.slow())
+    }
+
+    /// The thread ends.
+    pub(crate) fn stop(&self) {
+        self.lock().ended = true;
+        self.inner.behind.notify_one();
+    }
+
+    fn serve_those_behind(&self) -> Result<(), MvccError> {
+        let limits = HistoryLimits::default();
+        let mut desk = self.lock();
+        loop {
+            if desk.ended {
+                return Ok(());
+            }
+            let plan = {
+                let Desk { hub, streams, .. } = &mut *desk;
+                hub.plan(self.inner.store.reader(), limits, &mut Queues(streams))
+            };
+            let Some(plan) = plan else {
+                desk = self.inner.behind.wait(desk).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            drop(desk);
+            let read = match plan.run(limits) {
+                // A compaction overtook the reading: the next plan ends those below it.
+                Err(MvccError::Compacted) => None,
+                other => Some(other?),
+            };
+            desk = self.lock();
+            if let Some(read) = read {
+                let Desk { hub, streams, .. } = &mut *desk;
+                hub.caught_up(read, &mut Queues(streams));
+            }
+        }
+    }
+}
