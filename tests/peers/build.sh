@@ -4,8 +4,8 @@
 #   tests/peers/build.sh              all of them (make peers)
 #   tests/peers/build.sh etcd-3.6     only the named ones (make demo)
 #
-# Names: etcd-3.5 etcd-3.6 etcd-3.7 (each gives etcd-X, etcdctl-X, etcdutl-X), bbolt, versitygw,
-# minio, kms-plugin-ref. Each is built once per version: a stamp beside the binaries names what was built,
+# Names: etcd-3.5 etcd-3.6 etcd-3.7 (each gives etcd-X, etcdctl-X, etcdutl-X), bbolt, bolt-peer,
+# versitygw, minio, kms-plugin-ref. Each is built once per version: a stamp beside the binaries names what was built,
 # and a missing or different stamp builds again.
 #
 #   HOLDFAST_PEERS   where they go; default ${XDG_CACHE_HOME:-~/.cache}/holdfast/peers
@@ -20,11 +20,11 @@ peers=$(cd "$peers" && pwd)
 
 declare -A version=(
   [etcd-3.5]=v3.5.35 [etcd-3.6]=v3.6.16 [etcd-3.7]=v3.7.3
-  [bbolt]=v1.4.3 [versitygw]=v1.8.0 [kms-plugin-ref]=1
+  [bbolt]=v1.4.3 [versitygw]=v1.8.0 [kms-plugin-ref]=1 [bolt-peer]=1
   # MinIO's tags are no module versions; this is its last commit.
   [minio]=v0.0.0-20260212201848-7aac2a2c5b7c
 )
-order=(etcd-3.6 etcd-3.5 etcd-3.7 bbolt versitygw kms-plugin-ref minio)
+order=(etcd-3.6 etcd-3.5 etcd-3.7 bbolt bolt-peer versitygw kms-plugin-ref minio)
 
 # No workspace of the caller's, no C compiler, no toolchain fetched behind our back.
 export GOWORK=off CGO_ENABLED=0 GOTOOLCHAIN=local
@@ -77,20 +77,21 @@ build_installed() { # package@version
   rm -rf "$work"
 }
 
-build_kms_plugin() {
+build_own() { # folder program
   local work
   work=$(mktemp -d)
-  cp "$here/kmsplugin/"* "$work/"
-  (cd "$work" && GOFLAGS=-mod=mod patiently go build -buildvcs=false -o "$work/kms-plugin-ref" .)
-  mv -f "$work/kms-plugin-ref" "$peers/"
+  cp "$here/$1/"* "$work/"
+  (cd "$work" && GOFLAGS=-mod=mod patiently go build -buildvcs=false -o "$work/$2" .)
+  mv -f "$work/$2" "$peers/"
   rm -rf "$work"
 }
 
 build() {
   local name=$1 wanted=${version[$1]:-}
   [ -n "$wanted" ] || { say "no such peer: $name (have: ${order[*]})"; exit 2; }
-  # The recipe is part of what was built: a changed plugin is a new version.
+  # The recipe is part of what was built: a changed program of ours is a new version.
   [ "$name" != kms-plugin-ref ] || wanted=$(cat "$here"/kmsplugin/* | sha256sum | cut -c1-16)
+  [ "$name" != bolt-peer ] || wanted=$(cat "$here"/boltpeer/* | sha256sum | cut -c1-16)
   local stamp=$peers/.stamps/$name
   local made=("$name") file whole=yes
   [ "$name" = "${name#etcd-}" ] || made+=("etcdctl-${name#etcd-}" "etcdutl-${name#etcd-}")
@@ -104,7 +105,8 @@ build() {
     bbolt)          build_installed "go.etcd.io/bbolt/cmd/bbolt@$wanted" ;;
     versitygw)      build_installed "github.com/versity/versitygw/cmd/versitygw@$wanted" ;;
     minio)          build_installed "github.com/minio/minio@$wanted" ;;
-    kms-plugin-ref) build_kms_plugin ;;
+    kms-plugin-ref) build_own kmsplugin kms-plugin-ref ;;
+    bolt-peer)      build_own boltpeer bolt-peer ;;
   esac
   printf '%s\n' "$wanted" >"$stamp"
 }

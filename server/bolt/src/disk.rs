@@ -12,8 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, flock};
-
+use crate::lock::{Lock, LockedFile};
 use crate::map::{FilePages, SharedMap};
 use crate::store::StoreDisk;
 
@@ -126,7 +125,7 @@ impl fmt::Display for DiskOperation {
 /// A real file under an exclusive lock, the one that bbolt takes.
 #[derive(Debug)]
 pub struct FileDisk {
-    file: Arc<File>,
+    file: Arc<LockedFile>,
     path: PathBuf,
     poisoned: bool,
     map: Option<Arc<SharedMap>>,
@@ -168,17 +167,15 @@ impl FileDisk {
     fn open_with(path: &Path, options: &OpenOptions) -> Result<FileDisk, DiskError> {
         let open_failed = |source| failed(DiskOperation::Open, path, source);
         let file = options.open(path).map_err(open_failed)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(FileDisk {
-                file: Arc::new(file),
-                path: path.to_owned(),
-                poisoned: false,
-                map: None,
-                mapped_bytes: 0,
-            }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(DiskError::InUse { path: path.to_owned() }),
-            Err(errno) => Err(open_failed(errno.into())),
-        }
+        let locked = LockedFile::new(file, Lock::Exclusive).map_err(open_failed)?;
+        let in_use = || DiskError::InUse { path: path.to_owned() };
+        Ok(FileDisk {
+            file: Arc::new(locked.ok_or_else(in_use)?),
+            path: path.to_owned(),
+            poisoned: false,
+            map: None,
+            mapped_bytes: 0,
+        })
     }
 
     /// The file's path, as it was opened.

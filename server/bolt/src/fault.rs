@@ -114,6 +114,11 @@ impl MemoryDisk {
         MemoryDisk::default()
     }
 
+    /// A disk that holds these bytes.
+    pub fn holding(bytes: Vec<u8>) -> MemoryDisk {
+        MemoryDisk { bytes }
+    }
+
     /// What was written.
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes
@@ -169,13 +174,25 @@ pub struct FaultDisk<D> {
     inner: D,
     fail_at: u64,
     calls: std::cell::Cell<u64>,
+    counts_reads: bool,
     poisoned: bool,
 }
 
 impl<D: Disk> FaultDisk<D> {
     /// Fails call number `fail_at` (of any kind); `u64::MAX` to count only.
     pub fn new(inner: D, fail_at: u64) -> FaultDisk<D> {
-        FaultDisk { inner, fail_at, calls: std::cell::Cell::new(0), poisoned: false }
+        let calls = std::cell::Cell::new(0);
+        FaultDisk { inner, fail_at, calls, counts_reads: true, poisoned: false }
+    }
+
+    /// Counts and fails only calls that change something: writes, lengths and syncs.
+    pub fn of_changes(inner: D, fail_at: u64) -> FaultDisk<D> {
+        FaultDisk { counts_reads: false, ..FaultDisk::new(inner, fail_at) }
+    }
+
+    /// From now on call number `fail_at` fails, counted from the beginning.
+    pub fn fail_at(&mut self, fail_at: u64) {
+        self.fail_at = fail_at;
     }
 
     /// Number of calls so far.
@@ -186,6 +203,11 @@ impl<D: Disk> FaultDisk<D> {
     /// The disk below.
     pub fn into_inner(self) -> D {
         self.inner
+    }
+
+    /// The disk below.
+    pub fn inner(&self) -> &D {
+        &self.inner
     }
 
     /// Counts a call and says whether it is the one to fail.
@@ -199,6 +221,10 @@ impl<D: Disk> FaultDisk<D> {
     }
 
     fn guard(&self, operation: DiskOperation) -> Result<(), DiskError> {
+        let reads = matches!(operation, DiskOperation::Read | DiskOperation::Size);
+        if reads && !self.counts_reads && !self.poisoned {
+            return Ok(());
+        }
         if self.strikes()? { Err(injected(operation)) } else { Ok(()) }
     }
 }
@@ -256,6 +282,15 @@ enum Pending {
     SetLen(u64),
 }
 
+impl Pending {
+    fn apply(&self, disk: &mut MemoryDisk) -> Result<(), DiskError> {
+        match self {
+            Pending::Write { offset, bytes } => disk.write_at(*offset, bytes),
+            Pending::SetLen(len) => disk.set_len(*len),
+        }
+    }
+}
+
 impl CrashDisk {
     /// An empty disk.
     pub fn new() -> CrashDisk {
@@ -281,17 +316,21 @@ impl CrashDisk {
             if !survives(number) {
                 continue;
             }
-            match change {
-                Pending::Write { offset, bytes } => disk.write_at(*offset, bytes)?,
-                Pending::SetLen(len) => disk.set_len(*len)?,
-            }
+            change.apply(&mut disk)?;
         }
         Ok(disk)
     }
 
-    fn sync(&mut self) {
-        self.durable = self.now.clone();
-        self.pending.clear();
+    /// A disk that holds these bytes, all of them durable.
+    pub fn holding(disk: MemoryDisk) -> CrashDisk {
+        CrashDisk { now: disk.clone(), durable: disk, pending: Vec::new() }
+    }
+
+    fn sync(&mut self) -> Result<(), DiskError> {
+        for change in std::mem::take(&mut self.pending) {
+            change.apply(&mut self.durable)?;
+        }
+        Ok(())
     }
 }
 
@@ -322,13 +361,11 @@ impl Disk for CrashDisk {
     }
 
     fn sync_data(&mut self) -> Result<(), DiskError> {
-        self.sync();
-        Ok(())
+        self.sync()
     }
 
     fn sync_all(&mut self) -> Result<(), DiskError> {
-        self.sync();
-        Ok(())
+        self.sync()
     }
 }
 

@@ -25,6 +25,7 @@ mod error;
 pub mod fault;
 mod freelist;
 pub mod layout;
+mod lock;
 mod map;
 mod node;
 mod pageset;

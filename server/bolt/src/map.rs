@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use memmap2::{Advice, Mmap, MmapOptions, MmapRaw};
-use rustix::fs::{FlockOperation, flock};
 
+use crate::lock::{Lock, LockedFile};
 use crate::source::PageSource;
 use crate::store::StorePages;
 
@@ -29,7 +29,7 @@ use crate::store::StorePages;
 pub struct MappedFile {
     /// Dropped before the file, hence before the lock.
     map: Mmap,
-    _file: File,
+    _file: LockedFile,
 }
 
 /// Why a file cannot be mapped.
@@ -81,13 +81,8 @@ impl MappedFile {
         if !metadata.is_file() {
             return Err(MapError::NotAFile { path: path.to_owned() });
         }
-        match flock(&file, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(MapError::InUse { path: path.to_owned() });
-            }
-            Err(errno) => return Err(failed(path, errno.into())),
-        }
+        let locked = LockedFile::new(file, Lock::Shared).map_err(|source| failed(path, source))?;
+        let Some(file) = locked else { return Err(MapError::InUse { path: path.to_owned() }) };
         let map = map_locked(&file).map_err(|source| failed(path, source))?;
         Ok(MappedFile { map, _file: file })
     }
@@ -119,11 +114,11 @@ impl PageSource for MappedFile {
 }
 
 #[expect(unsafe_code, reason = "mapping a file is unsafe by nature; see the file's header")]
-fn map_locked(file: &File) -> io::Result<Mmap> {
+fn map_locked(file: &LockedFile) -> io::Result<Mmap> {
     // SAFETY: the caller holds a shared flock on `file` and keeps it as long as the map; every
     // writer that we know of (bbolt, our own disk) takes the exclusive one first, so the mapped
     // bytes do not change and the file is not cut.
-    unsafe { Mmap::map(file) }
+    unsafe { Mmap::map(&**file) }
 }
 
 fn failed(path: &Path, source: io::Error) -> MapError {
@@ -134,16 +129,20 @@ fn failed(path: &Path, source: io::Error) -> MapError {
 #[derive(Debug)]
 pub(crate) struct SharedMap {
     map: MmapRaw,
-    file: Arc<File>,
+    file: Arc<LockedFile>,
 }
 
 impl SharedMap {
     /// Maps `reserve_bytes`, which may be more than the file has, or `len` if there is no such
     /// address space.
-    pub(crate) fn new(file: &Arc<File>, len: u64, reserve_bytes: u64) -> io::Result<SharedMap> {
+    pub(crate) fn new(
+        file: &Arc<LockedFile>,
+        len: u64,
+        reserve_bytes: u64,
+    ) -> io::Result<SharedMap> {
         let map = |bytes: u64| {
             let bytes = usize::try_from(bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
-            MmapOptions::new().len(bytes.max(1)).map_raw_read_only(file)
+            MmapOptions::new().len(bytes.max(1)).map_raw_read_only(&***file)
         };
         let map = map(reserve_bytes.max(len)).or_else(|_| map(len))?;
         Ok(SharedMap { map, file: Arc::clone(file) })

@@ -1,17 +1,18 @@
 //! Go's bbolt and etcd as oracles: they accept what the builder wrote, and we read what they wrote.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod member;
 mod peers;
 mod tree;
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Command;
 
 use holdfast_bolt::{
     BuildOptions, Db, FileDisk, Freelist, MapError, MappedFile, Meta, PageSource, check, compact,
 };
+use member::Member;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use tree::Tree;
@@ -148,64 +149,21 @@ fn etcdutl_restores_ours_and_we_read_what_it_wrote() {
     }
 }
 
-/// A running etcd, killed when dropped.
-struct Etcd {
-    process: Child,
-    client: String,
-    file: PathBuf,
-}
-
-impl Etcd {
-    fn start(data: &Path) -> Etcd {
-        let [client, peer] =
-            holdfast_peers::free_ports().map(|port| format!("http://127.0.0.1:{port}"));
-        let process = Command::new(peers::path("etcd-3.6"))
-            .args(["--data-dir", text(data), "--listen-client-urls", &client])
-            .args(["--advertise-client-urls", &client, "--listen-peer-urls", &peer])
-            .args(["--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("default={peer}"), "--log-level", "error"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let etcd = Etcd { process, client, file: data.join("member/snap/db") };
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !etcd.ctl(&["endpoint", "health"]).0 {
-            assert!(Instant::now() < deadline, "etcd did not become healthy in 30 seconds");
-        }
-        etcd
-    }
-
-    fn ctl(&self, args: &[&str]) -> (bool, String) {
-        let output = peers::run("etcdctl-3.6", &[&["--endpoints", &self.client], args].concat());
-        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 #[test]
 fn the_file_of_a_running_etcd_is_refused_and_that_of_a_killed_one_is_read() {
     let directory = tempfile::tempdir().unwrap();
-    let etcd = Etcd::start(&directory.path().join("data"));
+    let etcd = Member::start("3.6", &directory.path().join("data"));
     for n in 0..40 {
         let key = format!("key-{}", n % 10);
-        assert!(etcd.ctl(&["put", &key, &"v".repeat(n * 100)]).0);
+        etcd.ctl(&["put", &key, &"v".repeat(n * 100)]);
     }
-    assert!(etcd.ctl(&["compact", "30", "--physical"]).0);
-    assert!(etcd.ctl(&["put", "last", "one"]).0);
+    etcd.ctl(&["compact", "30", "--physical"]);
+    etcd.ctl(&["put", "last", "one"]);
     let saved = directory.path().join("saved.db");
-    assert!(etcd.ctl(&["snapshot", "save", text(&saved)]).0);
-    let refused = MappedFile::open(&etcd.file);
+    etcd.ctl(&["snapshot", "save", text(&saved)]);
+    let refused = MappedFile::open(etcd.file());
     assert!(matches!(refused, Err(MapError::InUse { .. })), "{refused:?}");
-    let file = etcd.file.clone();
-    drop(etcd);
+    let file = etcd.kill();
 
     let killed = map(&file);
     let report = check(&killed).unwrap();

@@ -69,6 +69,23 @@ pub(crate) fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
+/// Changes of a few keys: histories of them write few pages.
+pub(crate) fn few_changes() -> impl Strategy<Value = Vec<Change>> {
+    let few = change().prop_map(|mut change| {
+        match &mut change {
+            Change::Put { keys, value, .. } => {
+                keys.count = keys.count.min(12);
+                *value = (*value).min(3000);
+                keys.tail = keys.tail.min(20);
+            }
+            Change::Delete { keys, .. } => keys.tail = keys.tail.min(20),
+            _ => {}
+        }
+        change
+    });
+    proptest::collection::vec(few, 1..6)
+}
+
 pub(crate) fn changes() -> impl Strategy<Value = Vec<Change>> {
     proptest::collection::vec(change(), 0..8)
 }
