@@ -20,6 +20,9 @@ pub enum BackendError {
     /// A commit failed before: what the file holds is unknown.
     #[error("a commit to the database failed before: the member must stop")]
     CommitFailed,
+    /// A commit runs that must end first.
+    #[error("a commit to the database is under way: try again when it has ended")]
+    Busy,
 }
 
 impl BackendError {

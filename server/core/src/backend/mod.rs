@@ -27,6 +27,7 @@ mod lock;
 mod memory;
 mod view;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
@@ -49,21 +50,21 @@ pub struct Backend {
 
 #[derive(Debug)]
 struct Inner {
-    base: Box<dyn Base>,
     state: RwLock<State>,
+    /// Number of the last change; only the writer moves it.
+    changed: AtomicU64,
+    /// Number up to which views were handed out.
+    viewed: AtomicU64,
 }
 
 #[derive(Debug)]
 struct State {
+    base: Arc<dyn Base>,
     pending: Arc<Layer>,
     frozen: Option<Arc<Layer>>,
     read: Arc<dyn BaseRead>,
-    /// Number of the last change.
-    changed: u64,
     /// Number of the last change that views see.
     published: u64,
-    /// Number up to which views were handed out.
-    viewed: u64,
     failed: bool,
 }
 
@@ -82,16 +83,16 @@ impl Backend {
     /// The base cannot be read.
     pub fn new(base: Box<dyn Base>) -> Result<Backend, BackendError> {
         let read = base.read()?;
-        let state = State {
+        let state = RwLock::new(State {
+            base: Arc::from(base),
             pending: Arc::new(Layer::new()),
             frozen: None,
             read,
-            changed: 0,
             published: 0,
-            viewed: 0,
             failed: false,
-        };
-        Ok(Backend { inner: Arc::new(Inner { base, state: RwLock::new(state) }) })
+        });
+        let (changed, viewed) = (AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Backend { inner: Arc::new(Inner { state, changed, viewed }) })
     }
 
     /// Sets a key of a bucket, which is made with the next commit if it is not there.
@@ -111,14 +112,14 @@ impl Backend {
 
     /// Lets views see all changes so far. To be called where they belong together.
     pub fn publish(&self) {
-        let mut state = exclusive(&self.inner.state);
-        state.published = state.changed;
+        exclusive(&self.inner.state).published = self.inner.changed.load(Ordering::Relaxed);
     }
 
     /// The point of the last [`Backend::publish`].
     pub fn view(&self) -> View {
-        let mut state = exclusive(&self.inner.state);
-        state.viewed = state.published;
+        // Nothing is published while the lock is held, so the two numbers belong together.
+        let state = shared(&self.inner.state);
+        self.inner.viewed.fetch_max(state.published, Ordering::Relaxed);
         state.view(state.published)
     }
 
@@ -149,7 +150,7 @@ impl Backend {
         if state.failed {
             return Err(BackendError::CommitFailed);
         }
-        state.published = state.changed;
+        state.published = self.inner.changed.load(Ordering::Relaxed);
         if state.frozen.is_some() || state.pending.is_empty() {
             return Ok(None);
         }
@@ -173,17 +174,35 @@ impl Backend {
     /// # Errors
     /// The base cannot tell.
     pub fn size(&self) -> Result<SizeBytes, BackendError> {
-        self.inner.base.size()
+        let base = Arc::clone(&shared(&self.inner.state).base);
+        base.size()
+    }
+
+    /// Puts another base in the place of this one, and drops what is pending: after a
+    /// defragmentation (commit first: the new file has the same content), or for a database that
+    /// the leader sent (then what is pending is of no use). Views go on with what they see.
+    ///
+    /// # Errors
+    /// [`BackendError::Busy`] while a commit runs; the new base cannot be read.
+    pub fn replace_base(&self, base: Box<dyn Base>) -> Result<(), BackendError> {
+        let base: Arc<dyn Base> = Arc::from(base);
+        let read = base.read()?;
+        let mut state = exclusive(&self.inner.state);
+        if state.frozen.is_some() && !state.failed {
+            return Err(BackendError::Busy);
+        }
+        state.published = self.inner.changed.load(Ordering::Relaxed);
+        (state.base, state.read) = (base, read);
+        (state.pending, state.frozen, state.failed) = (Arc::new(Layer::new()), None, false);
+        Ok(())
     }
 
     fn change(&self, bucket: &[u8], key: &[u8], value: Option<Bytes>) {
-        // One writer: the number is taken and the layer changed without anybody in between.
-        let (pending, number, seen) = {
-            let mut state = exclusive(&self.inner.state);
-            state.changed += 1;
-            (Arc::clone(&state.pending), state.changed, (state.viewed, state.published))
-        };
-        pending.change(bucket, key, number, value, seen);
+        let number = self.inner.changed.fetch_add(1, Ordering::Relaxed) + 1;
+        let state = shared(&self.inner.state);
+        let viewed = self.inner.viewed.load(Ordering::Relaxed);
+        // A view that is taken meanwhile is of the published number, not between the two.
+        state.pending.change(bucket, key, number, value, (viewed, state.published));
     }
 }
 
@@ -203,7 +222,8 @@ impl Commit {
         let inner = &self.backend.inner;
         let buckets = self.layer.buckets();
         let changes = self.layer.newest();
-        let written = inner.base.write(&buckets, &changes).and_then(|()| inner.base.read());
+        let base = Arc::clone(&shared(&inner.state).base);
+        let written = base.write(&buckets, &changes).and_then(|()| base.read());
         let mut state = exclusive(&inner.state);
         match written {
             Ok(read) => {

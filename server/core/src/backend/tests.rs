@@ -136,3 +136,31 @@ fn versions_that_nobody_sees_are_not_kept() {
     assert_eq!((backend.pending_changes(), backend.pending_bytes()), (0, 0));
     assert!(backend.freeze().unwrap().is_none(), "nothing is left");
 }
+
+#[test]
+fn a_base_is_replaced_between_commits() {
+    let backend = Backend::new(Box::new(MemoryBase::new())).unwrap();
+    backend.put(b"b", b"k", Bytes::from_static(b"old"));
+    backend.publish();
+    let view = backend.view();
+    let commit = backend.freeze().unwrap().unwrap();
+    assert!(matches!(backend.replace_base(Box::new(MemoryBase::new())), Err(BackendError::Busy)));
+    commit.run().unwrap();
+    let base = MemoryBase::new();
+    Base::write(
+        &base,
+        &[],
+        &[Change {
+            bucket: Arc::from(&b"b"[..]),
+            key: Box::from(&b"k"[..]),
+            value: Some(Bytes::from_static(b"new")),
+        }],
+    )
+    .unwrap();
+    backend.put(b"b", b"other", Bytes::from_static(b"dropped"));
+    backend.replace_base(Box::new(base)).unwrap();
+    let now = backend.view();
+    assert_eq!(now.get(b"b", b"k").unwrap().as_deref(), Some(&b"new"[..]));
+    assert_eq!(now.get(b"b", b"other").unwrap(), None);
+    assert_eq!(view.get(b"b", b"k").unwrap().as_deref(), Some(&b"old"[..]));
+}

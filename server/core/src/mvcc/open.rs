@@ -9,7 +9,7 @@ use super::hash::HashCache;
 use super::history::MAX_SUB;
 use super::index::Index;
 use super::store::{Shared, State, Store};
-use crate::backend::{Backend, BackendError};
+use crate::backend::{Backend, BackendError, exclusive, locked};
 use crate::buckets::{KEY, META, SmallBuckets};
 use crate::meta::{CompactionMarks, MetaError};
 use crate::record::{Record, RecordError};
@@ -68,47 +68,68 @@ impl Store {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(backend: Backend) -> Result<(Store, Restored), OpenError> {
-        backend.create_bucket(KEY);
-        backend.create_bucket(META);
-        let view = backend.latest();
-        let mut small = SmallBuckets::empty();
-        for (key, value) in view.entries(META)? {
-            small.put(META, &key, value);
-        }
-        let marks = CompactionMarks::read(&small)?;
-        let (mut builder, mut damage) = (Builder::default(), None);
-        view.scan(KEY, &[], None, &mut |key, value| match builder.add(key, value) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                damage = Some(error);
-                ControlFlow::Break(())
-            }
-        })?;
-        if let Some(error) = damage {
-            return Err(error);
-        }
-        let compacted = marks.effective();
-        let revision = marks.logical_revision(builder.last.map(|last| last.main));
-        if revision == i64::MAX {
-            return Err(OpenError::Exhausted { at: Revision::new(revision, 0) });
-        }
-        let mut jobs = VecDeque::new();
-        if marks.is_running() {
-            let previous = marks.finished.unwrap_or(-1);
-            let job = Job { revision: compacted, previous, remember_hash: false, progress: None };
-            jobs.push_back(job);
-        }
-        let mut leased: Vec<_> = builder.leased.into_iter().collect();
-        leased.sort_unstable();
-        let resumes_compaction = marks.is_running().then_some(compacted);
-        let restored = Restored { leased, records: builder.records, resumes_compaction };
-        let shared = Arc::new(Shared {
-            backend,
-            state: RwLock::new(State { index: builder.index, revision, compacted }),
-            hashes: Mutex::new(HashCache::default()),
-        });
+        let (state, jobs, restored) = read(&backend)?;
+        let (state, hashes) = (RwLock::new(state), Mutex::new(HashCache::default()));
+        let shared = Arc::new(Shared { backend, state, hashes });
         Ok((Store { shared, jobs, broken: false }, restored))
     }
+
+    /// Opens anew after [`Backend::replace_base`] put a database in place that the leader sent:
+    /// a later state of the same history. Handles stay good; readers taken before go on.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; then the store is as it was, but no longer fits its database.
+    pub fn reload(&mut self) -> Result<Restored, OpenError> {
+        let (state, jobs, restored) = read(&self.shared.backend)?;
+        let mut old = exclusive(&self.shared.state);
+        self.shared.backend.publish();
+        *old = state;
+        drop(old);
+        *locked(&self.shared.hashes) = HashCache::default();
+        self.jobs = jobs;
+        self.broken = false;
+        Ok(restored)
+    }
+}
+
+/// Builds the index and what else a store holds in memory.
+fn read(backend: &Backend) -> Result<(State, VecDeque<Job>, Restored), OpenError> {
+    backend.create_bucket(KEY);
+    backend.create_bucket(META);
+    let view = backend.latest();
+    let mut small = SmallBuckets::empty();
+    for (key, value) in view.entries(META)? {
+        small.put(META, &key, value);
+    }
+    let marks = CompactionMarks::read(&small)?;
+    let (mut builder, mut damage) = (Builder::default(), None);
+    view.scan(KEY, &[], None, &mut |key, value| match builder.add(key, value) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            damage = Some(error);
+            ControlFlow::Break(())
+        }
+    })?;
+    if let Some(error) = damage {
+        return Err(error);
+    }
+    let compacted = marks.effective();
+    let revision = marks.logical_revision(builder.last.map(|last| last.main));
+    if revision == i64::MAX {
+        return Err(OpenError::Exhausted { at: Revision::new(revision, 0) });
+    }
+    let mut jobs = VecDeque::new();
+    if marks.is_running() {
+        let previous = marks.finished.unwrap_or(-1);
+        let job = Job { revision: compacted, previous, remember_hash: false, progress: None };
+        jobs.push_back(job);
+    }
+    let mut leased: Vec<_> = builder.leased.into_iter().collect();
+    leased.sort_unstable();
+    let resumes_compaction = marks.is_running().then_some(compacted);
+    let restored = Restored { leased, records: builder.records, resumes_compaction };
+    let state = State { index: builder.index, revision, compacted };
+    Ok((state, jobs, restored))
 }
 
 impl Builder {

@@ -16,7 +16,7 @@ use holdfast_core::mvcc::{
 use serde_json::Value;
 
 const LEASE: i64 = 77;
-const STEPS: usize = 700;
+const STEPS: usize = 1_500;
 
 /// A small generator with a fixed seed.
 struct Dice(u64);

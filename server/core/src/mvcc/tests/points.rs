@@ -231,3 +231,27 @@ fn reads_are_told_from_writes() {
     let store = open(&MemoryBase::new());
     assert!(store.handle().read_txn(&of(vec![read(true)])).unwrap().succeeded);
 }
+
+#[test]
+fn a_database_of_the_leaders_takes_the_place_of_ours() {
+    let (ours, theirs) = (MemoryBase::new(), MemoryBase::new());
+    let (mut store, mut leader) = (open(&ours), open(&theirs));
+    for store in [&mut store, &mut leader] {
+        put(store, "a", "1");
+    }
+    for value in 2..10 {
+        put(&mut leader, "a", &value.to_string());
+    }
+    leader.schedule_compaction(5).unwrap();
+    leader.backend().commit().unwrap();
+    let (handle, old) = (store.handle(), store.handle().reader());
+    put(&mut store, "a", "2");
+    store.backend().replace_base(Box::new(theirs.fork())).unwrap();
+    let restored = store.reload().unwrap();
+    assert_eq!(restored.resumes_compaction, Some(5));
+    assert_eq!((handle.revision(), handle.compacted()), (10, 5));
+    assert_eq!(get(&store, "a", 0).as_deref(), Some("9"));
+    assert!(matches!(old.get(b"a", 0), Err(MvccError::Compacted)), "a new reader is to be taken");
+    assert_eq!(put(&mut store, "a", "mine"), 11);
+    assert_eq!(get(&leader, "a", 0).as_deref(), Some("9"));
+}
