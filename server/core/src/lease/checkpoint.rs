@@ -9,7 +9,7 @@ use std::time::Duration;
 use holdfast_api::etcdserverpb::LeaseCheckpoint;
 
 use super::expiry::ceil_seconds;
-use super::{Leases, nanos};
+use super::{Leases, SECOND, nanos};
 use crate::change::BucketChange;
 
 /// Checkpoints in one proposal (lease/lessor.go).
@@ -19,7 +19,7 @@ impl Leases {
     /// Checkpoints that are due, at most [`MAX_BATCH`], to be proposed in one request. Upstream
     /// asks twice a second, up to 500 times each. Nothing unless we lead and checkpoints are on.
     pub fn due_checkpoints(&mut self, now: Duration) -> Vec<LeaseCheckpoint> {
-        let interval = nanos(self.config.checkpoint_interval);
+        let interval = nanos(self.config.checkpoint_interval).max(SECOND);
         let now = nanos(now);
         let Some(leading) = &mut self.leading else { return Vec::new() };
         let mut out = Vec::new();

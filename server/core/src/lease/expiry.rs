@@ -55,7 +55,7 @@ impl Leases {
     /// time is given again. Nothing unless we lead.
     pub fn expired(&mut self, now: Duration) -> Vec<i64> {
         let now = nanos(now);
-        let retry_at = now.saturating_add(nanos(self.config.retry_after));
+        let retry_at = now.saturating_add(nanos(self.config.retry_after).max(1));
         let most = (self.config.revoke_rate / 2).max(1);
         let Some(leading) = &mut self.leading else { return Vec::new() };
         let mut out = Vec::new();

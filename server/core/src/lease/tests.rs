@@ -177,6 +177,24 @@ fn checkpoints_tell_what_is_left() {
 }
 
 #[test]
+fn a_configuration_of_zeros_ends_every_call() {
+    let config = LeaseConfig {
+        min_ttl_seconds: 0,
+        revoke_rate: 0,
+        retry_after: Duration::ZERO,
+        checkpoints: true,
+        checkpoint_interval: Duration::ZERO,
+    };
+    let mut leases = leading(config);
+    assert_eq!(leases.grant(1, 0, at(0)).unwrap().ttl_seconds, 1);
+    leases.grant(2, 50, at(0)).unwrap();
+    leases.promote(at(0), at(0));
+    assert!(leases.due_checkpoints(at(0)).len() <= 2);
+    assert_eq!((leases.expired(at(2000)), leases.expired(at(2000))), (vec![1], vec![]));
+    leases.check_invariants();
+}
+
+#[test]
 fn leases_come_back_from_their_bucket() {
     let stored = |id, ttl| StoredLease { id, ttl_seconds: ttl, remaining_ttl_seconds: 0 };
     let entries: Vec<_> = [stored(1, 60), stored(-2, 1)]
