@@ -1,7 +1,8 @@
 //! Logs that etcd 3.5, 3.6 and 3.7 wrote, cleanly ended or killed, are read and gone on with, and
 //! upstream boots on what we appended.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use holdfast_api::etcdserverpb::{InternalRaftRequest, PutRequest, RequestHeader};
 use holdfast_core::datadir::wal_dir;
@@ -94,6 +95,87 @@ fn the_log_changes_hands_with_each_version() {
     for member in members {
         member.join().unwrap();
     }
+}
+
+/// Where the frames of a log's only segment begin, the last one's end included.
+fn frames(dir: &Path) -> (PathBuf, Vec<usize>) {
+    let path = wal_dir(dir).join("0000000000000000-0000000000000000.wal");
+    let bytes = std::fs::read(&path).unwrap();
+    let mut reader = wal::SegmentReader::new(&bytes, None, true);
+    let mut offsets = vec![0];
+    while reader.next_record().unwrap().is_some() {
+        offsets.push(usize::try_from(reader.offset()).unwrap());
+    }
+    (path, offsets)
+}
+
+fn copy(from: &Path, to: &Path) {
+    holdfast_peers::run(Command::new("cp").arg("-a").args([from, to]));
+}
+
+/// What both make of a log after `damage`: (what we say, whether upstream boots, what it says).
+fn judged(source: &Path, label: &str, damage: impl Fn(&mut Vec<u8>)) -> Verdicts {
+    let root = source.parent().unwrap();
+    let (ours, theirs) = (root.join(format!("{label}-ours")), root.join(format!("{label}-theirs")));
+    copy(source, &ours);
+    let (path, _) = frames(&ours);
+    let mut bytes = std::fs::read(&path).unwrap();
+    damage(&mut bytes);
+    std::fs::write(&path, bytes).unwrap();
+    copy(&ours, &theirs);
+    let dir = wal_dir(&ours);
+    let opened =
+        Wal::open(FileSystem, &dir, LogStart::default(), WalOptions::default(), Box::new(()));
+    Verdicts { ours: opened.map(|(_, contents)| contents), theirs }
+}
+
+struct Verdicts {
+    ours: Result<LogContents, wal::WalOpenError>,
+    theirs: PathBuf,
+}
+
+#[test]
+fn a_torn_tail_is_repaired_as_upstream_does_and_a_hole_is_not() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("source");
+    let ports = Ports::free();
+    let etcd = Etcd::start("3.6", &dir, ports, &[]);
+    for at in 0..20 {
+        etcd.put(&format!("k{at:02}"), &"v".repeat(3_000), 0);
+    }
+    drop(etcd); // killed
+    let (path, offsets) = frames(&dir);
+    let name = format!("{}.broken", path.file_name().unwrap().to_str().unwrap());
+    // The last entry: upstream may have written a hard state behind it.
+    let long = |pair: &&[usize]| pair[1] - pair[0] > 3_000;
+    let torn = offsets.windows(2).rfind(long).unwrap()[0];
+    let sector = (torn + 700).next_multiple_of(512);
+
+    let cut = judged(&dir, "cut", |bytes| bytes.truncate(torn + 99));
+    let zeroed = judged(&dir, "zeroed", |bytes| bytes[sector..].fill(0));
+    for (label, Verdicts { ours, theirs }) in [("cut", cut), ("zeroed", zeroed)] {
+        let repair = ours.unwrap().repaired.unwrap();
+        assert_eq!(repair.offset, torn as u64, "{label}");
+        assert!(repair.copy.ends_with(&name) && repair.copy.exists(), "{label}");
+        let etcd = Etcd::start("3.6", &theirs, ports, &["--log-level", "info"]);
+        assert!(etcd.log().contains("repaired WAL"), "{label}: {}", etcd.log());
+        assert_eq!(count(&etcd, "k"), 19, "{label}");
+        etcd.stop();
+        assert!(wal_dir(&theirs).join(&name).exists(), "{label}");
+    }
+
+    let middle = offsets.windows(2).filter(long).nth(5).unwrap()[0];
+    let flipped = judged(&dir, "flipped", |bytes| bytes[middle + 400] ^= 1);
+    let error = flipped.ours.unwrap_err().to_string();
+    assert!(error.contains("a record's CRC is"), "{error}");
+    let (said, _) = Etcd::refused("3.6", &flipped.theirs, ports);
+    assert!(said.contains("crc mismatch"), "{said}");
+
+    // One bit of a length: upstream takes it for a torn tail and cuts, unless what it applied
+    // already says otherwise. We never do.
+    let hole = judged(&dir, "hole", |bytes| bytes[middle + 3] ^= 0x80);
+    let error = hole.ours.unwrap_err();
+    assert!(matches!(error, wal::WalOpenError::Lost { .. }), "{error}");
 }
 
 #[test]
