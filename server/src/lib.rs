@@ -1,11 +1,18 @@
 //! The bundled etcd server, its outside: flags, listeners, pages, metrics, logs, gateway.
+//!
+//! [`run::run`] is the process: it reads the configuration ([`config`]), opens the log ([`log`]),
+//! binds the listeners ([`listen`], [`tls`]), lets a [`run::Boot`] start the member, and serves
+//! RPCs ([`grpc`]), pages ([`http`]) and the JSON gateway ([`gateway`]) that ask it through
+//! [`member::Member`]. Nothing here knows how a member works.
 
 pub mod config;
 pub mod gateway;
 pub mod grpc;
 pub mod http;
+pub mod listen;
 pub mod log;
 pub mod member;
 pub mod metrics;
+pub mod run;
 pub mod tls;
 pub mod version;

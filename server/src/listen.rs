@@ -17,11 +17,10 @@ use crate::tls::{self, ServerTls, TlsError};
 use accept::Serving;
 use bind::Bound;
 use connection::Transport;
-use hyper_util::server::graceful::GracefulShutdown;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 /// Open files that are not for client connections: the log, the database, peers.
 const RESERVED_FILES: u64 = 150;
@@ -36,19 +35,27 @@ pub enum ListenError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// A client URL wants TLS and there is no certificate.
-    #[error("TLS key/cert (--cert-file, --key-file) must be provided for client url {0} with HTTPS scheme")]
+    #[error(
+        "TLS key/cert (--cert-file, --key-file) must be provided for client url {0} with HTTPS scheme"
+    )]
     NoClientCertificate(MemberUrl),
     /// A peer URL wants TLS and there is no certificate.
     #[error("cannot listen on TLS for {0}: KeyFile and CertFile are not presented")]
     NoPeerCertificate(String),
     /// A metrics URL wants TLS and there is no certificate.
-    #[error("client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url")]
+    #[error(
+        "client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url"
+    )]
     NoMetricsCertificate,
     /// The same address for pages alone and for all.
-    #[error("cannot bind both --listen-client-urls and --listen-client-http-urls on the same url {0}")]
+    #[error(
+        "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url {0}"
+    )]
     SameAddress(MemberUrl),
     /// Too few files may be open.
-    #[error("file descriptor limit of etcd process is too low; {0} is not more than the {RESERVED_FILES} that the member itself needs: raise it (ulimit -n, LimitNOFILE=)")]
+    #[error(
+        "file descriptor limit of etcd process is too low; {0} is not more than the {RESERVED_FILES} that the member itself needs: raise it (ulimit -n, LimitNOFILE=)"
+    )]
     TooFewFiles(u64),
 }
 
@@ -96,7 +103,8 @@ pub struct Answers {
 /// Listeners being served.
 pub struct Running {
     stop: watch::Sender<bool>,
-    graceful: GracefulShutdown,
+    alive: mpsc::Sender<()>,
+    all_closed: mpsc::Receiver<()>,
     rest: Vec<Listener>,
     permits: Arc<Semaphore>,
     transport: Arc<Transport>,
@@ -139,7 +147,8 @@ impl Listeners {
         let Some(free) = free else { return Err(ListenError::TooFewFiles(files)) };
         let most = usize::try_from(free).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let mut listeners = Listeners { list: Vec::new(), permits: Arc::new(Semaphore::new(most)) };
-        let texts = |urls: &[MemberUrl]| json!(urls.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let texts =
+            |urls: &[MemberUrl]| json!(urls.iter().map(ToString::to_string).collect::<Vec<_>>());
         let peers = &config.listen_peer_urls;
         logger.info("configuring peer listeners", &[("listen-peer-urls", texts(peers))]);
         let peer_tls = ready("peer", &config.peer_tls, logger)?;
@@ -198,9 +207,11 @@ impl Listeners {
     pub fn serve(self, config: &Config, answers: Answers, logger: &Logger) -> Running {
         let (peers, rest): (Vec<Listener>, Vec<Listener>) =
             self.list.into_iter().partition(|listener| listener.purpose == Purpose::Peers);
-        let mut running = Running {
+        let (alive, all_closed) = mpsc::channel(1);
+        let running = Running {
             stop: watch::channel(false).0,
-            graceful: GracefulShutdown::new(),
+            alive,
+            all_closed,
             rest,
             permits: self.permits,
             transport: Arc::new(Transport::new(config)),
@@ -244,7 +255,7 @@ impl Running {
             transport: self.transport.clone(),
             // Peers must get through however many clients there are.
             permits: (listener.purpose != Purpose::Peers).then(|| self.permits.clone()),
-            watcher: self.graceful.watcher(),
+            alive: self.alive.clone(),
             stop: self.stop.subscribe(),
             logger: logger.clone(),
             rejected,
@@ -266,10 +277,11 @@ impl Running {
     }
 
     /// Takes no more connections, lets calls end for so long, then closes what is left.
-    pub async fn stop(self, patience: Duration) {
+    pub async fn stop(mut self, patience: Duration) {
         // Nobody listening any more is what is wanted.
         let _ = self.stop.send(true);
-        let _ = tokio::time::timeout(patience, self.graceful.shutdown()).await;
+        drop(self.alive);
+        let _ = tokio::time::timeout(patience, self.all_closed.recv()).await;
     }
 }
 
@@ -277,8 +289,7 @@ fn ready(kind: &str, tls: &TlsConfig, logger: &Logger) -> Result<Option<ServerTl
     if tls.is_empty() {
         return Ok(None);
     }
-    let fields =
-        [("tls-info", json!(tls.summary())), ("cipher-suites", json!(tls.cipher_suites))];
+    let fields = [("tls-info", json!(tls.summary())), ("cipher-suites", json!(tls.cipher_suites))];
     logger.info(&format!("starting with {kind} TLS"), &fields);
     ServerTls::new(tls).map(Some)
 }

@@ -74,6 +74,11 @@ impl Gates {
         Ok(())
     }
 
+    /// All features and their stages, as metrics name them.
+    pub fn known() -> impl Iterator<Item = (&'static str, &'static str)> {
+        KNOWN.iter().map(|(name, beta, _)| (*name, if *beta { "BETA" } else { "ALPHA" }))
+    }
+
     /// Whether a feature is on.
     pub fn enabled(&self, name: &str) -> bool {
         let default = || KNOWN.iter().any(|(known, _, default)| *known == name && *default);

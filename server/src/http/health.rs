@@ -49,7 +49,7 @@ pub(super) struct Health<'a> {
 }
 
 /// All values of a query parameter, the empty ones left out; whether it is there at all.
-fn query(request: &Request<Body>, name: &str) -> (Vec<String>, bool) {
+fn query(request: &Request<()>, name: &str) -> (Vec<String>, bool) {
     let pairs = url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes());
     let values: Vec<String> =
         pairs.filter(|(key, _)| key == name).map(|(_, value)| value.into_owned()).collect();
@@ -59,7 +59,7 @@ fn query(request: &Request<Body>, name: &str) -> (Vec<String>, bool) {
 
 impl Health<'_> {
     /// The page of a path, if it is one of health.
-    pub(super) async fn answer(&self, request: &Request<Body>) -> Option<Response<Body>> {
+    pub(super) async fn answer(&self, request: &Request<()>) -> Option<Response<Body>> {
         let path = request.uri().path();
         if path == "/health" {
             return Some(self.health(request).await);
@@ -99,7 +99,7 @@ impl Health<'_> {
         }
     }
 
-    async fn health(&self, request: &Request<Body>) -> Response<Body> {
+    async fn health(&self, request: &Request<()>) -> Response<Body> {
         if request.method() != Method::GET {
             self.logger.warn("/health error", &[("status-code", json!(405))]);
             return wrong_method("GET");
@@ -160,12 +160,7 @@ impl Health<'_> {
         }
     }
 
-    async fn checks(
-        &self,
-        request: &Request<Body>,
-        kind: &str,
-        checks: &[Check],
-    ) -> Response<Body> {
+    async fn checks(&self, request: &Request<()>, kind: &str, checks: &[Check]) -> Response<Body> {
         let (excluded, _) = query(request, "exclude");
         let is_excluded = |check: &&Check| excluded.iter().any(|name| name == check.name());
         let unknown: Vec<&String> = excluded

@@ -94,7 +94,7 @@ impl Pages {
         } else if through_gateway {
             gateway::answer(&inner.gate, inner.config.max_receive_bytes, request).await
         } else {
-            self.page(&request).await
+            self.page(&request.map(|_| ())).await
         };
         inner.config.access.mark(origin.as_ref(), response.headers_mut());
         response
@@ -102,13 +102,14 @@ impl Pages {
 
     /// Answers a request of a listener for metrics only.
     pub async fn answer_metrics(&self, request: Request<Body>) -> Response<Body> {
+        let request = request.map(|_| ());
         match request.uri().path() {
             "/metrics" => self.metrics_page(),
             _ => self.health().answer(&request).await.unwrap_or_else(not_found),
         }
     }
 
-    async fn page(&self, request: &Request<Body>) -> Response<Body> {
+    async fn page(&self, request: &Request<()>) -> Response<Body> {
         let is_get = request.method() == Method::GET;
         match request.uri().path() {
             "/version" | "/debug/vars" if !is_get => wrong_method("GET"),

@@ -5,12 +5,11 @@ use super::connection::{Answer, Transport};
 use crate::grpc::metadata::Peer;
 use crate::log::{Level, Logger};
 use crate::tls::{ServerTls, in_gos_words};
-use hyper_util::server::graceful::Watcher;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
 /// Time for a handshake, as upstream's.
@@ -24,7 +23,9 @@ pub(super) struct Serving {
     pub(super) answer: Answer,
     pub(super) transport: Arc<Transport>,
     pub(super) permits: Option<Arc<Semaphore>>,
-    pub(super) watcher: Watcher,
+    /// Held by every connection through this: gone when the last one is.
+    #[expect(dead_code, reason = "its end is what is waited for")]
+    pub(super) alive: mpsc::Sender<()>,
     pub(super) stop: watch::Receiver<bool>,
     pub(super) logger: Logger,
     pub(super) rejected: &'static str,
@@ -79,7 +80,7 @@ impl Serving {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Some(tls) = &self.tls else {
-            self.transport.serve(stream, peer, &self.answer, &self.watcher).await;
+            self.transport.serve(stream, peer, &self.answer, self.stop.clone()).await;
             return;
         };
         let shaken = tokio::time::timeout(HANDSHAKE, tls.acceptor().accept(stream)).await;
@@ -108,7 +109,7 @@ impl Serving {
             Ok(common_name) => {
                 peer.is_secure = true;
                 peer.common_name = common_name;
-                self.transport.serve(stream, peer, &self.answer, &self.watcher).await;
+                self.transport.serve(stream, peer, &self.answer, self.stop.clone()).await;
             }
             Err(why) => self.reject(Level::Warn, &peer, &server_name, &why),
         }

@@ -53,8 +53,7 @@ impl Bound {
             return Ok(Bound::Unix(listener, PathBuf::from(path)));
         }
         let address = url.address();
-        let failed =
-            |why: String| BindError { network: "tcp", address: address.clone(), why };
+        let failed = |why: String| BindError { network: "tcp", address: address.clone(), why };
         let resolved = lookup_host(&address).await.map_err(|error| failed(error.to_string()))?;
         let mut all: Vec<SocketAddr> = resolved.collect();
         // As Go: version 4 before 6.
@@ -97,8 +96,7 @@ impl Drop for Bound {
 }
 
 fn tcp(address: SocketAddr, reuse_port: bool) -> std::io::Result<TcpListener> {
-    let socket =
-        if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // As Go does on every listener: a port in TIME_WAIT is free.
     socket.set_reuseaddr(true)?;
     if reuse_port {

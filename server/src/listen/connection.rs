@@ -9,12 +9,12 @@ use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::Watcher;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tonic::body::Body;
 
 /// Time for a request's head, as upstream's.
@@ -72,8 +72,14 @@ impl Transport {
     }
 
     /// Serves a connection to its end. How it ends is the other side's affair.
-    pub(super) async fn serve<S>(&self, stream: S, peer: Peer, answer: &Answer, watcher: &Watcher)
-    where
+    /// When `stop` says so, calls under way may end and no new one begins.
+    pub(super) async fn serve<S>(
+        &self,
+        stream: S,
+        peer: Peer,
+        answer: &Answer,
+        mut stop: watch::Receiver<bool>,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let answer = answer.clone();
@@ -85,6 +91,14 @@ impl Transport {
         });
         let stream = Pinged::new(stream, self.keep_alive.min_time);
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
-        let _ = watcher.watch(connection.into_owned()).await;
+        let mut connection = std::pin::pin!(connection);
+        let stopped = tokio::select! {
+            _ = connection.as_mut() => false,
+            _ = stop.wait_for(|stop| *stop) => true,
+        };
+        if stopped {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
     }
 }

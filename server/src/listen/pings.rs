@@ -23,7 +23,7 @@ const TYPE_DATA: u8 = 0;
 const TYPE_HEADERS: u8 = 1;
 const FLAG_ACK: u8 = 1;
 
-/// Frames as they come in.
+/// Where the bytes of one direction stand.
 #[derive(Debug)]
 enum Reading {
     /// The preface; so many bytes of it were seen.
@@ -36,60 +36,21 @@ enum Reading {
     Other,
 }
 
-/// What a client did too often.
-#[derive(Debug)]
-struct Policy {
-    min_time: Duration,
-    last: Option<Instant>,
-    strikes: u32,
-}
-
-impl Policy {
-    /// A ping came. Whether it is too much.
-    fn ping(&mut self, now: Instant) -> bool {
-        if self.last.is_some_and(|last| now < last + self.min_time) {
-            self.strikes += 1;
-        }
-        self.last = Some(now);
-        self.strikes > STRIKES
-    }
-
-    /// Calls clear the past, as in grpc-go.
-    fn forgive(&mut self) {
-        self.strikes = 0;
-        self.last = None;
-    }
-}
-
-/// A connection whose pings are counted.
-#[derive(Debug)]
-pub(super) struct Pinged<S> {
-    inner: S,
-    reading: Reading,
-    policy: Policy,
-}
-
-impl<S> Pinged<S> {
-    /// With the shortest time between two pings; zero for any.
-    pub(super) fn new(inner: S, min_time: Duration) -> Pinged<S> {
-        let reading = if min_time.is_zero() { Reading::Other } else { Reading::Preface(0) };
-        Pinged { inner, reading, policy: Policy { min_time, last: None, strikes: 0 } }
-    }
-
-    /// Looks at what came in. Whether there were too many pings.
-    fn look(&mut self, mut bytes: &[u8], now: Instant) -> bool {
+impl Reading {
+    /// Takes bytes in and gives each frame's type and flags to `found`.
+    fn feed(&mut self, mut bytes: &[u8], mut found: impl FnMut(u8, u8)) {
         while let Some(first) = bytes.first() {
-            match &mut self.reading {
-                Reading::Other => return false,
+            match self {
+                Reading::Other => return,
                 Reading::Preface(seen) => {
                     if PREFACE.get(*seen) != Some(first) {
-                        self.reading = Reading::Other;
-                        return false;
+                        *self = Reading::Other;
+                        return;
                     }
                     *seen += 1;
                     bytes = &bytes[1..];
                     if *seen == PREFACE.len() {
-                        self.reading = Reading::Head([0; HEAD], 0);
+                        *self = Reading::Head([0; HEAD], 0);
                     }
                 }
                 Reading::Head(head, seen) => {
@@ -100,28 +61,90 @@ impl<S> Pinged<S> {
                         continue;
                     }
                     let [a, b, c, kind, flags, ..] = *head;
-                    let length = u32::from_be_bytes([0, a, b, c]) as usize;
-                    self.reading = match length {
+                    found(kind, flags);
+                    *self = match u32::from_be_bytes([0, a, b, c]) as usize {
                         0 => Reading::Head([0; HEAD], 0),
                         length => Reading::Body(length),
                     };
-                    match kind {
-                        TYPE_PING if flags & FLAG_ACK == 0 && self.policy.ping(now) => return true,
-                        TYPE_DATA | TYPE_HEADERS => self.policy.forgive(),
-                        _ => {}
-                    }
                 }
                 Reading::Body(left) => {
                     let skipped = bytes.len().min(*left);
                     bytes = &bytes[skipped..];
                     *left -= skipped;
                     if *left == 0 {
-                        self.reading = Reading::Head([0; HEAD], 0);
+                        *self = Reading::Head([0; HEAD], 0);
                     }
                 }
             }
         }
-        false
+    }
+}
+
+/// What a client did too often.
+#[derive(Debug)]
+struct Policy {
+    min_time: Duration,
+    last: Option<Instant>,
+    strikes: u32,
+}
+
+impl Policy {
+    /// A ping came.
+    fn ping(&mut self, now: Instant) {
+        if self.last.is_some_and(|last| now < last + self.min_time) {
+            self.strikes += 1;
+        }
+        self.last = Some(now);
+    }
+
+    /// What we send clears the past, as in grpc-go: a client that is being sent much pings to
+    /// measure the way.
+    fn forgive(&mut self) {
+        self.strikes = 0;
+        self.last = None;
+    }
+}
+
+/// A connection whose pings are counted.
+#[derive(Debug)]
+pub(super) struct Pinged<S> {
+    inner: S,
+    incoming: Reading,
+    outgoing: Reading,
+    policy: Policy,
+}
+
+impl<S> Pinged<S> {
+    /// With the shortest time between two pings; zero for any.
+    pub(super) fn new(inner: S, min_time: Duration) -> Pinged<S> {
+        let incoming = if min_time.is_zero() { Reading::Other } else { Reading::Preface(0) };
+        let outgoing = Reading::Head([0; HEAD], 0);
+        let policy = Policy { min_time, last: None, strikes: 0 };
+        Pinged { inner, incoming, outgoing, policy }
+    }
+
+    /// Looks at what came in. Whether there were too many pings.
+    fn look(&mut self, bytes: &[u8], now: Instant) -> bool {
+        let policy = &mut self.policy;
+        self.incoming.feed(bytes, |kind, flags| match kind {
+            TYPE_PING if flags & FLAG_ACK == 0 => policy.ping(now),
+            TYPE_DATA | TYPE_HEADERS => policy.forgive(),
+            _ => {}
+        });
+        self.policy.strikes > STRIKES
+    }
+
+    /// Looks at what goes out.
+    fn sent(&mut self, bytes: &[u8]) {
+        if matches!(self.incoming, Reading::Other) {
+            return;
+        }
+        let policy = &mut self.policy;
+        self.outgoing.feed(bytes, |kind, _| {
+            if matches!(kind, TYPE_DATA | TYPE_HEADERS) {
+                policy.forgive();
+            }
+        });
     }
 }
 
@@ -148,7 +171,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Pinged<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+        let polled = Pin::new(&mut self.inner).poll_write(context, bytes);
+        if let Poll::Ready(Ok(count)) = polled {
+            self.sent(&bytes[..count]);
+        }
+        polled
     }
 
     fn poll_flush(
@@ -170,7 +197,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Pinged<S> {
         context: &mut Context<'_>,
         parts: &[std::io::IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(context, parts)
+        let polled = Pin::new(&mut self.inner).poll_write_vectored(context, parts);
+        if let Poll::Ready(Ok(mut count)) = polled {
+            for part in parts {
+                let of_part = part.len().min(count);
+                self.sent(&part[..of_part]);
+                count -= of_part;
+            }
+        }
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -214,8 +249,17 @@ mod tests {
             let acked = vec![frame(TYPE_PING, FLAG_ACK, 8); 9];
             prop_assert!(!too_many(&acked, cut, second), "answers are none");
             let data = frame(TYPE_DATA, 0, 200);
-            let busy = vec![ping(), ping(), ping(), data, ping(), ping(), ping()];
+            let busy = vec![ping(), ping(), ping(), data.clone(), ping(), ping(), ping()];
             prop_assert!(!too_many(&busy, cut, second), "calls clear the past");
+            let mut answering = Pinged::new((), Duration::from_secs(5));
+            let now = Instant::now();
+            prop_assert!(!answering.look(PREFACE, now));
+            for _ in 0..9 {
+                prop_assert!(!answering.look(&ping(), now), "and so do answers");
+                for piece in data.chunks(cut) {
+                    answering.sent(piece);
+                }
+            }
         }
 
         #[test]
