@@ -43,6 +43,7 @@ struct Model {
     entries: Vec<Entry>,
     /// Highest index that is not known any more, but for its term.
     before: u64,
+    top_term: u64,
     committed: u64,
     handed_out: u64,
     applied: u64,
@@ -103,12 +104,19 @@ impl Model {
         match *op {
             Op::Append { back, count, term_step } => {
                 let index = self.last().saturating_sub(back).max(self.committed);
-                let term = self.term(self.last()).max(1) + term_step;
                 let previous = EntryId { term: self.term(index), index };
-                let new: Vec<Entry> =
-                    (index + 1..=index + count).map(|at| entry(term, at)).collect();
+                let end = index + count;
+                // A leader sends again what it sent, or goes on; another one is of a later term.
+                let is_again = term_step == 0 && index < self.last();
+                let new = if is_again {
+                    self.range(index + 1, end.min(self.last()) + 1).to_vec()
+                } else {
+                    self.top_term = (self.top_term + term_step).max(1);
+                    (index + 1..=end).map(|at| entry(self.top_term, at)).collect()
+                };
+                let end = index + new.len() as u64;
                 let taken = log.append_matching(previous, &new, 0, events);
-                assert!(matches!(taken, Ok(last) if last == index + count));
+                assert!(matches!(taken, Ok(last) if last == end));
                 // From the first one that differs, all is replaced.
                 let differs = |e: &&Entry| e.index > self.last() || self.term(e.index) != e.term;
                 if let Some(first) = new.iter().find(differs) {
@@ -170,7 +178,8 @@ impl Model {
             }
             Op::Compact { behind } => {
                 let index = self.applied.saturating_sub(behind);
-                let is_stored = index <= log.storage.last_index();
+                // What was applied is on disk before anybody thinks of dropping it.
+                let is_stored = log.storage.term(index) == Ok(self.term(index));
                 if is_stored && log.unstable.snapshot.is_none() && index > self.before {
                     log.storage.compact(index).unwrap();
                     self.before = index;
@@ -178,7 +187,8 @@ impl Model {
             }
             Op::Restore { ahead } => {
                 let index = self.committed + ahead;
-                let term = self.term(self.last()) + 1;
+                self.top_term += 1;
+                let term = self.top_term;
                 self.persisting = None;
                 self.entries = (1..=index).map(|at| entry(term, at)).collect();
                 let metadata = SnapshotMetadata { index, term, ..SnapshotMetadata::default() };
