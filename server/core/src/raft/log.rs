@@ -288,3 +288,6 @@ impl<S: LogStorage> Log<S> {
         self.unstable.snapshot.clone().or_else(|| self.storage.snapshot())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -240,7 +240,7 @@ impl<S: LogStorage> Node<S> {
         if message.kind.is_answer() && !self.members.progress.contains_key(&message.from) {
             return Err(RaftError::UnknownPeer);
         }
-        if let Some(problem) = problem_of(&message) {
+        if let Some(problem) = problem_of(&message, self.config.id) {
             return Err(RaftError::Malformed { kind: message.kind, from: message.from, problem });
         }
         self.take(message)
@@ -470,8 +470,8 @@ impl<S: LogStorage> Node<S> {
     }
 }
 
-/// What no member sends. Indexing and counting rely on these.
-fn problem_of(message: &Message) -> Option<&'static str> {
+/// What no member sends to `own`. Indexing and counting rely on these.
+fn problem_of(message: &Message, own: u64) -> Option<&'static str> {
     let Message { index, term, commit, log_term, reject_hint, .. } = message;
     let numbers = [index, term, commit, log_term, reject_hint];
     if numbers.iter().any(|number| **number > MAX_NUMBER) {
@@ -484,6 +484,9 @@ fn problem_of(message: &Message) -> Option<&'static str> {
     let is_forwarded = matches!(message.kind, Propose | ReadIndex | TransferLeader | ForgetLeader);
     if message.term == 0 && !is_forwarded {
         return Some("it has no term");
+    }
+    if message.from == own && !is_forwarded {
+        return Some("its sender is this member");
     }
     match message.kind {
         MessageKind::Propose if message.entries.is_empty() => Some("nothing is proposed"),

@@ -6,6 +6,8 @@
 mod confchange;
 mod datadriven;
 mod interaction;
+mod properties;
 mod quorum;
+mod scenarios;
 mod simulation;
 mod words;

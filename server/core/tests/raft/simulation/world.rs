@@ -50,7 +50,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64, fault: Fault) -> Self {
         let mut chance = Chance::new(seed);
-        let voters = [1, 3, 3, 3, 5][chance.below(5)];
+        let voters = [1, 3, 3, 5, 5][chance.below(5)];
         let limit = |chance: &mut Chance| [40, 100, 1000, u64::MAX][chance.below(4)];
         let by_lease = fault == Fault::ReadsByLease;
         let config = Config {
@@ -255,12 +255,30 @@ impl World {
             self.checks.applied(member);
         }
         self.send(late);
+        if self.chance.once_in(3) {
+            // The server hears others while it waits for its disk.
+            self.hear(id);
+        }
         self.with(id, |member| {
             let node = member.node.as_mut().unwrap();
             node.storage_mut().append(&entries).unwrap();
             node.advance().unwrap();
             node.take_events();
         });
+    }
+
+    /// Delivers some of what is under way to a member.
+    fn hear(&mut self, id: u64) {
+        for _ in 0..3 {
+            let apart = &self.apart;
+            let reaches = |message: &Message| {
+                message.to == id && apart.contains(&message.from) == apart.contains(&id)
+            };
+            if let Some(at) = self.messages.iter().position(reaches) {
+                let message = self.messages.remove(at);
+                self.deliver(message);
+            }
+        }
     }
 
     fn deliver_any(&mut self) {
@@ -307,9 +325,12 @@ impl World {
     }
 
     fn propose(&mut self, id: u64) {
-        self.counter += 1;
-        let data = Bytes::from(format!("{}", self.counter * 7919));
-        self.with(id, |member| drop(member.node.as_mut().unwrap().propose(data)));
+        let count = 1 + self.chance.below(3) as u64;
+        let first = self.counter + 1;
+        self.counter += count;
+        let data = |number: u64| Bytes::from((number * 7919).to_string());
+        let proposals = (first..first + count).map(data);
+        self.with(id, |member| drop(member.node.as_mut().unwrap().propose_all(proposals)));
     }
 
     fn propose_at_leader(&mut self) {
@@ -402,7 +423,8 @@ impl World {
         let member = self.members.get_mut(&id).unwrap();
         act(member);
         self.checks.observe(member);
-        if member.is_removed && member.node.as_ref().is_some_and(|node| !node.has_ready()) {
+        let is_idle = member.node.as_ref().is_some_and(|node| !node.has_ready());
+        if member.is_removed && is_idle {
             member.node = None;
         }
     }
