@@ -16,12 +16,16 @@ mod handle;
 mod identity;
 mod locks;
 mod machine;
+mod observe;
+mod opening;
 mod raft_thread;
 mod raft_view;
 mod read_rounds;
 mod request_ids;
+mod routine;
 mod services;
 mod snapshots;
+mod view;
 mod waits;
 mod watching;
 

@@ -6,6 +6,7 @@
 //! [`member::Member`]. Nothing here knows how a member works.
 
 pub mod config;
+pub mod engine;
 pub mod gateway;
 pub mod grpc;
 pub mod http;

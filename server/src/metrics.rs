@@ -41,7 +41,11 @@ pub struct Metrics {
 struct Inner {
     families: BTreeMap<&'static str, Family>,
     collectors: Mutex<Vec<Collector>>,
+    refreshers: Mutex<Vec<Refresher>>,
 }
+
+/// Sets gauges to what is so now, each time before the page is written.
+pub(crate) type Refresher = Box<dyn Fn() + Send + Sync>;
 
 impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -60,7 +64,8 @@ impl Metrics {
     pub fn new() -> Metrics {
         let family = |row: &names::Row| (row.name, Family::new(row));
         let families = names::FAMILIES.iter().map(family).collect();
-        Metrics { inner: Arc::new(Inner { families, collectors: Mutex::new(Vec::new()) }) }
+        let (collectors, refreshers) = (Mutex::default(), Mutex::default());
+        Metrics { inner: Arc::new(Inner { families, collectors, refreshers }) }
     }
 
     /// A counter without labels. An unknown name gives one that no page shows.
@@ -105,8 +110,18 @@ impl Metrics {
         self.inner.collectors.lock().unwrap_or_else(|lock| lock.into_inner()).push(collector);
     }
 
+    /// Adds something that sets gauges when the page is asked for.
+    pub(crate) fn refresh(&self, refresher: Refresher) {
+        self.inner.refreshers.lock().unwrap_or_else(|lock| lock.into_inner()).push(refresher);
+    }
+
     /// The page.
     pub fn page(&self) -> String {
+        for refresh in
+            self.inner.refreshers.lock().unwrap_or_else(|lock| lock.into_inner()).iter()
+        {
+            refresh();
+        }
         let mut page = Page::default();
         for family in self.inner.families.values() {
             family.write(&mut page);

@@ -22,6 +22,7 @@ use holdfast_core::raftpb::{ConfChange, EntryKind};
 use holdfast_core::request::{EntryRequest, Payload, PayloadError};
 use holdfast_core::versions::EtcdVersion;
 use holdfast_core::wire::WireError;
+use tokio::sync::oneshot;
 use tonic::Status;
 
 use super::applied::Applied;
@@ -48,6 +49,8 @@ pub(crate) enum Work {
     Committed(Committed),
     /// A step of a compaction was looked through.
     Compaction(Result<CompactionBatch, MvccError>),
+    /// Everything applied so far shall be in the file before this is told.
+    Flush(oneshot::Sender<()>),
     /// The commit thread wrote what was frozen.
     Written,
     /// The member ends.
@@ -143,6 +146,7 @@ impl ApplyThread {
             match work {
                 Work::Committed(entries) => self.apply_all(&entries, &mut desk)?,
                 Work::Compaction(batch) => self.compacted(batch, &mut desk)?,
+                Work::Flush(done) => self.flush(done, &mut desk)?,
                 Work::Written => {}
                 Work::Stop => return self.finish(&desk),
             }
@@ -319,6 +323,19 @@ impl ApplyThread {
             None => desk.due = Some(Instant::now() + self.commit_interval),
         }
         Ok(())
+    }
+
+    fn flush(&mut self, done: oneshot::Sender<()>, desk: &mut Desk) -> Result<(), ApplyEnd> {
+        self.mark(desk);
+        self.snapshots.after_commit(move || {
+            let _ = done.send(());
+        });
+        // Something is always pending: how far the state is.
+        let backend = self.machine.store.backend();
+        let (index, _) = desk.last;
+        let index = index.max(self.consistent_index);
+        backend.put(META, CONSISTENT_INDEX, index.to_be_bytes().to_vec().into());
+        self.freeze(desk)
     }
 
     /// Puts down how far the state is, beside the changes themselves.

@@ -10,7 +10,10 @@ use std::thread::JoinHandle;
 use holdfast_core::disk::FileSystem;
 use holdfast_core::wal::{PurgeOrder, SpareOrder};
 
+use serde_json::json;
+
 use super::raft_thread::Input;
+use crate::log::Logger;
 
 const MOST_WAITING: usize = 64;
 
@@ -21,6 +24,7 @@ type Chore = Box<dyn FnOnce() + Send>;
 pub(crate) struct Chores {
     to: SyncSender<Chore>,
     raft: mpsc::Sender<Input>,
+    logger: Logger,
 }
 
 impl Chores {
@@ -28,11 +32,14 @@ impl Chores {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(crate) fn start(raft: mpsc::Sender<Input>) -> std::io::Result<(Chores, JoinHandle<()>)> {
+    pub(crate) fn start(
+        raft: mpsc::Sender<Input>,
+        logger: Logger,
+    ) -> std::io::Result<(Chores, JoinHandle<()>)> {
         let (to, chores) = mpsc::sync_channel::<Chore>(MOST_WAITING);
         let work = move || chores.into_iter().for_each(|chore| chore());
         let thread = std::thread::Builder::new().name("chores".to_owned()).spawn(work)?;
-        Ok((Chores { to, raft }, thread))
+        Ok((Chores { to, raft, logger }, thread))
     }
 
     /// Whether there was room for it.
@@ -42,11 +49,12 @@ impl Chores {
 
     /// Prepares a WAL segment; the raft thread is told either way.
     pub(crate) fn prepare(&self, order: SpareOrder<FileSystem>) {
-        let raft = self.raft.clone();
+        let (raft, logger) = (self.raft.clone(), self.logger.clone());
         let prepared = self.give(move || {
             let spare = order.prepare();
             if let Err(error) = &spare {
-                tracing::warn!(%error, "failed to allocate the next WAL segment in advance");
+                let fields = [("error", json!(error.to_string()))];
+                logger.warn("failed to allocate the next WAL segment in advance", &fields);
             }
             let _ = raft.send(Input::Spare(spare.ok()));
         });
@@ -57,9 +65,15 @@ impl Chores {
 
     /// Removes old files.
     pub(crate) fn purge(&self, order: PurgeOrder<FileSystem>) {
+        let logger = self.logger.clone();
         self.give(move || match order.run() {
-            Ok(names) => names.iter().for_each(|name| tracing::info!(path = name, "purged")),
-            Err(error) => tracing::warn!(%error, "failed to purge old files; tried again later"),
+            Ok(names) => {
+                names.iter().for_each(|name| logger.info("purged", &[("path", json!(name))]));
+            }
+            Err(error) => {
+                let fields = [("error", json!(error.to_string()))];
+                logger.warn("failed to purge old files; tried again later", &fields);
+            }
         });
     }
 }

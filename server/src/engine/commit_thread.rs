@@ -4,10 +4,12 @@
 //! commit follows only if it succeeded; a commit that fails ends the member.
 
 use std::sync::mpsc::{Receiver, Sender};
+use std::time::Instant;
 
 use holdfast_core::backend::{BackendError, Commit};
 
 use super::apply_thread::Work;
+use crate::metrics::Histogram;
 
 /// What is done once a layer is durable.
 pub(crate) type Then = Box<dyn FnOnce() + Send>;
@@ -25,9 +27,12 @@ pub(crate) struct CommitOrder {
 pub(crate) fn run(
     orders: &Receiver<CommitOrder>,
     apply: &Sender<Work>,
+    took: &Histogram,
 ) -> Result<(), BackendError> {
     for CommitOrder { commit, then } in orders {
+        let begun = Instant::now();
         commit.run()?;
+        took.observe(begun.elapsed().as_secs_f64());
         then.into_iter().for_each(|follow| follow());
         let _ = apply.send(Work::Written);
     }

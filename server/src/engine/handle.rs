@@ -18,12 +18,12 @@ use holdfast_core::mvcc;
 use holdfast_core::raftpb::ConfChange;
 use http::HeaderMap;
 use prost::Message;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tonic::Status;
 
 use super::applied::Applied;
-use super::apply_thread::Reply;
+use super::apply_thread::{Reply, Work};
 use super::identity::Identities;
 use super::locks::read;
 use super::machine::{Answer, Shared};
@@ -64,6 +64,7 @@ pub(crate) struct Inner {
     pub(crate) ids: RequestIds,
     pub(crate) waits: Waits<Reply>,
     pub(crate) raft: Sender<Input>,
+    pub(crate) work: Sender<Work>,
     pub(crate) view: Arc<RaftView>,
     pub(crate) applied: Arc<Applied>,
     pub(crate) store: mvcc::Handle,
@@ -77,6 +78,10 @@ pub(crate) struct Inner {
     pub(crate) token: String,
     /// `--watch-progress-notify-interval`.
     pub(crate) progress_interval: Duration,
+    /// Whether RPCs are served.
+    pub(crate) serving: watch::Sender<bool>,
+    /// `--bcrypt-cost`.
+    pub(crate) bcrypt_cost: u32,
     /// The database's file, for sizes and streams.
     pub(crate) file: Arc<holdfast_bolt::Store>,
 }
@@ -196,6 +201,17 @@ impl Handle {
             Ok(Some((answer, revision))) => answer.map(|answer| (answer, revision)),
             Ok(None) => Err(Refusal::Stopped.into()),
             Err(_) => Err(self.timed_out()),
+        }
+    }
+
+    /// Waits until everything applied so far is in the database's file.
+    pub(crate) async fn flush(&self) -> Result<(), Status> {
+        let (done, flushed) = oneshot::channel();
+        self.inner.work.send(Work::Flush(done)).map_err(|_| Refusal::Stopped)?;
+        match timeout(self.inner.limits.patience, flushed).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Refusal::Stopped.into()),
+            Err(_) => Err(Refusal::Timeout.into()),
         }
     }
 

@@ -82,7 +82,7 @@ impl Maintenance for Handle {
         let downgrade = read(&self.inner.cluster).downgrade().clone();
         Ok(Response::new(pb::StatusResponse {
             header: Some(self.header()),
-            version: version::COMPATIBLE.to_owned(),
+            version: version::VERSION.to_owned(),
             db_size: signed(stats.size_bytes),
             leader: view.leader(),
             raft_index: view.committed(),

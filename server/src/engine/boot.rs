@@ -1,0 +1,330 @@
+//! Starts the member: opens, founds the threads, ties them together, and ends them in order.
+//!
+//! What must hold: the end goes against the data's way. Calls end first, then raft (its WAL is
+//! closed), then apply (all that is applied is frozen), then commit (all that is frozen is in the
+//! file). A thread that fails ends the member with its reason; its files are touched no more.
+
+use std::sync::mpsc::{self, Sender};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures::future::BoxFuture;
+use holdfast_api::etcdserverpb::auth_server::AuthServer;
+use holdfast_api::etcdserverpb::cluster_server::ClusterServer;
+use holdfast_api::etcdserverpb::kv_server::KvServer;
+use holdfast_api::etcdserverpb::lease_server::LeaseServer;
+use holdfast_api::etcdserverpb::maintenance_server::MaintenanceServer;
+use holdfast_api::etcdserverpb::watch_server::WatchServer;
+use holdfast_core::mvcc::{AutoCompaction, ByRevision, Periodic};
+use tokio::sync::watch;
+use tonic::service::Routes;
+
+use super::applied::Applied;
+use super::apply_thread::{ApplyThread, Work};
+use super::chores::Chores;
+use super::commit_thread;
+use super::handle::{Handle, Inner, Limits};
+use super::identity::Identities;
+use super::machine::Machine;
+use super::observe::{Fsyncs, measure};
+use super::opening::{Opened, open};
+use super::raft_thread::{Input, Pace, RaftThread};
+use super::raft_view::RaftView;
+use super::request_ids::RequestIds;
+use super::routine;
+use super::snapshots::Snapshots;
+use super::waits::Waits;
+use super::watching::Watching;
+use crate::config::{Compaction, Config};
+use crate::log::Logger;
+use crate::member::Member;
+use crate::metrics::Metrics;
+use crate::run::{Boot, Started};
+
+const COMMIT_SECONDS: &str = "etcd_disk_backend_commit_duration_seconds";
+/// Upstream's quota where none is given.
+const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
+
+/// Starts members of this kind.
+#[derive(Debug, Default)]
+pub struct EngineBoot;
+
+/// The threads, in the order in which they end.
+struct Threads {
+    raft: Sender<Input>,
+    work: Sender<Work>,
+    watching: Watching,
+    raft_thread: JoinHandle<()>,
+    apply_thread: JoinHandle<()>,
+    rest: Vec<JoinHandle<()>>,
+}
+
+/// Tells the first reason for which a thread ended.
+#[derive(Clone)]
+struct Fate(watch::Sender<Option<Result<(), String>>>);
+
+impl Fate {
+    fn ended<E: std::fmt::Display>(&self, outcome: Result<(), E>) {
+        if let Err(why) = outcome {
+            let why = why.to_string();
+            self.0.send_if_modified(|known| {
+                let is_first = known.is_none();
+                known.get_or_insert(Err(why));
+                is_first
+            });
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Boot for EngineBoot {
+    async fn boot(
+        self: Box<Self>,
+        config: Arc<Config>,
+        logger: Logger,
+        metrics: Metrics,
+    ) -> Result<Started, String> {
+        let (settings, log, figures) = (Arc::clone(&config), logger.clone(), metrics.clone());
+        let opening = tokio::task::spawn_blocking(move || {
+            let observer = Box::new(Fsyncs::new(&figures));
+            open(&settings, &log, observer, chance()?)
+        });
+        let opened = opening.await.map_err(|error| error.to_string())??;
+        let fate = Fate(watch::Sender::new(None));
+        let (handle, threads) = tie(&config, opened, &logger, &metrics, &fate)?;
+        measure(&handle, &metrics);
+        Ok(started(&config, handle, threads, &logger, &fate))
+    }
+}
+
+/// Starts the threads.
+fn tie(
+    config: &Config,
+    opened: Opened,
+    logger: &Logger,
+    metrics: &Metrics,
+    fate: &Fate,
+) -> Result<(Handle, Threads), String> {
+    let begun = Instant::now();
+    let (raft, inbox) = mpsc::channel();
+    let (work, to_apply) = mpsc::channel();
+    let (commits, to_commit) = mpsc::channel();
+    let failed = |error: std::io::Error| format!("cannot start a thread: {error}");
+    let (chores, chores_thread) = Chores::start(raft.clone(), logger.clone()).map_err(failed)?;
+    let view = Arc::new(RaftView::new(opened.term, opened.committed));
+    let (store, waits) = (opened.store.handle(), Waits::new());
+    let fate_of_watch = fate.clone();
+    let (watching, watch_thread) =
+        Watching::start(store.clone(), move |error| fate_of_watch.ended(Err(error)))
+            .map_err(failed)?;
+    let metadata = opened.wal.metadata();
+    let applied = Arc::new(Applied::at(opened.snapshot_index));
+    let identities = Arc::new(Identities::new(config.auth_token_ttl));
+    let publisher = watching.clone();
+    let apply_thread = ApplyThread {
+        machine: Machine {
+            store: opened.store,
+            shared: Arc::clone(&opened.shared),
+            identities: Arc::clone(&identities),
+        },
+        cluster: Arc::clone(&opened.cluster),
+        work: to_apply,
+        raft: raft.clone(),
+        commits,
+        own: work.clone(),
+        publish: Box::new(move |revision, events| publisher.publish(revision, &events)),
+        waits: waits.clone(),
+        applied: Arc::clone(&applied),
+        snapshots: Snapshots::new(
+            config.snapshot_count,
+            opened.snapshot_index,
+            opened.dirs.snap(),
+            chores.clone(),
+            raft.clone(),
+        ),
+        chores: chores.clone(),
+        consistent_index: opened.consistent_index,
+        commit_interval: config.backend_batch_interval,
+        begun,
+    };
+    let raft_thread = RaftThread {
+        node: opened.node,
+        wal: opened.wal,
+        inbox,
+        apply: work.clone(),
+        peers: Box::new(|_| {}),
+        view: Arc::clone(&view),
+        chores,
+        pace: Pace { tick: config.heartbeat, catch_up_entries: config.snapshot_catchup_entries },
+        next_context: chance()?,
+    };
+    let (apply_again, commits_took) = (work.clone(), metrics.histogram(COMMIT_SECONDS));
+    let threads = Threads {
+        raft_thread: spawn("raft", fate, move || raft_thread.run())?,
+        apply_thread: spawn("apply", fate, move || apply_thread.run())?,
+        rest: vec![
+            spawn("commit", fate, move || commit_thread::run(&to_commit, &apply_again, &commits_took))?,
+            chores_thread,
+            watch_thread,
+        ],
+        raft: raft.clone(),
+        work: work.clone(),
+        watching: watching.clone(),
+    };
+    let inner = Inner {
+        member_id: metadata.node_id,
+        cluster_id: metadata.cluster_id,
+        ids: RequestIds::new(metadata.node_id, unix_ms()),
+        waits,
+        raft,
+        work,
+        view,
+        applied,
+        store,
+        shared: opened.shared,
+        cluster: opened.cluster,
+        identities,
+        watching,
+        limits: limits(config),
+        begun,
+        token: config.initial_cluster_token.clone(),
+        progress_interval: config.watch_progress_notify_interval,
+        bcrypt_cost: config.bcrypt_cost,
+        serving: watch::Sender::new(true),
+        file: opened.file,
+    };
+    Ok((Handle { inner: Arc::new(inner) }, threads))
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        request_bytes: config.max_request_bytes,
+        txn_ops: config.max_txn_ops,
+        quota_bytes: match config.quota_backend_bytes {
+            0 => DEFAULT_QUOTA_BYTES,
+            // Below zero: no quota.
+            given => u64::try_from(given).unwrap_or(0),
+        },
+        patience: config.request_timeout(),
+    }
+}
+
+/// Starts a thread whose end by an error ends the member.
+fn spawn<E: std::fmt::Display>(
+    name: &str,
+    fate: &Fate,
+    work: impl FnOnce() -> Result<(), E> + Send + 'static,
+) -> Result<JoinHandle<()>, String> {
+    let (fate, title) = (fate.clone(), name.to_owned());
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            match outcome {
+                Ok(outcome) => fate.ended(outcome),
+                Err(_) => fate.ended(Err(format!("thread {title} panicked; this is a defect"))),
+            }
+        })
+        .map_err(|error| format!("cannot start a thread: {error}"))
+}
+
+fn started(
+    config: &Arc<Config>,
+    handle: Handle,
+    threads: Threads,
+    logger: &Logger,
+    fate: &Fate,
+) -> Started {
+    let mut tasks = vec![
+        tokio::spawn(routine::follow_leadership(handle.clone(), config.election)),
+        tokio::spawn(routine::agree_on_version(handle.clone(), logger.clone())),
+        tokio::spawn(routine::look_after_leases(handle.clone())),
+    ];
+    if let Some(policy) = policy(config, handle.inner.store.revision()) {
+        let compacting = routine::compact_by_policy(handle.clone(), policy, logger.clone());
+        tasks.push(tokio::spawn(compacting));
+    }
+    let ready: BoxFuture<'static, Result<(), String>> = {
+        let (handle, config, logger) = (handle.clone(), Arc::clone(config), logger.clone());
+        let mut fate = fate.0.subscribe();
+        Box::pin(async move {
+            tokio::select! {
+                () = routine::publish(&handle, &config, &logger) => Ok(()),
+                why = reason(&mut fate) => why,
+            }
+        })
+    };
+    let ended: BoxFuture<'static, Result<(), String>> = {
+        let mut fate = fate.0.subscribe();
+        Box::pin(async move { reason(&mut fate).await })
+    };
+    let applied = Arc::clone(&handle.inner.applied);
+    let stop: Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send> = Box::new(move || {
+        Box::pin(async move {
+            tasks.iter().for_each(tokio::task::JoinHandle::abort);
+            applied.end();
+            let _ = tokio::task::spawn_blocking(move || threads.stop()).await;
+        })
+    });
+    Started { routes: routes(&handle), member: Arc::new(handle) as Arc<dyn Member>, ready, ended, stop }
+}
+
+async fn reason(fate: &mut watch::Receiver<Option<Result<(), String>>>) -> Result<(), String> {
+    match fate.wait_for(Option::is_some).await {
+        Ok(outcome) => outcome.clone().unwrap_or(Ok(())),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+fn policy(config: &Config, revision: i64) -> Option<AutoCompaction> {
+    match config.auto_compaction {
+        Compaction::Off => None,
+        Compaction::Periodic(retention) => {
+            Some(AutoCompaction::Periodic(Periodic::new(retention, Duration::ZERO, revision)))
+        }
+        Compaction::Revisions(retention) => {
+            Some(AutoCompaction::ByRevision(ByRevision::new(retention, Duration::ZERO)))
+        }
+    }
+}
+
+/// The services. Sizes are checked by the gate before them.
+fn routes(handle: &Handle) -> Routes {
+    let most = usize::MAX;
+    Routes::new(KvServer::new(handle.clone()).max_decoding_message_size(most))
+        .add_service(WatchServer::new(handle.clone()).max_decoding_message_size(most))
+        .add_service(LeaseServer::new(handle.clone()))
+        .add_service(ClusterServer::new(handle.clone()))
+        .add_service(AuthServer::new(handle.clone()))
+        .add_service(MaintenanceServer::new(handle.clone()))
+}
+
+impl Threads {
+    fn stop(self) {
+        let _ = self.raft.send(Input::Stop);
+        let _ = self.raft_thread.join();
+        let _ = self.work.send(Work::Stop);
+        let _ = self.apply_thread.join();
+        self.watching.stop();
+        // They end when nobody can hand them anything: the threads before were the last.
+        drop((self.raft, self.work, self.watching));
+        let patience = Instant::now() + Duration::from_secs(5);
+        for thread in self.rest {
+            while !thread.is_finished() && Instant::now() < patience {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+fn chance() -> Result<u64, String> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| format!("no randomness: {error}"))?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
