@@ -20,10 +20,16 @@ pub(crate) struct Layer {
 
 #[derive(Debug, Default)]
 struct Changes {
-    buckets: BTreeMap<Arc<[u8]>, BTreeMap<Box<[u8]>, Versions>>,
+    buckets: BTreeMap<Arc<[u8]>, Entries>,
     count: usize,
     size_bytes: usize,
 }
+
+/// Changed keys of a bucket.
+type Entries = BTreeMap<Box<[u8]>, Versions>;
+
+/// A changed key and its value, `None` if it is deleted.
+pub(crate) type Changed = (Box<[u8]>, Option<Bytes>);
 
 /// The versions of a key; of most there is one.
 #[derive(Debug)]
@@ -101,7 +107,7 @@ impl Layer {
         to: Option<&[u8]>,
         number: u64,
         limit: usize,
-    ) -> Vec<(Box<[u8]>, Option<Bytes>)> {
+    ) -> Vec<Changed> {
         let changes = shared(&self.changes);
         let Some(entries) = changes.buckets.get(bucket) else { return Vec::new() };
         let start = match from {

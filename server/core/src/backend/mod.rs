@@ -36,7 +36,7 @@ pub use base::{Base, BaseRead, Change, SizeBytes, Visit};
 pub use bolt::BoltBase;
 pub use error::BackendError;
 pub use memory::MemoryBase;
-pub use view::View;
+pub use view::{Entries, View};
 
 pub(crate) use lock::{exclusive, locked, shared};
 

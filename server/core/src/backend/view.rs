@@ -7,10 +7,13 @@ use bytes::Bytes;
 
 use super::BackendError;
 use super::base::{BaseRead, Visit};
-use super::layer::Layer;
+use super::layer::{Changed, Layer};
 
 /// Changed keys taken from a layer at once.
 const LAYER_BATCH: usize = 256;
+
+/// Keys and values in order.
+pub type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// A consistent point: the layers up to a number, and the base below them. Cheap to take and to
 /// clone; it keeps what it sees alive.
@@ -59,7 +62,7 @@ impl View {
         to: Option<&[u8]>,
         visit: &mut Visit<'_>,
     ) -> Result<(), BackendError> {
-        let layer = |layer| Changed::new(layer, bucket, (from, to), self.number);
+        let layer = |layer| ChangedKeys::new(layer, bucket, (from, to), self.number);
         let mut newer = layer(&self.pending);
         let Some(frozen) = &self.frozen else {
             let mut flow = ControlFlow::Continue(());
@@ -80,7 +83,7 @@ impl View {
     ///
     /// # Errors
     /// The base cannot be read.
-    pub fn entries(&self, bucket: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, BackendError> {
+    pub fn entries(&self, bucket: &[u8]) -> Result<Entries, BackendError> {
         let mut out = Vec::new();
         self.scan(bucket, &[], None, &mut |key, value| {
             out.push((key.to_vec(), value.to_vec()));
@@ -91,41 +94,41 @@ impl View {
 }
 
 /// The changed keys of a layer's range, taken in batches so that the layer is not held.
-struct Changed<'v> {
+struct ChangedKeys<'v> {
     layer: &'v Layer,
     bucket: &'v [u8],
     range: (&'v [u8], Option<&'v [u8]>),
     number: u64,
-    batch: std::vec::IntoIter<(Box<[u8]>, Option<Bytes>)>,
+    batch: std::vec::IntoIter<Changed>,
     last: Option<Box<[u8]>>,
     ended: bool,
-    peeked: Option<(Box<[u8]>, Option<Bytes>)>,
+    peeked: Option<Changed>,
 }
 
-impl<'v> Changed<'v> {
+impl<'v> ChangedKeys<'v> {
     fn new(
         layer: &'v Layer,
         bucket: &'v [u8],
         range: (&'v [u8], Option<&'v [u8]>),
         number: u64,
-    ) -> Changed<'v> {
+    ) -> ChangedKeys<'v> {
         let batch = Vec::new().into_iter();
-        Changed { layer, bucket, range, number, batch, last: None, ended: false, peeked: None }
+        ChangedKeys { layer, bucket, range, number, batch, last: None, ended: false, peeked: None }
     }
 
-    fn peek(&mut self) -> Option<&(Box<[u8]>, Option<Bytes>)> {
+    fn peek(&mut self) -> Option<&Changed> {
         if self.peeked.is_none() {
             self.peeked = self.take();
         }
         self.peeked.as_ref()
     }
 
-    fn next(&mut self) -> Option<(Box<[u8]>, Option<Bytes>)> {
+    fn next(&mut self) -> Option<Changed> {
         self.peek();
         self.peeked.take()
     }
 
-    fn take(&mut self) -> Option<(Box<[u8]>, Option<Bytes>)> {
+    fn take(&mut self) -> Option<Changed> {
         if let Some(changed) = self.batch.next() {
             return Some(changed);
         }
@@ -143,7 +146,7 @@ impl<'v> Changed<'v> {
 
 /// Visits the entries of `below` with `changed` laid over them.
 fn merge(
-    changed: &mut Changed<'_>,
+    changed: &mut ChangedKeys<'_>,
     below: &mut dyn FnMut(&mut Visit<'_>) -> Result<(), BackendError>,
     flow: &mut ControlFlow<()>,
     visit: &mut Visit<'_>,

@@ -66,10 +66,16 @@ pub struct CompactionBatch {
     revision: i64,
     /// Where the scan began: a batch is applied once only.
     from: Vec<u8>,
-    /// Bucket key and user key of the records that go.
-    dead: Vec<(Box<[u8]>, Box<[u8]>)>,
+    dead: Vec<Dead>,
     progress: Progress,
     is_last: bool,
+}
+
+/// A record that goes.
+#[derive(Debug)]
+struct Dead {
+    bucket_key: Box<[u8]>,
+    user_key: Box<[u8]>,
 }
 
 /// What came of a batch.
@@ -137,9 +143,9 @@ impl Store {
         let backend = &self.shared.backend;
         let (revision, deleted) = (batch.revision, batch.dead.len());
         let mut state = exclusive(&self.shared.state);
-        for (bucket_key, user_key) in &batch.dead {
-            backend.delete(KEY, bucket_key);
-            state.index.compact(user_key, revision);
+        for record in &batch.dead {
+            backend.delete(KEY, &record.bucket_key);
+            state.index.compact(&record.user_key, revision);
         }
         if batch.is_last {
             let mark = Revision::new(revision, 0).encode();
@@ -201,7 +207,7 @@ impl CompactionScan {
                 Ok((record, kept, user_key)) => {
                     hasher.add(&record, Verdict::Live { superseded: !kept });
                     if !kept {
-                        dead.push((key.into(), user_key.into()));
+                        dead.push(Dead { bucket_key: key.into(), user_key: user_key.into() });
                     }
                     ControlFlow::Continue(())
                 }

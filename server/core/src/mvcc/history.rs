@@ -27,7 +27,8 @@ pub(crate) struct History {
     pub(crate) created: i64,
     /// Of the newest record; 0 for a tombstone.
     pub(crate) version: i64,
-    /// Before the newest one, ascending; `None` for none. Boxed: most keys have none.
+    /// Before the newest one, ascending; `None` for none.
+    #[expect(clippy::box_collection, reason = "one word where there is none, as for most keys")]
     older: Option<Box<Vec<Point>>>,
 }
 

@@ -31,6 +31,10 @@ impl Dice {
         i64::try_from(self.below(limit)).unwrap()
     }
 
+    fn size(&mut self, limit: u64) -> usize {
+        usize::try_from(self.below(limit)).unwrap()
+    }
+
     fn one_in(&mut self, of: u64) -> bool {
         self.below(of) == 0
     }
@@ -38,7 +42,7 @@ impl Dice {
     /// One of ten keys, now and then none: with so few upstream sorts equal ones stably.
     fn key(&mut self) -> Vec<u8> {
         let keys = ["a", "b", "ba", "bb", "c", "ca", "d", "e", "f", "f0"];
-        if self.one_in(60) { Vec::new() } else { keys[self.below(10) as usize].into() }
+        if self.one_in(60) { Vec::new() } else { keys[self.size(10)].into() }
     }
 
     fn end(&mut self) -> Vec<u8> {
@@ -50,7 +54,7 @@ impl Dice {
     }
 
     fn value(&mut self) -> Vec<u8> {
-        vec![b'v'; self.below(4) as usize]
+        vec![b'v'; self.size(4)]
     }
 
     fn put(&mut self) -> PutRequest {
