@@ -212,6 +212,19 @@ fn the_database_must_stand_at_or_behind_the_snapshot() {
 }
 
 #[test]
+fn a_snapshot_that_was_still_being_received_does_not_count() {
+    let root = tempfile::tempdir().unwrap();
+    let dirs = dirs(root.path());
+    let mut started = start(&flags(), &dirs);
+    fill(&dirs, &mut started, 10, 20);
+    fill(&dirs, &mut started, 30, 20); // noted, but the hard state commits 20 only
+    drop(started);
+    write_db(&dirs.db(), 15, None);
+    let started = start(&flags(), &dirs);
+    assert_eq!((started.snapshot.index, started.entries.len()), (10, 10));
+}
+
+#[test]
 fn a_broken_snapshot_is_set_aside_and_the_one_before_taken() {
     let root = tempfile::tempdir().unwrap();
     let dirs = dirs(root.path());

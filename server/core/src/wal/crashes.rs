@@ -270,7 +270,8 @@ fn cut_at_every_byte_it_is_repaired_at_its_end_or_refused() {
     let disk = SimDisk::default();
     let story = alone(&disk);
     let names = segment_names(&disk, Path::new(DIR)).unwrap();
-    assert_eq!(names.len(), 2);
+    assert_eq!(names, [segment_name(0, 0), segment_name(1, 8)]);
+    let head = head_length();
     let (mut refused, mut repaired) = (0, 0);
     for (at, name) in names.iter().enumerate() {
         let path = Path::new(DIR).join(name);
@@ -280,6 +281,7 @@ fn cut_at_every_byte_it_is_repaired_at_its_end_or_refused() {
             match open(&cut) {
                 Ok((_, contents)) => {
                     assert!(at == 1, "a cut to {length} in the middle of the log");
+                    assert!(length >= head, "a cut to {length} in a segment's head");
                     repaired += usize::from(contents.repaired.is_some());
                     check(&story, &contents, &format!("cut to {length}"));
                 }
@@ -288,6 +290,11 @@ fn cut_at_every_byte_it_is_repaired_at_its_end_or_refused() {
         }
     }
     assert!(refused > 4_000 && repaired > 2_000, "{refused} refused, {repaired} repaired");
+}
+
+/// Bytes of the two records without which a segment is none.
+fn head_length() -> usize {
+    WalEncoder::new(1, METADATA).bytes().len()
 }
 
 #[test]
@@ -329,6 +336,92 @@ fn a_hole_before_what_is_committed_is_refused() {
     let error = open(&disk).unwrap_err();
     assert!(matches!(error, WalOpenError::Lost { .. }), "{error}");
     assert!(error.to_string().contains("is committed, but it can be read up to entry"), "{error}");
+}
+
+#[test]
+fn a_hole_before_the_last_commit_alone_is_refused() {
+    let disk = SimDisk::default();
+    dirs(&disk);
+    let dir = Path::new(DIR);
+    let mut wal = Wal::create(disk.clone(), dir, METADATA, options(), Box::new(())).unwrap();
+    let state = |commit| Some(HardState { term: 1, vote: 7, commit });
+    let data = bytes::Bytes::from_static(b"some data");
+    let entry = |index| {
+        let data = data.clone();
+        LogEntry { kind: EntryKind::Normal, term: 1, index, data }
+    };
+    wal.append([entry(1).borrow()], state(0), true).unwrap();
+    let before = disk.copy();
+    wal.append([entry(2).borrow()], state(1), true).unwrap();
+    wal.append([], state(2), false).unwrap();
+    wal.close().unwrap();
+    let path = dir.join(segment_name(0, 0));
+    let used = before.read(&path).unwrap().iter().rposition(|byte| *byte != 0).unwrap();
+    let hole = used.next_multiple_of(8);
+    let damaged = disk.copy();
+    damaged.tamper(&path, |bytes| bytes[hole..hole + 8].fill(0));
+    let error = open(&damaged).unwrap_err();
+    assert!(matches!(error, WalOpenError::Lost { commit: 2, last: 1, .. }), "{error}");
+    // Without that last hard state a follower could have written it: entry and commit at once.
+    let bytes = disk.read(&path).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let torn = disk.copy();
+    torn.tamper(&path, |bytes| {
+        bytes[hole..hole + 8].fill(0);
+        bytes[end.next_multiple_of(8) - 40..].fill(0);
+    });
+    assert!(open(&torn).unwrap().1.repaired.is_some());
+}
+
+#[test]
+fn entries_that_no_raft_writes_are_refused() {
+    let says = |entries: &[(u64, u64, EntryKind, &[u8])], want: &str| {
+        let mut log = WalEncoder::new(0, METADATA);
+        log.snapshot(&SnapshotRecord::default());
+        for (index, term, kind, data) in entries {
+            log.entry(&Entry { kind: *kind, term: *term, index: *index, data });
+            log.hard_state(HardState { term: 3, vote: 7, commit: *index });
+        }
+        let disk = SimDisk::default();
+        dirs(&disk);
+        disk.create_dir(Path::new(DIR)).unwrap();
+        let path = Path::new(DIR).join(segment_name(0, 0));
+        disk.write_whole(&path, log.bytes()).unwrap();
+        let error = open(&disk).unwrap_err().to_string();
+        assert!(error.contains(want), "{error}");
+    };
+    let normal = EntryKind::Normal;
+    says(&[(1, 2, normal, b"a"), (2, 1, normal, b"b")], "entry 2 is damaged: its term is below");
+    says(&[(1, 1, normal, b"a"), (1, 2, normal, b"b")], "entry 1 is damaged: it replaces");
+    says(&[(1, 1, EntryKind::ConfChange, b"")], "entry 1 is damaged: it is a change of members");
+    says(&[(1, 1, normal, b"a"), (3, 1, normal, b"b")], "entry 3 stands behind entry 1");
+}
+
+#[test]
+fn a_received_snapshot_moves_the_log_and_each_segment_knows_the_state() {
+    let disk = SimDisk::default();
+    dirs(&disk);
+    let dir = Path::new(DIR);
+    let mut wal = Wal::create(disk.clone(), dir, METADATA, options(), Box::new(())).unwrap();
+    let data = bytes::Bytes::from(vec![1; 2_000]);
+    let entry = |index| LogEntry { kind: EntryKind::Normal, term: 3, index, data: data.clone() };
+    wal.append([entry(1).borrow()], Some(HardState { term: 3, vote: 7, commit: 1 }), true).unwrap();
+    wal.save_snapshot(&SnapshotRecord { index: 50, term: 3, conf_state: None }).unwrap();
+    let state = HardState { term: 3, vote: 9, commit: 50 };
+    wal.append([entry(51).borrow()], Some(state), true).unwrap();
+    for index in 52..60 {
+        wal.append([entry(index).borrow()], None, true).unwrap();
+    }
+    wal.save_snapshot(&SnapshotRecord { index: 59, term: 3, conf_state: None }).unwrap();
+    let names = segment_names(&disk, dir).unwrap();
+    let firsts: Vec<u64> = names.iter().map(|name| parse_segment_name(name).unwrap().1).collect();
+    assert_eq!(firsts, [0, 52, 54, 56, 58, 60][..firsts.len()]);
+    wal.release_to(56);
+    assert_eq!(wal.purge_order(1).run().unwrap(), names[..2], "what reaches up to 56 stays");
+    drop(wal);
+    let start = LogStart { index: 59, term: 3 };
+    let late = Wal::open(disk.copy(), dir, start, options(), Box::new(())).unwrap().1;
+    assert_eq!((late.hard_state, late.entries.len()), (state, 0));
 }
 
 #[test]
