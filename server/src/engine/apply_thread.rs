@@ -20,7 +20,6 @@ use holdfast_core::mvcc::{CompactionBatch, CompactionProgress, MvccError};
 use holdfast_core::raft::Entry;
 use holdfast_core::raftpb::{ConfChange, EntryKind};
 use holdfast_core::request::{EntryRequest, Payload, PayloadError};
-use holdfast_core::versions::EtcdVersion;
 use holdfast_core::wire::WireError;
 use tokio::sync::oneshot;
 use tonic::Status;
@@ -387,6 +386,3 @@ fn refused(refusal: Refusal) -> Status {
         }
     }
 }
-
-/// The version that a server of this kind speaks.
-pub(crate) const SERVER_VERSION: EtcdVersion = EtcdVersion::new(3, 6, 0);

@@ -76,8 +76,6 @@ pub(crate) struct Shared {
 pub(crate) struct Machine {
     pub(crate) store: Store,
     pub(crate) shared: Arc<Shared>,
-    /// This member's id.
-    pub(crate) id: u64,
     /// Where tokens begin and end.
     pub(crate) identities: Arc<Identities>,
 }

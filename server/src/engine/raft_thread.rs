@@ -26,6 +26,7 @@ use holdfast_core::raftpb::{ConfChange, EntryKind};
 use holdfast_core::wal::{SnapshotRecord, Spare, Wal, WalWriteError};
 use tokio::sync::oneshot;
 
+use super::apply_thread::Work;
 use super::chores::Chores;
 use super::raft_view::RaftView;
 use super::read_rounds::ReadRounds;
@@ -93,7 +94,7 @@ pub(crate) struct RaftThread {
     pub(crate) inbox: Receiver<Input>,
     /// Not bounded: a bound would have both threads wait for each other at a change of the
     /// members. What is committed and not applied is bounded where requests are taken.
-    pub(crate) apply: Sender<Committed>,
+    pub(crate) apply: Sender<Work>,
     pub(crate) peers: Box<dyn FnMut(Vec<Message>) + Send>,
     pub(crate) view: Arc<RaftView>,
     pub(crate) chores: Chores,
@@ -290,7 +291,7 @@ impl RaftThread {
             }
         }
         // The apply thread is gone only when the member ends.
-        let _ = self.apply.send(committed);
+        let _ = self.apply.send(Work::Committed(committed));
     }
 
     fn note_snapshot(

@@ -218,6 +218,11 @@ impl<S: LogStorage> Node<S> {
         self.output.hard_state = self.hard_state();
     }
 
+    /// Whether this member is the only one with a vote: it has nobody to wait for.
+    pub fn is_sole_voter(&self) -> bool {
+        self.members.is_singleton() && self.members.configuration.voters.contains(self.config.id)
+    }
+
     fn soft_state(&self) -> SoftState {
         SoftState { leader: self.leader, role: self.role }
     }

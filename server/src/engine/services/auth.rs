@@ -77,29 +77,60 @@ fn chance() -> Result<[u8; 16], Status> {
     Ok(bytes)
 }
 
-/// Methods whose answer is a header and nothing else.
-macro_rules! plain {
-    ($(($method:ident, $request:ident, $field:ident, $response:ident)),* $(,)?) => {
-        $(async fn $method(&self, request: Request<pb::$request>) -> Reply<pb::$response> {
-            let wrap = |inner| Raft { $field: Some(inner), ..Raft::default() };
-            let (_, header) = self.ask(request, wrap).await?;
-            Ok(Response::new(pb::$response { header: Some(header) }))
-        })*
-    };
-}
-
 #[tonic::async_trait]
 impl Auth for Handle {
-    plain! {
-        (auth_enable, AuthEnableRequest, auth_enable, AuthEnableResponse),
-        (auth_disable, AuthDisableRequest, auth_disable, AuthDisableResponse),
-        (user_delete, AuthUserDeleteRequest, auth_user_delete, AuthUserDeleteResponse),
-        (user_grant_role, AuthUserGrantRoleRequest, auth_user_grant_role, AuthUserGrantRoleResponse),
-        (user_revoke_role, AuthUserRevokeRoleRequest, auth_user_revoke_role, AuthUserRevokeRoleResponse),
-        (role_add, AuthRoleAddRequest, auth_role_add, AuthRoleAddResponse),
-        (role_delete, AuthRoleDeleteRequest, auth_role_delete, AuthRoleDeleteResponse),
-        (role_grant_permission, AuthRoleGrantPermissionRequest, auth_role_grant_permission, AuthRoleGrantPermissionResponse),
-        (role_revoke_permission, AuthRoleRevokePermissionRequest, auth_role_revoke_permission, AuthRoleRevokePermissionResponse),
+    async fn auth_enable(&self, request: Request<pb::AuthEnableRequest>) -> Reply<pb::AuthEnableResponse> {
+        let wrap = |inner| Raft { auth_enable: Some(inner), ..Raft::default() };
+        let header = Some(self.ask(request, wrap).await?.1);
+        Ok(Response::new(pb::AuthEnableResponse { header }))
+    }
+
+    async fn auth_disable(&self, request: Request<pb::AuthDisableRequest>) -> Reply<pb::AuthDisableResponse> {
+        let wrap = |inner| Raft { auth_disable: Some(inner), ..Raft::default() };
+        let header = Some(self.ask(request, wrap).await?.1);
+        Ok(Response::new(pb::AuthDisableResponse { header }))
+    }
+
+    async fn user_delete(&self, request: Request<pb::AuthUserDeleteRequest>) -> Reply<pb::AuthUserDeleteResponse> {
+        let wrap = |inner| Raft { auth_user_delete: Some(inner), ..Raft::default() };
+        let header = Some(self.ask(request, wrap).await?.1);
+        Ok(Response::new(pb::AuthUserDeleteResponse { header }))
+    }
+
+    async fn user_grant_role(&self, request: Request<pb::AuthUserGrantRoleRequest>) -> Reply<pb::AuthUserGrantRoleResponse> {
+        let wrap = |inner| Raft { auth_user_grant_role: Some(inner), ..Raft::default() };
+        let header = Some(self.ask(request, wrap).await?.1);
+        Ok(Response::new(pb::AuthUserGrantRoleResponse { header }))
+    }
+
+    async fn user_revoke_role(&self, request: Request<pb::AuthUserRevokeRoleRequest>) -> Reply<pb::AuthUserRevokeRoleResponse> {
+        let wrap = |inner| Raft { auth_user_revoke_role: Some(inner), ..Raft::default() };
+        let header = Some(self.ask(request, wrap).await?.1);
+        Ok(Response::new(pb::AuthUserRevokeRoleResponse { header }))
+    }
+
+    async fn role_add(&self, request: Request<pb::AuthRoleAddRequest>) -> Reply<pb::AuthRoleAddResponse> {
+        let wrap = |inner| Raft { auth_role_add: Some(inner), ..Raft::default() };
+        let header = Some(self.ask(request, wrap).await?.1);
+        Ok(Response::new(pb::AuthRoleAddResponse { header }))
+    }
+
+    async fn role_delete(&self, request: Request<pb::AuthRoleDeleteRequest>) -> Reply<pb::AuthRoleDeleteResponse> {
+        let wrap = |inner| Raft { auth_role_delete: Some(inner), ..Raft::default() };
+        let header = Some(self.ask(request, wrap).await?.1);
+        Ok(Response::new(pb::AuthRoleDeleteResponse { header }))
+    }
+
+    async fn role_grant_permission(&self, request: Request<pb::AuthRoleGrantPermissionRequest>) -> Reply<pb::AuthRoleGrantPermissionResponse> {
+        let wrap = |inner| Raft { auth_role_grant_permission: Some(inner), ..Raft::default() };
+        let header = Some(self.ask(request, wrap).await?.1);
+        Ok(Response::new(pb::AuthRoleGrantPermissionResponse { header }))
+    }
+
+    async fn role_revoke_permission(&self, request: Request<pb::AuthRoleRevokePermissionRequest>) -> Reply<pb::AuthRoleRevokePermissionResponse> {
+        let wrap = |inner| Raft { auth_role_revoke_permission: Some(inner), ..Raft::default() };
+        let header = Some(self.ask(request, wrap).await?.1);
+        Ok(Response::new(pb::AuthRoleRevokePermissionResponse { header }))
     }
 
     async fn auth_status(&self, request: Request<pb::AuthStatusRequest>) -> Reply<pb::AuthStatusResponse> {
