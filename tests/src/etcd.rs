@@ -5,7 +5,7 @@
 //! killed by its id; the data directory stays until the value is dropped, so that a killed member
 //! can start again.
 
-use crate::peers::peer;
+use crate::peers::{holdfast, peer};
 use crate::pki::Pki;
 use holdfast_api::client::{Client, ClientConfig, ClientError, Tls};
 use holdfast_api::etcdserverpb::{RangeRequest, SnapshotRequest};
@@ -24,10 +24,13 @@ const READY: Duration = Duration::from_secs(60);
 /// How long a member may take to end on SIGTERM.
 const GRACE: Duration = Duration::from_secs(30);
 
+/// Our own server in place of a version of upstream's; upstream's tools of 3.6 speak to it.
+pub const BUNDLED: &str = "bundled";
+
 /// What to start.
 #[derive(Clone)]
 pub struct Options {
-    /// `3.5`, `3.6` or `3.7`.
+    /// `3.5`, `3.6`, `3.7`, or [`BUNDLED`].
     pub version: String,
     /// TLS for clients and peers, with client certificates asked for.
     pub pki: Option<Arc<Pki>>,
@@ -83,7 +86,19 @@ pub struct Etcd {
     spec: ServerSpec,
     version: String,
     pki: Option<Arc<Pki>>,
-    _folder: TempDir,
+    folder: TempDir,
+}
+
+/// The server of a version. Ours answers to the name `etcd`: a link in `folder`.
+fn program(version: &str, folder: &Path) -> PathBuf {
+    if version != BUNDLED {
+        return peer(&format!("etcd-{version}"));
+    }
+    let link = folder.join("etcd");
+    if !link.exists() {
+        std::os::unix::fs::symlink(holdfast(), &link).expect("the folder is ours");
+    }
+    link
 }
 
 impl Etcd {
@@ -109,7 +124,7 @@ impl Etcd {
             extra.extend(tls_flags(pki));
         }
         let spec = ServerSpec {
-            program: peer(&format!("etcd-{}", options.version)),
+            program: program(&options.version, folder.path()),
             data_dir: options.data_dir.clone().unwrap_or_else(|| folder.path().join("data")),
             name: options.name.clone(),
             listens: ports.into(),
@@ -121,7 +136,7 @@ impl Etcd {
             tls: options.pki.is_some(),
         };
         let (version, pki) = (options.version.clone(), options.pki.clone());
-        Etcd { server: None, spec, version, pki, _folder: folder }
+        Etcd { server: None, spec, version, pki, folder }
     }
 
     fn spawn(&mut self) {
@@ -144,6 +159,16 @@ impl Etcd {
     pub async fn boot(&mut self) {
         self.spawn();
         self.wait_ready().await;
+    }
+
+    /// Starts another version on its data directory, and waits until it serves.
+    ///
+    /// # Panics
+    /// It runs already, or does not serve.
+    pub async fn boot_as(&mut self, version: &str) {
+        self.spec.program = program(version, self.folder.path());
+        version.clone_into(&mut self.version);
+        self.boot().await;
     }
 
     /// SIGTERM, and waits for its end.
@@ -227,7 +252,8 @@ impl Etcd {
     }
 
     fn etcdctl(&self) -> Command {
-        let mut command = Command::new(peer(&format!("etcdctl-{}", self.version)));
+        let tools = if self.version == BUNDLED { "3.6" } else { &self.version };
+        let mut command = Command::new(peer(&format!("etcdctl-{tools}")));
         command.arg("--endpoints").arg(self.endpoint());
         if let Some(pki) = &self.pki {
             let pair = pki.client("root");

@@ -352,7 +352,7 @@ impl ApplyThread {
         }
     }
 
-    fn finish(mut self, desk: &Desk) -> Result<(), ApplyEnd> {
+    fn finish(self, desk: &Desk) -> Result<(), ApplyEnd> {
         let mut last = Desk { last: desk.last, members: desk.members.clone(), ..Desk::default() };
         self.mark(&mut last);
         // The commit thread may still be writing what was frozen before.

@@ -271,8 +271,9 @@ fn started(
 }
 
 async fn reason(fate: &mut watch::Receiver<Option<Result<(), String>>>) -> Result<(), String> {
-    match fate.wait_for(Option::is_some).await {
-        Ok(outcome) => outcome.clone().unwrap_or(Ok(())),
+    let known = fate.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
+    match known {
+        Ok(outcome) => outcome.unwrap_or(Ok(())),
         Err(_) => std::future::pending().await,
     }
 }

@@ -12,7 +12,7 @@ use holdfast_api::etcdserverpb::alarm_request::AlarmAction;
 use holdfast_api::etcdserverpb::{
     AlarmRequest, AlarmType, InternalRaftRequest, RequestHeader, ResponseHeader,
 };
-use holdfast_core::auth::{self, Identity};
+use holdfast_core::auth::{Identity, token};
 use holdfast_core::membership::Cluster;
 use holdfast_core::mvcc;
 use holdfast_core::raftpb::ConfChange;
@@ -176,7 +176,7 @@ impl Handle {
     ) -> Result<Identity, Status> {
         let inner = &self.inner;
         if read(&inner.shared.auth).is_enabled()
-            && let Some(index) = metadata::token(headers).and_then(auth::index_of)
+            && let Some(index) = metadata::token(headers).and_then(token::index_of)
             && !matches!(timeout(inner.limits.patience, inner.applied.wait(index)).await, Ok(true))
         {
             return Err(Refusal::InvalidAuthToken.into());

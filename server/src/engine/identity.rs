@@ -7,7 +7,8 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use holdfast_core::auth::{Identity, LoggedOut, SimpleTokens};
+use holdfast_core::auth::token::SimpleTokens;
+use holdfast_core::auth::{Identity, LoggedOut};
 use http::HeaderMap;
 use tonic::Status;
 

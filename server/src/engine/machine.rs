@@ -11,7 +11,7 @@ use std::time::Duration;
 use holdfast_api::etcdserverpb::alarm_request::AlarmAction;
 use holdfast_api::etcdserverpb::{
     AlarmMember, AlarmRequest, CompactionRequest, DeleteRangeResponse, InternalRaftRequest,
-    LeaseCheckpointRequest, LeaseGrantRequest, PutResponse, RangeResponse, TxnResponse,
+    LeaseCheckpointRequest, LeaseGrantRequest, PutResponse, TxnResponse,
 };
 use holdfast_api::mvccpb::Event;
 use holdfast_api::mvccpb::event::EventType;
@@ -29,8 +29,6 @@ use super::locks::{read, write};
 
 /// What a request is answered with, but for its header's ids.
 pub(crate) enum Answer {
-    /// A range that travelled through the log.
-    Range(RangeResponse),
     /// A put.
     Put(PutResponse),
     /// A deletion.
@@ -158,9 +156,6 @@ impl Machine {
         } else if let Some(txn) = &request.txn {
             let applied = self.store.txn(txn, &exists);
             applied.map(|applied| (Answer::Txn(applied.response), applied.events))
-        } else if let Some(range) = &request.range {
-            let answer = self.store.handle().range(range);
-            answer.map(|answer| (Answer::Range(answer), Vec::new()))
         } else if let Some(compaction) = &request.compaction {
             self.compact(compaction).map(|()| (Answer::Compaction, Vec::new()))
         } else {
@@ -217,7 +212,7 @@ impl Machine {
         let changes: Vec<_> = request
             .checkpoints
             .iter()
-            .filter_map(|one| leases.checkpoint(one.id, one.remaining_ttl, now).ok().flatten())
+            .filter_map(|one| leases.checkpoint(one.id, one.remaining_ttl, true, now))
             .collect();
         drop(leases);
         self.store_changes(changes);

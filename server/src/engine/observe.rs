@@ -51,10 +51,12 @@ pub(crate) fn measure(handle: &Handle, metrics: &Metrics) {
     let compacted = gauge("etcd_debugging_mvcc_compact_revision");
     let watchers = gauge("etcd_debugging_mvcc_watcher_total");
     let slow = gauge("etcd_debugging_mvcc_slow_watcher_total");
+    let changes = metrics.counter("etcd_server_leader_changes_seen_total");
     metrics.refresh(Box::new(move || {
         let inner = &figures.inner;
         let flag = |on: bool| f64::from(u8::from(on));
         has_leader.set(flag(inner.view.leader() != holdfast_core::raft::NOBODY));
+        changes.add(inner.view.leader_changes().saturating_sub(changes.get()));
         is_leader.set(flag(inner.view.leads()));
         applied.set(inner.applied.index() as f64);
         committed.set(inner.view.committed() as f64);

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use holdfast_core::disk::FileSystem;
 use holdfast_core::meta::ConfState;
 use holdfast_core::raft::{Entry, LogStorage, MemoryLog, Message, Node, RaftError, Ready, Role};
-use holdfast_core::raftpb::{ConfChange, EntryKind};
+use holdfast_core::raftpb::ConfChange;
 use holdfast_core::wal::{SnapshotRecord, Spare, Wal, WalWriteError};
 use tokio::sync::oneshot;
 
@@ -49,8 +49,6 @@ pub(crate) enum Input {
     /// A committed change of the members was judged by the apply thread, which waits for the
     /// members from here on; with member id 0 it was refused.
     MembersChanged(ConfChange, Sender<ConfState>),
-    /// A message of another member.
-    Message(Box<Message>),
     /// Leadership shall go to this member.
     Transfer(u64),
     /// A .snap file is durable: its place in the log.
@@ -195,7 +193,6 @@ impl RaftThread {
                 let _ = answer.send(members);
                 self.lead_alone();
             }
-            Input::Message(message) => bearable(self.node.step(*message))?,
             Input::Transfer(to) => self.node.transfer_leader(to),
             Input::SnapshotSaved(record, members) => self.note_snapshot(&record, members)?,
             Input::Spare(spare) => self.wal.stock(spare),
@@ -325,9 +322,4 @@ fn bearable(outcome: Result<(), RaftError>) -> Result<(), RaftEnd> {
         Err(error @ RaftError::Corrupt(_)) => Err(error.into()),
         _ => Ok(()),
     }
-}
-
-/// Whether an entry carries nothing but a term's begin.
-pub(crate) fn is_empty(entry: &Entry) -> bool {
-    entry.kind == EntryKind::Normal && entry.data.is_empty()
 }

@@ -81,13 +81,6 @@ impl<W> ReadRounds<W> {
             _ => Vec::new(),
         }
     }
-
-    /// All readers: nobody will confirm anything any more.
-    pub(crate) fn end(&mut self) -> Vec<W> {
-        let mut readers = self.flying.take().map(|flying| flying.readers).unwrap_or_default();
-        readers.append(&mut self.next);
-        readers
-    }
 }
 
 #[cfg(test)]
@@ -124,7 +117,6 @@ mod tests {
         rounds.join("late");
         assert_eq!(rounds.confirmed(2), ["a"]);
         assert_eq!(rounds.again(RETRY_AFTER * 9, true, || 4), None);
-        assert_eq!(rounds.end(), ["late"]);
     }
 
     #[test]

@@ -125,11 +125,6 @@ impl Queue {
         self.lock().closed = true;
         self.arrival.notify_one();
     }
-
-    /// Whether nothing waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.lock().items.is_empty()
-    }
 }
 
 impl Watching {

@@ -7,7 +7,9 @@
 use holdfast_api::etcdserverpb as pb;
 use holdfast_api::etcdserverpb::InternalRaftRequest as Raft;
 use holdfast_api::etcdserverpb::auth_server::Auth;
-use holdfast_core::auth::{Answer as Said, AuthError, prefix, seal_change, seal_user_add};
+use holdfast_core::auth::password::{seal_change, seal_user_add};
+use holdfast_core::auth::token::prefix;
+use holdfast_core::auth::{Answer as Said, AuthError};
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 

@@ -44,7 +44,7 @@ impl Handle {
         let reader = self.inner.file.read();
         let (size, version) = (reader.size_bytes(), self.storage_version().unwrap_or_default());
         let (mut digest, mut offset) = (Sha256::new(), 0u64);
-        let mut send = |blob: Vec<u8>, remaining_bytes| {
+        let send = |blob: Vec<u8>, remaining_bytes| {
             let answer = pb::SnapshotResponse {
                 header: Some(self.header()),
                 remaining_bytes,
