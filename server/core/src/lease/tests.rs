@@ -237,8 +237,8 @@ fn the_queue_stays_as_small_as_what_is_alive() {
         assert!(leases.queue_len() <= 70, "{}", leases.queue_len());
     }
     leases.grant(1, 10, at(0)).unwrap();
-    for now in 0..5_000 {
-        leases.keep_alive(1, at(now));
+    for millis in 0..5_000 {
+        leases.keep_alive(1, at(millis));
     }
     assert!(leases.queue_len() <= 70, "a keep-alive queues nothing");
     assert_eq!(leases.expired(at(14_998)), Vec::<i64>::new());
