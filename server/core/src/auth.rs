@@ -13,9 +13,10 @@
 //! - passwords and their hashes are never shown, and wiped when they are dropped.
 //!
 //! How a server uses it:
-//! - who asks: the token in the metadata ([`token::METADATA`]), a simple one looked up when its index
-//!   is applied, or a signed one; else the client certificate ([`Auth::certificate_identity`]); else
-//!   nobody. While authentication is off nobody is asked for a token, and everybody is nobody.
+//! - who asks: the token in the metadata ([`token::METADATA`]), a simple one looked up when its
+//!   index is applied, or a signed one; else the client certificate
+//!   ([`Auth::certificate_identity`]); else nobody. While authentication is off nobody is asked for
+//!   a token, and everybody is nobody.
 //! - a read outside of the log: [`Auth::check_range`] or [`Auth::check_txn`], the read, then
 //!   [`Auth::check_fresh`];
 //! - an entry: user and auth revision travel in its header and are its [`Identity`] at apply.
