@@ -8,9 +8,10 @@
 
 use std::collections::BTreeSet;
 
+use holdfast_api::etcdserverpb::alarm_request::AlarmAction;
 use holdfast_api::etcdserverpb::request_op::Request;
 use holdfast_api::etcdserverpb::{
-    AlarmMember, AlarmType, InternalRaftRequest, RequestOp, TxnRequest,
+    AlarmMember, AlarmRequest, AlarmType, InternalRaftRequest, RequestOp, TxnRequest,
 };
 use prost::Message;
 
@@ -59,6 +60,20 @@ impl Alarms {
             raised.insert((member.alarm, member.member_id));
         }
         Ok(Alarms { raised })
+    }
+
+    /// Applies a request: the alarms that the answer lists, and what to store. An action that we do
+    /// not know does nothing.
+    pub fn apply(&mut self, request: &AlarmRequest) -> (Vec<AlarmMember>, Option<BucketChange>) {
+        let (member, change) = match AlarmAction::try_from(request.action) {
+            Ok(AlarmAction::Get) => return (self.list(request.alarm), None),
+            Ok(AlarmAction::Activate) => self.activate(request.member_id, request.alarm),
+            Ok(AlarmAction::Deactivate) => {
+                self.deactivate(request.member_id, request.alarm).unzip()
+            }
+            Err(_) => (None, None),
+        };
+        (member.into_iter().collect(), change)
     }
 
     /// Raises an alarm of kind `kind` (a number of the wire) for a member. Gives what the answer

@@ -12,8 +12,17 @@
 //!   the merged ranges of all users whom it concerns;
 //! - passwords and their hashes are never shown, and wiped when they are dropped.
 //!
-//! The order in which upstream asks at apply: [`Auth::check_admin`] for requests of administrators,
-//! then alarms, then [`Auth::check_operation`], then the quota. [`Auth::apply`] asks by itself.
+//! How a server uses it:
+//! - who asks: the token in the metadata ([`token::METADATA`]), a simple one looked up when its
+//!   index is applied, or a signed one; else the client certificate
+//!   ([`Auth::certificate_identity`]); else nobody. While authentication is off nobody is asked for
+//!   a token, and everybody is nobody.
+//! - a read outside of the log: [`Auth::check_range`] or [`Auth::check_txn`], the read, then
+//!   [`Auth::check_fresh`];
+//! - an entry: user and auth revision travel in its header and are its [`Identity`] at apply.
+//!   [`Auth::apply`] does those of users and roles. For others upstream asks first the alarms, then
+//!   [`Auth::check_operation`], then the quota;
+//! - a login: [`Auth::login_check`], the entry without the password, the token at apply.
 
 mod apply;
 mod check;
@@ -33,7 +42,7 @@ use std::sync::OnceLock;
 
 use holdfast_api::authpb;
 use prost::Message;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::buckets::{AUTH, AUTH_ROLES, AUTH_USERS};
 use crate::change::BucketChange;
@@ -184,13 +193,15 @@ impl Auth {
 
     fn store_user(&self, name: &str) -> Option<BucketChange> {
         let user = self.users.get(name)?;
-        let stored = authpb::User {
+        let mut stored = authpb::User {
             name: name.as_bytes().to_vec(),
             password: user.password_hash.to_vec(),
             roles: user.roles.clone(),
             options: user.options,
         };
-        Some(BucketChange::put(AUTH_USERS, name, stored.encode_to_vec()))
+        let value = stored.encode_to_vec();
+        stored.password.zeroize();
+        Some(BucketChange::put(AUTH_USERS, name, value))
     }
 
     fn store_role(&self, name: &str) -> Option<BucketChange> {

@@ -1,8 +1,8 @@
 //! Leases: granted, kept alive, attached to keys, run out.
 //!
 //! A pure state machine. Time comes in as `now`, the time since the member started, from a clock
-//! that never goes back. What is to be stored comes back as [`BucketChange`]; stored are id, TTL and
-//! a checkpoint, never the keys: those name their lease in their records.
+//! that never goes back. What is to be stored comes back as [`BucketChange`]: id, TTL and a
+//! checkpoint, never the keys, since those name their lease in their records.
 //!
 //! Only the leader's clock counts. A member that does not lead knows which leases and keys there
 //! are, and lets none run out. Whoever becomes leader refreshes all of them ([`Leases::promote`]).

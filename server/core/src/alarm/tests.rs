@@ -2,7 +2,7 @@
 
 use super::*;
 use holdfast_api::etcdserverpb::{
-    AlarmRequest, AuthEnableRequest, CompactionRequest, DeleteRangeRequest, LeaseCheckpointRequest,
+    AuthEnableRequest, CompactionRequest, DeleteRangeRequest, LeaseCheckpointRequest,
     LeaseGrantRequest, LeaseRevokeRequest, PutRequest, RangeRequest,
 };
 
@@ -27,6 +27,27 @@ fn raised_once_listed_and_cleared() {
     let (_, change) = alarms.deactivate(7, NOSPACE).unwrap();
     assert_eq!(change, BucketChange::delete(buckets::ALARM, [8, 7, 16, 1]));
     assert!(!alarms.is_raised(AlarmType::Nospace) && alarms.is_raised(AlarmType::Corrupt));
+}
+
+#[test]
+fn a_request_reads_raises_or_clears() {
+    let mut alarms = Alarms::default();
+    let mut apply = |action: i32, member_id, alarm| {
+        let (listed, change) = alarms.apply(&AlarmRequest { action, member_id, alarm });
+        (listed.len(), change.map(|change| change.value.is_some()))
+    };
+    let (get, raise, clear) =
+        (AlarmAction::Get as i32, AlarmAction::Activate as i32, AlarmAction::Deactivate as i32);
+    assert_eq!(apply(get, 0, NONE), (0, None));
+    assert_eq!(apply(raise, 1, NOSPACE), (1, Some(true)));
+    assert_eq!(apply(raise, 1, NOSPACE), (1, None));
+    assert_eq!(apply(raise, 1, NONE), (0, None));
+    assert_eq!(apply(get, 77, NONE), (1, None), "whoever raised it");
+    assert_eq!(apply(get, 1, CORRUPT), (0, None));
+    assert_eq!(apply(9, 1, NOSPACE), (0, None), "an action of the future");
+    assert_eq!(apply(clear, 2, NOSPACE), (0, None));
+    assert_eq!(apply(clear, 1, NOSPACE), (1, Some(false)));
+    assert_eq!(apply(get, 0, NONE), (0, None));
 }
 
 #[test]

@@ -20,8 +20,9 @@ pub enum Access {
 }
 
 impl Auth {
-    /// Only users with the role root: changes of users and roles, compaction, defragmentation,
-    /// snapshots, hashes, alarms that are raised or cleared, members, moving the leader.
+    /// Only users with the role root. [`Auth::apply`] asks it for changes of users and roles; the
+    /// server asks it before it does or proposes a compaction, a defragmentation, a snapshot, a
+    /// hash, a move of the leader, a downgrade, a change of members, or an alarm raised or cleared.
     ///
     /// # Errors
     /// Nobody asks, the user is gone, or is no root.
@@ -36,8 +37,9 @@ impl Auth {
         if user.has_role(ROOT_ROLE) { Ok(()) } else { Err(AuthError::PermissionDenied) }
     }
 
-    /// Somebody must ask, whoever it is: status, alarms that are listed, the list of members, and
-    /// before they are proposed lease grant and revoke and a lease's time to live.
+    /// Somebody must ask, whoever it is: the status, the list of alarms, of members, and all that
+    /// is asked about leases (grant, revoke, keep-alive, time to live, list), before it is
+    /// proposed or done.
     ///
     /// # Errors
     /// Nobody asks.

@@ -121,6 +121,7 @@ impl Auth {
 
 impl LoginCheck {
     /// Compares; gives the auth revision at which the hash was read. Takes tens of milliseconds.
+    /// The password is the caller's to wipe.
     ///
     /// # Errors
     /// It is another password.

@@ -3,9 +3,9 @@
 //! A range is [key, range end); an empty range end is the one key, a zero byte all that follow.
 //! Ranges that touch are one: a request that reaches over both is allowed.
 //!
-//! A request for a range that holds no key (its end is at or before its key) is allowed if its first
-//! key is open. Upstream's answer to such a one depends on the shape of its search tree: the one
-//! known difference, and about nothing, since there is nothing to read, write or delete.
+//! A request for a range that holds no key (its end is at or before its key) is allowed if its
+//! first key is open. Upstream's answer to such a one depends on the shape of its search tree: the
+//! one known difference, and about nothing, since there is nothing to read, write or delete.
 
 /// End of a range, exclusive.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

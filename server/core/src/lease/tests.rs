@@ -174,6 +174,16 @@ fn checkpoints_tell_what_is_left() {
     assert_eq!(next.expires_at(1), Some(at(1_006_000)));
     assert_eq!(next.due_checkpoints(at(306_000)).len(), 1, "the next one is planned");
     assert_eq!(next.due_checkpoints(at(306_000)), []);
+    assert_eq!(next.keep_alive(1, at(606_000)), KeepAlive::Renewed { ttl_seconds: 1000 });
+    assert_eq!(next.due_checkpoints(at(606_000)), [], "one that has its whole TTL needs none");
+    assert_eq!(next.due_checkpoints(at(906_000)).len(), 1);
+
+    // The next lease of that id begins anew.
+    next.checkpoint(1, 3, false, at(906_000));
+    next.revoke(1).unwrap();
+    next.check_invariants();
+    next.grant(1, 400, at(907_000)).unwrap();
+    assert_eq!(next.expires_at(1), Some(at(1_307_000)));
 }
 
 #[test]
@@ -227,8 +237,8 @@ fn the_queue_stays_as_small_as_what_is_alive() {
         assert!(leases.queue_len() <= 70, "{}", leases.queue_len());
     }
     leases.grant(1, 10, at(0)).unwrap();
-    for now in 0..5_000 {
-        leases.keep_alive(1, at(now));
+    for millis in 0..5_000 {
+        leases.keep_alive(1, at(millis));
     }
     assert!(leases.queue_len() <= 70, "a keep-alive queues nothing");
     assert_eq!(leases.expired(at(14_998)), Vec::<i64>::new());

@@ -8,17 +8,18 @@ use std::time::Duration;
 
 use crate::peers::{Etcd, Ports, base64, open};
 use holdfast_api::authpb;
-use holdfast_api::etcdserverpb::DeleteRangeRequest;
+use holdfast_api::etcdserverpb::{AlarmRequest, DeleteRangeRequest};
+use holdfast_core::alarm::{AlarmRefusal, Alarms};
 use holdfast_core::auth::jwt::{Jwt, Method};
 use holdfast_core::auth::token::{SimpleTokens, index_of, prefix};
-use holdfast_core::auth::{Answer, Auth, Identity, password};
-use holdfast_core::buckets::{AUTH, AUTH_ROLES, AUTH_USERS, LEASE, SmallBuckets};
+use holdfast_core::auth::{Answer, Auth, AuthError, Identity, password};
+use holdfast_core::buckets::{ALARM, AUTH, AUTH_ROLES, AUTH_USERS, LEASE, SmallBuckets};
 use holdfast_core::change::BucketChange;
 use holdfast_core::database::read_small;
 use holdfast_core::datadir::db_path;
 use holdfast_core::lease::{LeaseConfig, Leases, TimeToLive};
 use prost::Message;
-use requests::{Asked, script, wild};
+use requests::{Asked, alarms, script, wild};
 use serde_json::{Value, json};
 
 /// Cheap hashes: the flag is the same on both sides.
@@ -33,6 +34,7 @@ struct Ours {
     auth: Auth,
     leases: Leases,
     tokens: SimpleTokens,
+    alarms: Alarms,
     stored: SmallBuckets,
     index: u64,
 }
@@ -44,7 +46,8 @@ impl Ours {
         let mut leases = Leases::new(config);
         leases.promote(NOW, NOW);
         let tokens = SimpleTokens::new(Duration::ZERO);
-        let mut ours = Ours { auth, leases, tokens, stored: SmallBuckets::default(), index: 0 };
+        let (alarms, stored) = (Alarms::default(), SmallBuckets::default());
+        let mut ours = Ours { auth, leases, tokens, alarms, stored, index: 0 };
         ours.store(changes);
         ours
     }
@@ -61,8 +64,7 @@ impl Ours {
     /// The answer as JSON, as far as it is users' and roles'; a token for a login.
     fn ask(&mut self, token: Option<&str>, asked: &Asked) -> Result<Value, Refusal> {
         self.index += 1;
-        let refused =
-            |error: holdfast_core::auth::AuthError| (i64::from(error.code()), error.to_string());
+        let refused = |error: AuthError| (i64::from(error.code()), error.to_string());
         let who = match token {
             Some(token) if self.auth.is_enabled() && asked.entry.authenticate.is_none() => {
                 let user = self.tokens.user_of(token, NOW).map_err(refused)?.to_owned();
@@ -93,13 +95,20 @@ impl Ours {
     }
 
     fn operate(&mut self, who: &Identity, asked: &Asked) -> Result<Value, Refusal> {
-        let refused =
-            |error: holdfast_core::auth::AuthError| (i64::from(error.code()), error.to_string());
+        let refused = |error: AuthError| (i64::from(error.code()), error.to_string());
         let no_lease =
             |error: holdfast_core::lease::LeaseError| (i64::from(error.code()), error.to_string());
         let entry = &asked.entry;
         if entry.lease_grant.is_some() || entry.lease_revoke.is_some() {
             self.auth.check_somebody(who).map_err(refused)?;
+        }
+        if let Some(request) = &entry.alarm {
+            return self.alarm(who, request).map_err(refused);
+        }
+        // A read does not travel through the log.
+        if entry.range.is_none() {
+            let refused = self.alarms.check(entry);
+            refused.map_err(|refusal| (i64::from(refusal.code()), refusal.to_string()))?;
         }
         self.auth.check_operation(who, entry, &self.leases).map_err(refused)?;
         if let Some(grant) = &entry.lease_grant {
@@ -127,6 +136,19 @@ impl Ours {
             }
         }
         Ok(Value::Null)
+    }
+
+    fn alarm(&mut self, who: &Identity, request: &AlarmRequest) -> Result<Value, AuthError> {
+        match request.action {
+            0 => self.auth.check_somebody(who)?,
+            _ => self.auth.check_admin(who)?,
+        }
+        let (listed, change) = self.alarms.apply(request);
+        self.store(change);
+        let shown = listed.iter().map(|alarm| {
+            json!({"memberID": alarm.member_id.to_string(), "alarm": alarm.alarm().as_str_name()})
+        });
+        Ok(json!({"alarms": shown.collect::<Vec<_>>()}))
     }
 
     fn shown(&mut self, answer: Answer) -> Value {
@@ -181,6 +203,12 @@ fn theirs(answer: &Value, ours: &Result<Value, Refusal>) -> Result<Value, Refusa
                 shape[name].clone()
             }
             (_, Value::Null) => json!([]),
+            // In no order.
+            ("alarms", value) => {
+                let mut all = value.as_array().unwrap().clone();
+                all.sort_by_key(|alarm| alarm["memberID"].to_string());
+                json!(all)
+            }
             (_, value) => value.clone(),
         };
         out.insert(name.clone(), value);
@@ -270,11 +298,18 @@ fn the_same_requests_give_the_same_answers_and_buckets() {
     let wild_allowed = pair.allowed - allowed;
     assert!(wild_allowed > 300, "the wild course is more than refusals: {wild_allowed}");
     pair.compare_leases();
+    for (who, asked) in alarms() {
+        pair.ask(who, &asked);
+    }
+    for refusal in [AlarmRefusal::NoSpace, AlarmRefusal::Corrupt] {
+        let count = pair.refusals.get(&refusal.to_string());
+        assert!(count.is_some_and(|count| *count > 8), "{refusal}: {count:?}");
+    }
     pair.etcd.stop();
 
     let written = read_small(&open(&db_path(&dir))).unwrap();
     let ours = &pair.ours.stored;
-    for bucket in [AUTH, AUTH_ROLES, LEASE] {
+    for bucket in [ALARM, AUTH, AUTH_ROLES, LEASE] {
         let name = String::from_utf8_lossy(bucket);
         let entries = |of: &SmallBuckets| {
             of.entries(bucket)

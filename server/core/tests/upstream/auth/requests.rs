@@ -224,6 +224,56 @@ fn is_range(key: &str, end: &str) -> bool {
     end.is_empty() || end == "\0" || key < end
 }
 
+fn alarm(action: &str, member_id: u64, kind: &str) -> Asked {
+    let body = json!({"action": action, "memberID": member_id.to_string(), "alarm": kind});
+    let action = alarm_request::AlarmAction::from_str_name(action).unwrap() as i32;
+    let alarm = AlarmType::from_str_name(kind).unwrap() as i32;
+    asked!("maintenance/alarm", body, alarm: AlarmRequest { action, member_id, alarm })
+}
+
+/// What each alarm refuses, to whom, and before what else. One stays.
+pub(super) fn alarms() -> Vec<(&'static str, Asked)> {
+    let mut all = vec![
+        ("root", enable()),
+        ("", login("root", "root's")),
+        ("root", user_add("carol", "carol's")),
+        ("root", lease_grant(50, 100_000)),
+        ("", login("carol", "carol's")),
+        ("", alarm("GET", 0, "NONE")),
+        ("", alarm("ACTIVATE", 5, "NOSPACE")),
+        ("carol", alarm("GET", 0, "NONE")),
+        ("carol", alarm("ACTIVATE", 5, "NOSPACE")),
+        ("root", alarm("DEACTIVATE", 5, "NOSPACE")),
+        ("root", alarm("ACTIVATE", 5, "NONE")),
+    ];
+    for kind in ["NOSPACE", "CORRUPT"] {
+        all.push(("root", alarm("ACTIVATE", 5, kind)));
+        all.push(("root", alarm("ACTIVATE", 5, kind)));
+        all.push(("root", alarm("ACTIVATE", 6, kind)));
+        for who in ["root", "carol", ""] {
+            all.extend([
+                (who, put("k", true, 0)),
+                (who, range("k", "")),
+                (who, delete("k", "", false)),
+                (who, txn("k", "k", Some("k"), "k")),
+                (who, txn("k", "k", None, "k")),
+                (who, lease_grant(51, 100_000)),
+                (who, lease_revoke(50)),
+                (who, lease_grant(50, 100_000)),
+                (who, role_add("while it is raised")),
+                (who, alarm("GET", 0, "NONE")),
+                (who, alarm("GET", 6, "CORRUPT")),
+            ]);
+        }
+        all.push(("root", alarm("DEACTIVATE", 5, kind)));
+        all.push(("root", put("k", false, 0)));
+        all.push(("root", alarm("DEACTIVATE", 6, kind)));
+        all.push(("root", put("k", false, 0)));
+    }
+    all.push(("root", alarm("ACTIVATE", 0x0123_4567_89ab_cdef, "CORRUPT")));
+    all
+}
+
 /// What everybody does one after the other: every refusal there is, and every way to be allowed.
 pub(super) fn script() -> Vec<(&'static str, Asked)> {
     let mut all = beginnings();
