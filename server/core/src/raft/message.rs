@@ -11,7 +11,6 @@ use holdfast_api::raftpb as pb;
 
 use crate::meta::ConfState;
 use crate::raftpb::{self, EntryKind, SnapshotMetadata};
-use crate::wire;
 
 /// Context of a vote request that overrides the leader's lease: its sender was told to take over.
 pub const CAMPAIGN_TRANSFER: &[u8] = b"CampaignTransfer";
@@ -392,8 +391,7 @@ impl Message {
     }
 }
 
+/// Bytes of a number's protobuf form: seven bits each.
 fn varint_len(value: u64) -> u64 {
-    let mut bytes = Vec::with_capacity(10);
-    wire::put_varint(&mut bytes, value);
-    bytes.len() as u64
+    u64::from((64 - value.leading_zeros()).max(1).div_ceil(7))
 }

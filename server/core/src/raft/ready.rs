@@ -1,7 +1,7 @@
 //! What a node wants done, and the caller's word that it was.
 //!
 //! One round: [`Node::ready`]; on a leader send `messages`; persist `snapshot`, then `entries`,
-//! then `hard_state`, synced if `must_sync`; on others send `messages`, then everywhere `answers`;
+//! then `hard_state`, synced if `must_sync` (a snapshot always is); on others send `messages`, then everywhere `answers`;
 //! append to the storage; apply `committed` (a change of the configuration before messages leave);
 //! [`Node::advance`].
 //!
