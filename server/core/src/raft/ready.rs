@@ -1,9 +1,9 @@
 //! What a node wants done, and the caller's word that it was.
 //!
-//! One round: [`Node::ready`]; on a leader send `messages`; persist `snapshot`, then `entries`,
-//! then `hard_state`, synced if `must_sync` (a snapshot always is); on others send `messages`, then everywhere `answers`;
-//! append to the storage; apply `committed` (a change of the configuration before messages leave);
-//! [`Node::advance`].
+//! One round: [`Node::ready`]; on a leader send `messages`; persist `snapshot` (always synced),
+//! then `entries`, then `hard_state`, synced if `must_sync`; on others send `messages`, then everywhere
+//! `answers`; append to the storage; apply `committed` (a change of the configuration before
+//! messages leave); [`Node::advance`]. Messages of others may be taken meanwhile.
 //!
 //! Must hold: nothing in `answers` leaves before what is in the same `Ready` is on disk; each
 //! committed entry is handed out once, in order; what the node promises itself (its own vote, its

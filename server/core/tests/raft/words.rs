@@ -8,8 +8,8 @@ use holdfast_core::meta::ConfState;
 use holdfast_core::raft::membership::Configuration;
 use holdfast_core::raft::progress::{Mode, ProgressStatus};
 use holdfast_core::raft::{
-    ConfChangeRefusal, Entry, Event, Message, MessageKind, Ready, Role, Snapshot, VoteDecision,
-    VoteRequest,
+    ConfChangeRefusal, Entry, Event, LogPosition, Message, MessageKind, Ready, Role, Snapshot,
+    VoteDecision, VoteRequest,
 };
 use holdfast_core::raftpb::{ConfChange, ConfChangeKind, EntryKind, HardState};
 
@@ -394,15 +394,16 @@ fn snapshot_line(id: u64, event: &Event) -> Option<String> {
             if *taken { "succeeded" } else { "failed" },
             progress(now)
         ),
-        Event::SnapshotRestoring { log, index, term } => format!(
-            "log [committed={}, applied={}, applying={}, unstable.offset={}, unstable.offsetInProgress={}, len(unstable.Entries)={}] starts to restore snapshot [index: {index}, term: {term}]",
-            log.committed,
-            log.applied,
-            log.applying,
-            log.unstable_offset,
-            log.unstable_in_progress,
-            log.unstable_len
-        ),
+        Event::SnapshotRestoring { log, index, term } => {
+            let unstable = format!(
+                "unstable.offset={}, unstable.offsetInProgress={}, len(unstable.Entries)={}",
+                log.unstable_offset, log.unstable_in_progress, log.unstable_len
+            );
+            let LogPosition { committed, applied, applying, .. } = log;
+            format!(
+                "log [committed={committed}, applied={applied}, applying={applying}, {unstable}] starts to restore snapshot [index: {index}, term: {term}]"
+            )
+        }
         Event::SnapshotRestored { commit, last, snapshot } => format!(
             "{id:x} [commit: {commit}, lastindex: {}, lastterm: {}] restored snapshot [index: {}, term: {}]",
             last.index, last.term, snapshot.index, snapshot.term
