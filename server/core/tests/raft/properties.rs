@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use holdfast_api::raftpb as pb;
 use holdfast_core::meta::ConfState;
+use holdfast_core::raft::membership::Members;
 use holdfast_core::raft::progress::{InflightLimits, Inflights};
 use holdfast_core::raft::quorum::{Majority, Tally, Voters};
 use holdfast_core::raft::{
     Config, Entry, MemoryLog, Message, MessageKind, Node, RaftError, Snapshot, Start,
 };
-use holdfast_core::raftpb::{EntryKind, SnapshotMetadata};
+use holdfast_core::raftpb::{ConfChangeKind, EntryKind, SnapshotMetadata};
 use proptest::prelude::*;
 use prost::Message as _;
 
@@ -68,6 +69,29 @@ proptest! {
             // Both halves may be open in a way that no combination satisfies both: still pending.
             Tally::Pending => prop_assert!(outcomes.contains(&false)),
         }
+    }
+
+    #[test]
+    fn members_come_back_from_what_is_stored_of_them(
+        changes in proptest::collection::vec((0usize..4, 1u64..7), 0..20),
+        joint in proptest::collection::vec((0usize..3, 1u64..7), 0..4),
+        enters: bool, auto_leave: bool,
+    ) {
+        use ConfChangeKind::{AddLearner, AddNode, RemoveNode, UpdateNode};
+        let kinds = [AddNode, AddLearner, RemoveNode, UpdateNode];
+        let limits = InflightLimits { messages: 1, bytes: None };
+        let mut members = Members::new(limits);
+        for (kind, id) in changes {
+            // What the rules forbid changes nothing.
+            members = members.simple(&[(kinds[kind], id)], 1).unwrap_or(members);
+        }
+        if enters {
+            let steps: Vec<_> = joint.into_iter().map(|(kind, id)| (kinds[kind], id)).collect();
+            members = members.enter_joint(auto_leave, &steps, 1).unwrap_or(members);
+        }
+        let stored = members.configuration.conf_state();
+        let restored = Members::restore(limits, &stored, 1);
+        prop_assert_eq!(restored.map(|members| members.configuration), Ok(members.configuration));
     }
 
     #[test]

@@ -145,6 +145,12 @@ fn a_read_needs_a_round_and_a_follower_asks_its_leader() {
     group.on(1).tick();
     group.settle();
     assert_eq!(group.reads, [(1, state(b"alone")), (1, state(b"later"))]);
+    // Of five, one follower is no quorum.
+    let mut group = Group::led(5, |config| config);
+    group.cut = vec![3, 4, 5];
+    group.on(1).read_index(Bytes::from_static(b"of two"));
+    group.settle();
+    assert_eq!(group.reads, []);
 }
 
 #[test]

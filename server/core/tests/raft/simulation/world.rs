@@ -174,7 +174,8 @@ impl World {
             960..962 => {
                 let ids: Vec<u64> = self.members.keys().copied().collect();
                 self.apart = match self.leader().filter(|_| self.chance.once_in(2)) {
-                    Some(id) => vec![id],
+                    // Alone, or with one that still follows it.
+                    Some(id) => vec![id, self.any_id()],
                     None => ids.into_iter().filter(|_| self.chance.once_in(2)).collect(),
                 };
             }
