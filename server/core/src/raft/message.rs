@@ -370,7 +370,7 @@ impl Message {
         })
     }
 
-    /// The protobuf form with every scalar present but those of asynchronous storage.
+    /// The protobuf form with every scalar present, as raft 3.6 writes it.
     pub fn encode(self) -> pb::Message {
         pb::Message {
             r#type: Some(self.kind.number()),
@@ -385,7 +385,7 @@ impl Message {
             reject: Some(self.reject),
             reject_hint: Some(self.reject_hint),
             context: (!self.context.is_empty()).then_some(self.context),
-            vote: None,
+            vote: Some(0),
             responses: Vec::new(),
         }
     }

@@ -175,9 +175,35 @@ fn a_message_has_the_bytes_that_upstream_reads_and_writes() {
         Message { from: 2, term: 3, commit: 300, ..Message::new(MessageKind::Heartbeat, 1) };
     let bytes = message.clone().encode().encode_to_vec();
     // Each scalar is there, also the zeros: type, to, from, term, logTerm, index, commit, reject,
-    // rejectHint.
-    let older = [8, 8, 16, 1, 24, 2, 32, 3, 40, 0, 48, 0, 64, 0xac, 2, 80, 0, 88, 0];
+    // rejectHint, vote. These are the bytes that Go's raft 3.6 writes.
+    let older = [8, 8, 16, 1, 24, 2, 32, 3, 40, 0, 48, 0, 64, 172, 2, 80, 0, 88, 0, 104, 0];
     assert_eq!(bytes, older);
+    let conf_state = ConfState { voters: vec![1, 2], learners: vec![3], ..ConfState::default() };
+    let metadata = SnapshotMetadata { conf_state, index: 5, term: 2 };
+    let snapshot = Some(Box::new(Snapshot { data: Bytes::from_static(b"s"), metadata }));
+    let sent = Message { from: 2, term: 3, snapshot, ..Message::new(MessageKind::Snapshot, 1) };
+    let golden = [
+        8, 7, 16, 1, 24, 2, 32, 3, 40, 0, 48, 0, 64, 0, 74, 19, 10, 1, 115, 18, 14, 10, 8, 8, 1, 8,
+        2, 16, 3, 40, 0, 16, 5, 24, 2, 80, 0, 88, 0, 104, 0,
+    ];
+    assert_eq!(sent.encode().encode_to_vec(), golden);
+    let entry = |kind, index, data| Entry { kind, term: 3, index, data: Bytes::from_static(data) };
+    let sent = Message {
+        from: 2,
+        term: 3,
+        log_term: 2,
+        index: 7,
+        entries: vec![entry(EntryKind::Normal, 8, b"x"), entry(EntryKind::ConfChange, 9, b"")],
+        context: Bytes::from_static(b"c"),
+        reject: true,
+        reject_hint: 4,
+        ..Message::new(MessageKind::Append, 1)
+    };
+    let golden = [
+        8, 3, 16, 1, 24, 2, 32, 3, 40, 2, 48, 7, 58, 9, 8, 0, 16, 3, 24, 8, 34, 1, 120, 58, 6, 8,
+        1, 16, 3, 24, 9, 64, 0, 80, 1, 88, 4, 98, 1, 99, 104, 0,
+    ];
+    assert_eq!(sent.encode().encode_to_vec(), golden);
     // 3.7 leaves zeros out; 3.5 puts an empty snapshot into every message.
     let newer = [8, 8, 16, 1, 24, 2, 32, 3, 64, 0xac, 2];
     let with_snapshot = [&older[..], &[74, 8, 18, 6, 10, 0, 16, 0, 24, 0]].concat();
