@@ -126,14 +126,6 @@ pub enum Corruption {
         /// What the storage says.
         reason: StorageError,
     },
-    /// A snapshot whose members cannot be.
-    #[error("snapshot at index {index} has impossible members: {reason}")]
-    SnapshotMembers {
-        /// The snapshot.
-        index: u64,
-        /// Why not.
-        reason: membership::ChangeError,
-    },
 }
 
 /// One member's raft.

@@ -92,6 +92,10 @@ proptest! {
         let stored = members.configuration.conf_state();
         let restored = Members::restore(limits, &stored, 1);
         prop_assert_eq!(restored.map(|members| members.configuration), Ok(members.configuration));
+        // Nobody has two roles.
+        let twice = ConfState { learners: stored.voters.clone(), ..stored };
+        let is_empty = twice.voters.is_empty();
+        prop_assert_eq!(Members::restore(limits, &twice, 1).is_ok(), is_empty);
     }
 
     #[test]
