@@ -331,14 +331,27 @@ fn replication_line(id: u64, event: &Event) -> Option<String> {
         Event::UncommittedLimitReached => format!(
             "{id:x} appending new entries to log would exceed uncommitted entry size limit; dropping proposal"
         ),
-        Event::ConfChangeIgnored { configuration: at, reason } => {
+        Event::ConfChangeIgnored { change, at, reason } => {
             let reason = match reason {
-                ConfChangeRefusal::Pending { index, applied } => format!(
-                    "possible unapplied conf change at index {index} (applied to {applied})"
-                ),
+                ConfChangeRefusal::Pending { index, applied } => {
+                    format!(
+                        "possible unapplied conf change at index {index} (applied to {applied})"
+                    )
+                }
                 ConfChangeRefusal::Joint => "must transition out of joint config first".to_owned(),
             };
-            format!("{id:x} ignoring conf change at config {}: {reason}", configuration(at))
+            let kind = match change.kind {
+                ConfChangeKind::AddNode => "ConfChangeAddNode",
+                ConfChangeKind::AddLearner => "ConfChangeAddLearnerNode",
+                ConfChangeKind::RemoveNode => "ConfChangeRemoveNode",
+                ConfChangeKind::UpdateNode => "ConfChangeUpdateNode",
+            };
+            let change =
+                format!("{{{kind} {} {:?} {}}}", change.node_id, change.context, change.id);
+            format!(
+                "{id:x} ignoring conf change {change} at config {}: {reason}",
+                configuration(at)
+            )
         }
         Event::ConflictFound { index, existing, conflicting } => format!(
             "found conflict at index {index} [existing term: {existing}, conflicting term: {conflicting}]"
