@@ -69,25 +69,21 @@ impl<S: LogStorage> Node<S> {
             self.events.push(Event::ProposalDuringTransfer { to, term });
             return Err(RaftError::ProposalDropped);
         }
-        for entry in &entries {
-            let is_readable = match entry.kind {
-                EntryKind::Normal => true,
-                EntryKind::ConfChange => ConfChange::decode(&entry.data).is_ok(),
-                EntryKind::ConfChangeV2 => false,
-            };
-            if !is_readable {
-                let problem = "it proposes a configuration change that etcd does not make";
-                return Err(RaftError::Malformed { kind, from, problem });
-            }
-        }
-        let last = self.log.last_index();
-        for (entry, index) in entries.iter_mut().zip(last + 1..) {
-            if entry.kind != EntryKind::ConfChange {
-                continue;
-            }
+        let readable = |entry: &Entry| match entry.kind {
+            EntryKind::Normal => Some(None),
+            EntryKind::ConfChange => ConfChange::decode(&entry.data).ok().map(Some),
+            EntryKind::ConfChangeV2 => None,
+        };
+        let Some(changes) = entries.iter().map(readable).collect::<Option<Vec<_>>>() else {
+            let problem = "it proposes a configuration change that etcd does not make";
+            return Err(RaftError::Malformed { kind, from, problem });
+        };
+        let first = self.log.last_index() + 1;
+        for ((entry, change), index) in entries.iter_mut().zip(changes).zip(first..) {
+            let Some(change) = change else { continue };
             if let Some(reason) = self.conf_change_refusal() {
-                let configuration = self.members.configuration.clone();
-                self.events.push(Event::ConfChangeIgnored { configuration, reason });
+                let at = self.members.configuration.clone();
+                self.events.push(Event::ConfChangeIgnored { change, at, reason });
                 *entry = Entry::proposal(EntryKind::Normal, Bytes::new());
             } else {
                 self.pending_conf_index = index;

@@ -7,6 +7,7 @@ use super::Role;
 use super::membership::Configuration;
 use super::message::{EntryId, MessageKind};
 use super::progress::ProgressStatus;
+use crate::raftpb::ConfChange;
 
 /// What happened. Members are named by id; `progress` is the leader's view of the member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +52,7 @@ pub enum Event {
     /// Too much is proposed and not committed.
     UncommittedLimitReached,
     /// A change of the configuration was replaced by an empty entry.
-    ConfChangeIgnored { configuration: Configuration, reason: ConfChangeRefusal },
+    ConfChangeIgnored { change: ConfChange, at: Configuration, reason: ConfChangeRefusal },
 
     /// A leader's entries contradict ours.
     ConflictFound { index: u64, existing: u64, conflicting: u64 },

@@ -61,6 +61,9 @@ pub enum ChangeError {
     /// It is not joint.
     #[error("can't leave a non-joint config")]
     NotJoint,
+    /// What is stored is none that the rules lead to.
+    #[error("the stored members contradict each other")]
+    Contradiction,
 }
 
 impl Configuration {
@@ -86,7 +89,7 @@ impl Members {
     /// Those of a stored configuration. `last_index` is where a leader would begin to send.
     ///
     /// # Errors
-    /// No sequence of permitted changes leads to it.
+    /// No sequence of permitted changes leads to it: somebody has two roles, say.
     pub fn restore(
         limits: InflightLimits,
         state: &ConfState,
@@ -112,7 +115,16 @@ impl Members {
             entered.append(&mut incoming);
             members = members.enter_joint(state.auto_leave, &entered, last_index)?;
         }
-        Ok(members)
+        let mut wanted = state.clone();
+        let ConfState { voters, learners, voters_outgoing, learners_next, .. } = &mut wanted;
+        for ids in [voters, learners, voters_outgoing, learners_next] {
+            ids.sort_unstable();
+        }
+        if members.configuration.conf_state() == wanted {
+            Ok(members)
+        } else {
+            Err(ChangeError::Contradiction)
+        }
     }
 
     /// After changes of which at most one touches a voter.

@@ -11,7 +11,6 @@ use holdfast_api::raftpb as pb;
 
 use crate::meta::ConfState;
 use crate::raftpb::{self, EntryKind, SnapshotMetadata};
-use crate::wire;
 
 /// Context of a vote request that overrides the leader's lease: its sender was told to take over.
 pub const CAMPAIGN_TRANSFER: &[u8] = b"CampaignTransfer";
@@ -371,7 +370,7 @@ impl Message {
         })
     }
 
-    /// The protobuf form with every scalar present but those of asynchronous storage.
+    /// The protobuf form with every scalar present, as raft 3.6 writes it.
     pub fn encode(self) -> pb::Message {
         pb::Message {
             r#type: Some(self.kind.number()),
@@ -386,14 +385,13 @@ impl Message {
             reject: Some(self.reject),
             reject_hint: Some(self.reject_hint),
             context: (!self.context.is_empty()).then_some(self.context),
-            vote: None,
+            vote: Some(0),
             responses: Vec::new(),
         }
     }
 }
 
+/// Bytes of a number's protobuf form: seven bits each.
 fn varint_len(value: u64) -> u64 {
-    let mut bytes = Vec::with_capacity(10);
-    wire::put_varint(&mut bytes, value);
-    bytes.len() as u64
+    u64::from((64 - value.leading_zeros()).max(1).div_ceil(7))
 }

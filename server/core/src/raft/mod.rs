@@ -126,14 +126,6 @@ pub enum Corruption {
         /// What the storage says.
         reason: StorageError,
     },
-    /// A snapshot whose members cannot be.
-    #[error("snapshot at index {index} has impossible members: {reason}")]
-    SnapshotMembers {
-        /// The snapshot.
-        index: u64,
-        /// Why not.
-        reason: membership::ChangeError,
-    },
 }
 
 /// One member's raft.
@@ -256,19 +248,18 @@ impl<S: LogStorage> Node<S> {
 
     /// The transport could not reach a member: what was sent to it may be lost.
     pub fn report_unreachable(&mut self, id: u64) {
-        if let Some(progress) = self.progress_if_leader(id) {
-            if progress.mode == progress::Mode::Replicate {
-                progress.probe();
-            }
-            let progress = progress.status();
-            self.events.push(Event::MemberUnreachable { of: id, progress });
+        let Some(progress) = self.progress_reported(id) else { return };
+        if progress.mode == progress::Mode::Replicate {
+            progress.probe();
         }
+        let progress = progress.status();
+        self.events.push(Event::MemberUnreachable { of: id, progress });
     }
 
     /// How sending a snapshot ended. Every [`MessageKind::Snapshot`] needs a report, or nothing is
     /// sent to the member until it answers by itself.
     pub fn report_snapshot(&mut self, id: u64, taken: bool) {
-        let Some(progress) = self.progress_if_leader(id) else { return };
+        let Some(progress) = self.progress_reported(id) else { return };
         if matches!(progress.mode, progress::Mode::Snapshot { .. }) {
             progress.snapshot_ended(taken);
             let progress = progress.status();
@@ -464,9 +455,16 @@ impl<S: LogStorage> Node<S> {
         self.members.progress.keys().copied().filter(|id| *id != own).collect()
     }
 
-    fn progress_if_leader(&mut self, id: u64) -> Option<&mut progress::Progress> {
-        let is_leader = self.role == Role::Leader;
-        self.members.progress.get_mut(&id).filter(|_| is_leader)
+    /// The member that a report is about; only a leader cares.
+    fn progress_reported(&mut self, id: u64) -> Option<&mut progress::Progress> {
+        let progress = self.members.progress.get_mut(&id);
+        if self.role != Role::Leader {
+            return None;
+        }
+        if progress.is_none() {
+            self.events.push(Event::UnknownMember { from: id });
+        }
+        progress
     }
 }
 

@@ -1,9 +1,13 @@
 //! What a node wants done, and the caller's word that it was.
 //!
-//! One round: [`Node::ready`]; on a leader send `messages`; persist `snapshot`, then `entries`,
-//! then `hard_state`, synced if `must_sync`; on others send `messages`, then everywhere `answers`;
-//! append to the storage; apply `committed` (a change of the configuration before messages leave);
-//! [`Node::advance`].
+//! One round:
+//! 1. [`Node::ready`]; a leader's `messages` leave.
+//! 2. Persist `snapshot` (always synced), then `entries`, then `hard_state`, synced if `must_sync`.
+//!    Append the same to the storage.
+//! 3. Apply `committed`, or hand it on in order. A change of the configuration is waited for and
+//!    given to [`Node::apply_conf_change`]: members of the next round are those after it.
+//! 4. Others' `messages` leave, then everybody's `answers`.
+//! 5. [`Node::advance`]. Messages of others and proposals may be taken meanwhile.
 //!
 //! Must hold: nothing in `answers` leaves before what is in the same `Ready` is on disk; each
 //! committed entry is handed out once, in order; what the node promises itself (its own vote, its

@@ -13,7 +13,7 @@ use super::membership::Members;
 use super::message::{Entry, EntryId, Message, MessageKind, Snapshot};
 use super::progress::Mode;
 use super::storage::LogStorage;
-use super::{Corruption, Node, RaftError, Role};
+use super::{Node, RaftError, Role};
 
 impl<S: LogStorage> Node<S> {
     /// Ticks of the leader.
@@ -230,7 +230,7 @@ impl<S: LogStorage> Node<S> {
     pub(super) fn take_snapshot(&mut self, message: Message) -> Result<(), RaftError> {
         let Some(snapshot) = message.snapshot else { return Ok(()) };
         let id = snapshot.id();
-        let restored = self.restore(*snapshot)?;
+        let restored = self.restore(*snapshot, message.from)?;
         let commit = self.log.committed;
         self.events.push(Event::SnapshotHandled { commit, snapshot: id, restored });
         let index = if restored { self.log.last_index() } else { commit };
@@ -239,7 +239,7 @@ impl<S: LogStorage> Node<S> {
     }
 
     /// Puts a snapshot in place of the log. `false` where the log is at least as far.
-    fn restore(&mut self, snapshot: Snapshot) -> Result<bool, RaftError> {
+    fn restore(&mut self, snapshot: Snapshot, from: u64) -> Result<bool, RaftError> {
         let id = snapshot.id();
         if id.index <= self.log.committed {
             return Ok(false);
@@ -258,9 +258,10 @@ impl<S: LogStorage> Node<S> {
             self.log.commit_to(id.index)?;
             return Ok(false);
         }
-        let members = Members::restore(self.config.inflight, state, id.index);
-        let members =
-            members.map_err(|reason| Corruption::SnapshotMembers { index: id.index, reason })?;
+        let Ok(members) = Members::restore(self.config.inflight, state, id.index) else {
+            let problem = "the members in its snapshot contradict each other";
+            return Err(RaftError::Malformed { kind: MessageKind::Snapshot, from, problem });
+        };
         self.log.restore(snapshot, &mut self.events);
         self.switch_members(members);
         let (commit, last) = (self.log.committed, self.log.last_id());

@@ -1,10 +1,12 @@
 //! Upstream's interaction files: members that are told what to do, step by step, and everything
 //! they say.
 //!
-//! Must hold: every file is reproduced to the letter, but those in [`NOT_USED`].
+//! Must hold: every file is reproduced to the letter, but those in [`NOT_USED`]; and so are courses
+//! that upstream's members take by seeded chance (`tests/peers/raftscripts`).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::process::Command;
 
 use bytes::Bytes;
 use holdfast_core::raft::progress::InflightLimits;
@@ -69,6 +71,29 @@ fn upstreams_interaction_files_are_reproduced() {
     }
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
     assert_eq!(reproduced + NOT_USED.len(), files.len());
+}
+
+/// Courses of upstream's raft that its `raft-scripts` prints, so many.
+const COURSES: usize = 300;
+
+#[test]
+fn seeded_courses_of_upstreams_members_are_reproduced() {
+    let mut scripts = Command::new(holdfast_peers::peer("raft-scripts"));
+    let printed = holdfast_peers::run(scripts.arg(COURSES.to_string()));
+    let courses: Vec<&str> = printed.split("=== seed ").skip(1).collect();
+    assert_eq!(courses.len(), COURSES);
+    let (mut complaints, mut directives) = (Vec::new(), 0);
+    for course in courses {
+        let (seed, text) = course.split_once('\n').unwrap();
+        let mut world = World::default();
+        match datadriven::run(text, |directive| world.handle(directive)) {
+            Ok(count) => directives += count,
+            Err(difference) => complaints.push(format!("seed {seed}: {difference}")),
+        }
+    }
+    println!("{directives} directives");
+    let first = complaints.first().map(String::as_str).unwrap_or_default();
+    assert!(complaints.is_empty(), "{} of {COURSES} differ: {first}", complaints.len());
 }
 
 /// A member's log on disk, and the states it went through: what it sends is the last one.
@@ -299,7 +324,8 @@ impl World {
 
     fn deliver_to(&mut self, id: u64, kind: Option<MessageKind>, drop: bool) {
         let is_meant = |message: &mut Message| {
-            message.to == id && kind.is_none_or(|kind| message.kind == kind)
+            let is_own = message.from == message.to;
+            message.to == id && kind.is_none_or(|kind| message.kind == kind) && !(drop && is_own)
         };
         let meant: Vec<Message> = self.messages.extract_if(.., is_meant).collect();
         for message in meant {

@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use holdfast_api::raftpb as pb;
 use holdfast_core::meta::ConfState;
+use holdfast_core::raft::membership::Members;
 use holdfast_core::raft::progress::{InflightLimits, Inflights};
 use holdfast_core::raft::quorum::{Majority, Tally, Voters};
 use holdfast_core::raft::{
     Config, Entry, MemoryLog, Message, MessageKind, Node, RaftError, Snapshot, Start,
 };
-use holdfast_core::raftpb::{EntryKind, SnapshotMetadata};
+use holdfast_core::raftpb::{ConfChangeKind, EntryKind, SnapshotMetadata};
 use proptest::prelude::*;
 use prost::Message as _;
 
@@ -68,6 +69,33 @@ proptest! {
             // Both halves may be open in a way that no combination satisfies both: still pending.
             Tally::Pending => prop_assert!(outcomes.contains(&false)),
         }
+    }
+
+    #[test]
+    fn members_come_back_from_what_is_stored_of_them(
+        changes in proptest::collection::vec((0usize..4, 1u64..7), 0..20),
+        joint in proptest::collection::vec((0usize..3, 1u64..7), 0..4),
+        enters: bool, auto_leave: bool,
+    ) {
+        use ConfChangeKind::{AddLearner, AddNode, RemoveNode, UpdateNode};
+        let kinds = [AddNode, AddLearner, RemoveNode, UpdateNode];
+        let limits = InflightLimits { messages: 1, bytes: None };
+        let mut members = Members::new(limits);
+        for (kind, id) in changes {
+            // What the rules forbid changes nothing.
+            members = members.simple(&[(kinds[kind], id)], 1).unwrap_or(members);
+        }
+        if enters {
+            let steps: Vec<_> = joint.into_iter().map(|(kind, id)| (kinds[kind], id)).collect();
+            members = members.enter_joint(auto_leave, &steps, 1).unwrap_or(members);
+        }
+        let stored = members.configuration.conf_state();
+        let restored = Members::restore(limits, &stored, 1);
+        prop_assert_eq!(restored.map(|members| members.configuration), Ok(members.configuration));
+        // Nobody has two roles.
+        let twice = ConfState { learners: stored.voters.clone(), ..stored };
+        let is_empty = twice.voters.is_empty();
+        prop_assert_eq!(Members::restore(limits, &twice, 1).is_ok(), is_empty);
     }
 
     #[test]
@@ -151,9 +179,35 @@ fn a_message_has_the_bytes_that_upstream_reads_and_writes() {
         Message { from: 2, term: 3, commit: 300, ..Message::new(MessageKind::Heartbeat, 1) };
     let bytes = message.clone().encode().encode_to_vec();
     // Each scalar is there, also the zeros: type, to, from, term, logTerm, index, commit, reject,
-    // rejectHint.
-    let older = [8, 8, 16, 1, 24, 2, 32, 3, 40, 0, 48, 0, 64, 0xac, 2, 80, 0, 88, 0];
+    // rejectHint, vote. These are the bytes that Go's raft 3.6 writes.
+    let older = [8, 8, 16, 1, 24, 2, 32, 3, 40, 0, 48, 0, 64, 172, 2, 80, 0, 88, 0, 104, 0];
     assert_eq!(bytes, older);
+    let conf_state = ConfState { voters: vec![1, 2], learners: vec![3], ..ConfState::default() };
+    let metadata = SnapshotMetadata { conf_state, index: 5, term: 2 };
+    let snapshot = Some(Box::new(Snapshot { data: Bytes::from_static(b"s"), metadata }));
+    let sent = Message { from: 2, term: 3, snapshot, ..Message::new(MessageKind::Snapshot, 1) };
+    let golden = [
+        8, 7, 16, 1, 24, 2, 32, 3, 40, 0, 48, 0, 64, 0, 74, 19, 10, 1, 115, 18, 14, 10, 8, 8, 1, 8,
+        2, 16, 3, 40, 0, 16, 5, 24, 2, 80, 0, 88, 0, 104, 0,
+    ];
+    assert_eq!(sent.encode().encode_to_vec(), golden);
+    let entry = |kind, index, data| Entry { kind, term: 3, index, data: Bytes::from_static(data) };
+    let sent = Message {
+        from: 2,
+        term: 3,
+        log_term: 2,
+        index: 7,
+        entries: vec![entry(EntryKind::Normal, 8, b"x"), entry(EntryKind::ConfChange, 9, b"")],
+        context: Bytes::from_static(b"c"),
+        reject: true,
+        reject_hint: 4,
+        ..Message::new(MessageKind::Append, 1)
+    };
+    let golden = [
+        8, 3, 16, 1, 24, 2, 32, 3, 40, 2, 48, 7, 58, 9, 8, 0, 16, 3, 24, 8, 34, 1, 120, 58, 6, 8,
+        1, 16, 3, 24, 9, 64, 0, 80, 1, 88, 4, 98, 1, 99, 104, 0,
+    ];
+    assert_eq!(sent.encode().encode_to_vec(), golden);
     // 3.7 leaves zeros out; 3.5 puts an empty snapshot into every message.
     let newer = [8, 8, 16, 1, 24, 2, 32, 3, 64, 0xac, 2];
     let with_snapshot = [&older[..], &[74, 8, 18, 6, 10, 0, 16, 0, 24, 0]].concat();

@@ -145,6 +145,12 @@ fn a_read_needs_a_round_and_a_follower_asks_its_leader() {
     group.on(1).tick();
     group.settle();
     assert_eq!(group.reads, [(1, state(b"alone")), (1, state(b"later"))]);
+    // Of five, one follower is no quorum.
+    let mut group = Group::led(5, |config| config);
+    group.cut = vec![3, 4, 5];
+    group.on(1).read_index(Bytes::from_static(b"of two"));
+    group.settle();
+    assert_eq!(group.reads, []);
 }
 
 #[test]
@@ -374,4 +380,56 @@ fn what_an_earlier_leader_changed_is_applied_before_anything_else_changes() {
     let entries = leader.ready().unwrap().entries;
     let kinds: Vec<EntryKind> = entries.iter().map(|entry| entry.kind).collect();
     assert_eq!(kinds, [EntryKind::Normal, EntryKind::Normal], "the second is empty");
+}
+
+#[test]
+fn what_a_leader_did_not_send_is_not_committed_by_its_commit_index() {
+    // Behind entry 1, this member has what an earlier leader did not commit.
+    let entry =
+        |index, term| Entry { index, term, ..Entry::proposal(EntryKind::Normal, "x".into()) };
+    let mut log = MemoryLog::default();
+    log.append(&[entry(1, 1), entry(2, 2), entry(3, 2)]).unwrap();
+    let hard_state = HardState { term: 2, vote: 0, commit: 1 };
+    let conf_state = ConfState::of_voters(vec![1, 2, 3]);
+    let start = Start { hard_state, conf_state, applied: 1 };
+    let mut node = Node::new(Config::etcd(1, 10, 1), log, &start).unwrap();
+    let append = Message { from: 2, term: 3, log_term: 1, index: 1, commit: 3, ..append() };
+    node.step(append.clone()).unwrap();
+    assert_eq!(node.status().hard_state.commit, 1);
+    node.step(Message { entries: vec![entry(2, 3)], ..append }).unwrap();
+    assert_eq!((node.status().hard_state.commit, node.last_index()), (2, 2));
+}
+
+#[test]
+fn a_fresh_group_begins_with_its_members_in_the_log() {
+    // As etcd begins: a change for each member, committed from the start.
+    let mut group = Group::default();
+    for id in 1..=3 {
+        let mut log = MemoryLog::default();
+        let add = |index| {
+            let kind = ConfChangeKind::AddNode;
+            let change = ConfChange { id: 0, kind, node_id: index, context: vec![] };
+            let data = Bytes::from(change.to_bytes());
+            Entry { index, term: 1, ..Entry::proposal(EntryKind::ConfChange, data) }
+        };
+        log.append(&[add(1), add(2), add(3)]).unwrap();
+        let hard_state = HardState { term: 1, vote: 0, commit: 3 };
+        let start = Start { hard_state, ..Start::default() };
+        let node = Node::new(Config::etcd(id, 10, id), log, &start).unwrap();
+        group.nodes.insert(id, node);
+    }
+    group.settle();
+    assert_eq!(group.on(2).status().conf_state, ConfState::of_voters(vec![1, 2, 3]));
+    for _ in 0..20 {
+        for id in 1..=3 {
+            group.on(id).tick();
+            group.settle();
+        }
+    }
+    let leaders = group.nodes.values().filter(|node| node.is_leader());
+    assert_eq!(leaders.count(), 1);
+}
+
+fn append() -> Message {
+    Message::new(MessageKind::Append, 1)
 }

@@ -8,8 +8,8 @@ use holdfast_core::meta::ConfState;
 use holdfast_core::raft::membership::Configuration;
 use holdfast_core::raft::progress::{Mode, ProgressStatus};
 use holdfast_core::raft::{
-    ConfChangeRefusal, Entry, Event, Message, MessageKind, Ready, Role, Snapshot, VoteDecision,
-    VoteRequest,
+    ConfChangeRefusal, Entry, Event, LogPosition, Message, MessageKind, Ready, Role, Snapshot,
+    VoteDecision, VoteRequest,
 };
 use holdfast_core::raftpb::{ConfChange, ConfChangeKind, EntryKind, HardState};
 
@@ -331,14 +331,27 @@ fn replication_line(id: u64, event: &Event) -> Option<String> {
         Event::UncommittedLimitReached => format!(
             "{id:x} appending new entries to log would exceed uncommitted entry size limit; dropping proposal"
         ),
-        Event::ConfChangeIgnored { configuration: at, reason } => {
+        Event::ConfChangeIgnored { change, at, reason } => {
             let reason = match reason {
-                ConfChangeRefusal::Pending { index, applied } => format!(
-                    "possible unapplied conf change at index {index} (applied to {applied})"
-                ),
+                ConfChangeRefusal::Pending { index, applied } => {
+                    format!(
+                        "possible unapplied conf change at index {index} (applied to {applied})"
+                    )
+                }
                 ConfChangeRefusal::Joint => "must transition out of joint config first".to_owned(),
             };
-            format!("{id:x} ignoring conf change at config {}: {reason}", configuration(at))
+            let kind = match change.kind {
+                ConfChangeKind::AddNode => "ConfChangeAddNode",
+                ConfChangeKind::AddLearner => "ConfChangeAddLearnerNode",
+                ConfChangeKind::RemoveNode => "ConfChangeRemoveNode",
+                ConfChangeKind::UpdateNode => "ConfChangeUpdateNode",
+            };
+            let change =
+                format!("{{{kind} {} {:?} {}}}", change.node_id, change.context, change.id);
+            format!(
+                "{id:x} ignoring conf change {change} at config {}: {reason}",
+                configuration(at)
+            )
         }
         Event::ConflictFound { index, existing, conflicting } => format!(
             "found conflict at index {index} [existing term: {existing}, conflicting term: {conflicting}]"
@@ -394,15 +407,16 @@ fn snapshot_line(id: u64, event: &Event) -> Option<String> {
             if *taken { "succeeded" } else { "failed" },
             progress(now)
         ),
-        Event::SnapshotRestoring { log, index, term } => format!(
-            "log [committed={}, applied={}, applying={}, unstable.offset={}, unstable.offsetInProgress={}, len(unstable.Entries)={}] starts to restore snapshot [index: {index}, term: {term}]",
-            log.committed,
-            log.applied,
-            log.applying,
-            log.unstable_offset,
-            log.unstable_in_progress,
-            log.unstable_len
-        ),
+        Event::SnapshotRestoring { log, index, term } => {
+            let unstable = format!(
+                "unstable.offset={}, unstable.offsetInProgress={}, len(unstable.Entries)={}",
+                log.unstable_offset, log.unstable_in_progress, log.unstable_len
+            );
+            let LogPosition { committed, applied, applying, .. } = log;
+            format!(
+                "log [committed={committed}, applied={applied}, applying={applying}, {unstable}] starts to restore snapshot [index: {index}, term: {term}]"
+            )
+        }
         Event::SnapshotRestored { commit, last, snapshot } => format!(
             "{id:x} [commit: {commit}, lastindex: {}, lastterm: {}] restored snapshot [index: {}, term: {}]",
             last.index, last.term, snapshot.index, snapshot.term

@@ -104,26 +104,8 @@ impl Model {
         match *op {
             Op::Append { back, count, term_step } => {
                 let index = self.last().saturating_sub(back).max(self.committed);
-                let previous = EntryId { term: self.term(index), index };
-                let end = index + count;
-                // A leader sends again what it sent, or goes on; another one is of a later term.
-                let is_again = term_step == 0 && index < self.last();
-                let new = if is_again {
-                    self.range(index + 1, end.min(self.last()) + 1).to_vec()
-                } else {
-                    self.top_term = (self.top_term + term_step).max(1);
-                    (index + 1..=end).map(|at| entry(self.top_term, at)).collect()
-                };
-                let end = index + new.len() as u64;
-                let taken = log.append_matching(previous, &new, 0, events);
-                assert!(matches!(taken, Ok(last) if last == end));
-                // From the first one that differs, all is replaced.
-                let differs = |e: &&Entry| e.index > self.last() || self.term(e.index) != e.term;
-                if let Some(first) = new.iter().find(differs) {
-                    let keep = first.index - 1;
-                    self.entries.truncate(usize::try_from(keep).unwrap());
-                    self.entries.extend(new.into_iter().filter(|e| e.index > keep));
-                }
+                let new = self.leaders_entries(index, count, term_step);
+                self.append(index, new, log, events);
             }
             Op::AppendMismatching { back } => {
                 let index = self.last().saturating_sub(back);
@@ -148,28 +130,8 @@ impl Model {
                     self.persisting = Some((entries, snapshot, end));
                 }
             }
-            Op::Stable => {
-                let Some((entries, snapshot, end)) = self.persisting.take() else { return };
-                if let Some(snapshot) = snapshot {
-                    let index = snapshot.metadata.index;
-                    log.storage.apply_snapshot(snapshot).unwrap();
-                    log.unstable.snapshot_stable(index);
-                    log.applied_to(index.max(log.applied()), 0);
-                    self.applied = self.applied.max(index);
-                    self.handed_out = self.handed_out.max(index);
-                }
-                log.storage.append(&entries).unwrap();
-                log.unstable.stable_to(end);
-            }
-            Op::HandOut => {
-                let got = log.to_apply().unwrap();
-                let Some(last) = got.last() else { return };
-                assert_eq!(got, self.range(self.handed_out + 1, last.index + 1));
-                let bytes: u64 = got.iter().map(Entry::encoded_len).sum();
-                assert!(got.len() == 1 || bytes <= MAX_APPLYING);
-                log.accept_applying(last.index, bytes);
-                self.handed_out = last.index;
-            }
+            Op::Stable => self.stable(log),
+            Op::HandOut => self.hand_out(log),
             Op::Applied => {
                 let done = self.range(self.applied + 1, self.handed_out + 1);
                 let bytes: u64 = done.iter().map(Entry::encoded_len).sum();
@@ -185,17 +147,73 @@ impl Model {
                     self.before = index;
                 }
             }
-            Op::Restore { ahead } => {
-                let index = self.committed + ahead;
-                self.top_term += 1;
-                let term = self.top_term;
-                self.persisting = None;
-                self.entries = (1..=index).map(|at| entry(term, at)).collect();
-                let metadata = SnapshotMetadata { index, term, ..SnapshotMetadata::default() };
-                log.restore(Snapshot { data: Bytes::new(), metadata }, events);
-                (self.before, self.committed) = (index, index);
-            }
+            Op::Restore { ahead } => self.restore(ahead, log, events),
         }
+    }
+
+    /// A leader sends again what it sent, or goes on; another one is of a later term.
+    fn leaders_entries(&mut self, index: u64, count: u64, term_step: u64) -> Vec<Entry> {
+        let end = index + count;
+        if term_step == 0 && index < self.last() {
+            return self.range(index + 1, end.min(self.last()) + 1).to_vec();
+        }
+        self.top_term = (self.top_term + term_step).max(1);
+        (index + 1..=end).map(|at| entry(self.top_term, at)).collect()
+    }
+
+    fn append(
+        &mut self,
+        index: u64,
+        new: Vec<Entry>,
+        log: &mut Log<MemoryLog>,
+        events: &mut Events,
+    ) {
+        let previous = EntryId { term: self.term(index), index };
+        let end = index + new.len() as u64;
+        let taken = log.append_matching(previous, &new, 0, events);
+        assert!(matches!(taken, Ok(last) if last == end));
+        // From the first one that differs, all is replaced.
+        let differs = |e: &&Entry| e.index > self.last() || self.term(e.index) != e.term;
+        if let Some(first) = new.iter().find(differs) {
+            let keep = first.index - 1;
+            self.entries.truncate(usize::try_from(keep).unwrap());
+            self.entries.extend(new.into_iter().filter(|e| e.index > keep));
+        }
+    }
+
+    fn stable(&mut self, log: &mut Log<MemoryLog>) {
+        let Some((entries, snapshot, end)) = self.persisting.take() else { return };
+        if let Some(snapshot) = snapshot {
+            let index = snapshot.metadata.index;
+            log.storage.apply_snapshot(snapshot).unwrap();
+            log.unstable.snapshot_stable(index);
+            log.applied_to(index.max(log.applied()), 0);
+            self.applied = self.applied.max(index);
+            self.handed_out = self.handed_out.max(index);
+        }
+        log.storage.append(&entries).unwrap();
+        log.unstable.stable_to(end);
+    }
+
+    fn hand_out(&mut self, log: &mut Log<MemoryLog>) {
+        let got = log.to_apply().unwrap();
+        let Some(last) = got.last() else { return };
+        assert_eq!(got, self.range(self.handed_out + 1, last.index + 1));
+        let bytes: u64 = got.iter().map(Entry::encoded_len).sum();
+        assert!(got.len() == 1 || bytes <= MAX_APPLYING);
+        log.accept_applying(last.index, bytes);
+        self.handed_out = last.index;
+    }
+
+    fn restore(&mut self, ahead: u64, log: &mut Log<MemoryLog>, events: &mut Events) {
+        let index = self.committed + ahead;
+        self.top_term += 1;
+        let term = self.top_term;
+        self.persisting = None;
+        self.entries = (1..=index).map(|at| entry(term, at)).collect();
+        let metadata = SnapshotMetadata { index, term, ..SnapshotMetadata::default() };
+        log.restore(Snapshot { data: Bytes::new(), metadata }, events);
+        (self.before, self.committed) = (index, index);
     }
 
     fn compare(&self, log: &Log<MemoryLog>, limit: u64) {

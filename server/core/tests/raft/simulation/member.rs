@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use holdfast_core::meta::ConfState;
 use holdfast_core::raft::{Config, Entry, LogStorage, MemoryLog, Node, Ready, Snapshot, Start};
-use holdfast_core::raftpb::{ConfChange, EntryKind, HardState};
+use holdfast_core::raftpb::{ConfChange, EntryKind, HardState, SnapshotMetadata};
 
 use super::chance::fold;
 
@@ -141,12 +141,9 @@ impl Member {
     /// snapshot, but what is applied now.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let State { index, hash, conf_state } = &self.state;
-        let mut snapshot = Snapshot::default();
-        snapshot.data = Bytes::copy_from_slice(&hash.to_le_bytes());
-        snapshot.metadata.conf_state = conf_state.clone();
-        snapshot.metadata.index = *index;
-        snapshot.metadata.term = self.node.as_ref().unwrap().term_at(*index).unwrap();
-        snapshot
+        let term = self.node.as_ref().unwrap().term_at(*index).unwrap();
+        let metadata = SnapshotMetadata { conf_state: conf_state.clone(), index: *index, term };
+        Snapshot { data: Bytes::copy_from_slice(&hash.to_le_bytes()), metadata }
     }
 
     /// Notes a snapshot at what is applied, and drops what lies some entries before it.

@@ -62,7 +62,7 @@ impl World {
                 bytes: chance.once_in(2).then_some(50),
             },
             check_quorum: by_lease || chance.once_in(2),
-            pre_vote: chance.once_in(2),
+            pre_vote: chance.once_in(2) && fault != Fault::VotesAreNotKept,
             reads: if by_lease { ReadMode::LeaseBased } else { ReadMode::Safe },
             step_down_on_removal: chance.once_in(2),
             ..Config::etcd(1, 4, seed)
@@ -141,19 +141,19 @@ impl World {
 
     fn act(&mut self, action: usize) {
         match action {
-            0..380 => self.deliver_any(),
-            380..400 => {
+            0..360 => self.deliver_any(),
+            360..370 => {
                 if let Some(message) = self.take_message() {
                     self.sent(&message, false);
                 }
             }
-            400..415 => {
+            370..380 => {
                 if let Some(message) = self.take_message() {
                     self.send(vec![message.clone(), message]);
                 }
             }
-            415..680 => self.on_any(Self::process),
-            680..850 => {
+            380..650 => self.on_any(Self::process),
+            650..860 => {
                 self.on_any(|world, id| {
                     let slowness = world.member(id).slowness;
                     if world.chance.once_in(slowness) {
@@ -161,10 +161,10 @@ impl World {
                     }
                 });
             }
-            850..870 => self.on_any(Self::propose),
-            870..890 => self.propose_at_leader(),
-            890..920 => self.on_any(Self::read),
-            920..960 => {
+            860..880 => self.on_any(Self::propose),
+            880..892 => self.propose_at_leader(),
+            892..925 => self.on_any(Self::read),
+            925..960 => {
                 let down = self.members.values().filter(|m| m.node.is_none()).map(|m| m.id);
                 let down: Vec<u64> = down.collect();
                 if let Some(id) = self.chance.pick(&down) {
@@ -174,28 +174,33 @@ impl World {
             960..962 => {
                 let ids: Vec<u64> = self.members.keys().copied().collect();
                 self.apart = match self.leader().filter(|_| self.chance.once_in(2)) {
-                    Some(id) => vec![id],
+                    // Alone, or with one that still follows it.
+                    Some(id) => vec![id, self.any_id()],
                     None => ids.into_iter().filter(|_| self.chance.once_in(2)).collect(),
                 };
             }
-            962..964 => self.apart.clear(),
-            964..970 => self.on_any(|world, id| {
+            962..963 => self.apart.clear(),
+            963..967 => self.on_any(|world, id| {
                 let loses = world.chance.once_in(2);
                 world.stop(id, loses);
             }),
-            970..980 => self.on_any(Self::change_members),
-            980..984 => self.on_any(|world, id| {
+            967..975 => {
+                if let Some(id) = self.leader() {
+                    self.change_members(id);
+                }
+            }
+            975..979 => self.on_any(|world, id| {
                 world.with(id, |member| member.node.as_mut().unwrap().campaign());
             }),
-            984..988 => self.on_any(|world, id| {
+            979..983 => self.on_any(|world, id| {
                 let to = world.any_id();
                 world.with(id, |member| member.node.as_mut().unwrap().transfer_leader(to));
             }),
-            988..994 => self.on_any(|world, id| {
+            983..990 => self.on_any(|world, id| {
                 let keep = world.chance.below(4) as u64;
                 world.with(id, |member| member.compact(keep));
             }),
-            994..997 => self.on_any(|world, id| {
+            990..996 => self.on_any(|world, id| {
                 world.with(id, |member| member.kept_state = member.state.clone());
             }),
             _ => self.on_any(|world, id| {
@@ -254,7 +259,13 @@ impl World {
             }
             self.checks.applied(member);
         }
+        let voted = late.iter().any(|message| message.kind == MessageKind::VoteAnswer);
         self.send(late);
+        if voted && !self.calm && self.chance.once_in(5) {
+            // What it promised must outlive it.
+            self.stop(id, true);
+            return self.start(id);
+        }
         if self.chance.once_in(3) {
             // The server hears others while it waits for its disk.
             self.hear(id);
@@ -364,15 +375,17 @@ impl World {
 
     fn change_members(&mut self, id: u64) {
         let conf = self.member(id).state.conf_state.clone();
-        let is_leader = self.member(id).node.as_ref().is_some_and(|node| node.is_leader());
+        // Others may not know who the members are now.
+        if !self.member(id).node.as_ref().is_some_and(|node| node.is_leader()) {
+            return;
+        }
         let kind =
             [ConfChangeKind::AddNode, ConfChangeKind::AddLearner, ConfChangeKind::RemoveNode]
                 [self.chance.below(3)];
         let next = self.members.len() as u64 + 1;
         let node_id = match kind {
-            // With two voters, the one that is removed may be gone before the other knows. Only a
-            // leader knows how many there are.
-            ConfChangeKind::RemoveNode if conf.voters.len() < 3 || !is_leader => return,
+            // With two voters, the one that is removed may be gone before the other knows.
+            ConfChangeKind::RemoveNode if conf.voters.len() < 3 => return,
             ConfChangeKind::RemoveNode => self.chance.pick(&conf.voters),
             // A learner becomes a voter.
             ConfChangeKind::AddNode if !conf.learners.is_empty() => {
