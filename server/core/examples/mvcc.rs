@@ -1,5 +1,5 @@
-//! Measures a store on a bolt file: puts with commits beside them, reads, compaction; in a second run
-//! on the same directory opening, and the memory that the index takes.
+//! Measures a store on a bolt file: puts with commits beside them, reads, compaction; in a second
+//! run on the same directory opening, and the memory that the index takes.
 //! `cargo run --release --example mvcc -- DIRECTORY KEYS`.
 
 use std::error::Error;
