@@ -117,6 +117,9 @@ pub enum Damage {
         /// Number of the element.
         index: usize,
     },
+    /// Its keys, or those below it, are not in order.
+    #[error("the keys in it or below it are not in order")]
+    KeyOrder,
     /// The page is its own ancestor.
     #[error("it is its own ancestor")]
     Cycle,

@@ -113,6 +113,14 @@ impl<'a> Node<'a> {
         self.count
     }
 
+    /// An inline bucket holds no buckets.
+    pub(crate) fn refuse_buckets(&self) -> Result<(), ReadError> {
+        match (0..self.count).find(|index| self.is_leaf && self.leaf(*index).is_bucket) {
+            Some(index) => Err(ReadError::damaged(self.page, Damage::Bucket { index })),
+            None => Ok(()),
+        }
+    }
+
     /// Bytes from the page header to the end of the last element.
     pub(crate) fn used_bytes(&self) -> usize {
         let table_end = PAGE_HEADER_BYTES + self.count * ELEMENT_BYTES;

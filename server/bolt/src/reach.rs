@@ -3,9 +3,9 @@
 //! What must hold: the walk ends on any input, because a page that was seen before ends it with an
 //! error; it holds one word per page that waits to be read.
 
+use crate::bucket::Place;
 use crate::db::Db;
 use crate::error::{Damage, ReadError};
-use crate::layout::{BUCKET_HEADER_BYTES, BucketHeader};
 use crate::node::Node;
 use crate::pageset::PageSet;
 use crate::source::PageSource;
@@ -29,12 +29,9 @@ pub(crate) fn runs<S: PageSource>(
             if !node.is_leaf() {
                 waiting.push(node.branch(index).1);
             } else if node.leaf(index).is_bucket {
-                let value = node.leaf(index).value;
-                let bad = || ReadError::damaged(page, Damage::Bucket { index });
-                let header = value.get(..BUCKET_HEADER_BYTES).ok_or_else(bad)?;
-                let header = BucketHeader::parse(header);
-                if header.root != 0 {
-                    waiting.push(header.root);
+                match Place::of(&node, index)?.0 {
+                    Place::Page(root) => waiting.push(root),
+                    inline @ Place::Inline { .. } => inline.node(db)?.refuse_buckets()?,
                 }
             }
         }

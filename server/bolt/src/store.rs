@@ -43,6 +43,7 @@ mod spill;
 mod write;
 mod writer;
 
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -132,7 +133,6 @@ impl StoreStats {
 }
 
 /// An open bolt file. Shared by reference or `Arc`: reading and writing take `&self`.
-#[derive(Debug)]
 pub struct Store<D: StoreDisk = FileDisk> {
     published: Arc<Mutex<Published<D::Pages>>>,
     writer: Mutex<Writer<D>>,
@@ -184,6 +184,12 @@ impl<D: StoreDisk> Store<D> {
     /// [`StoreError::Poisoned`] if a writer has panicked.
     pub fn into_disk(self) -> Result<D, StoreError> {
         Ok(self.writer.into_inner().map_err(|_| StoreError::Poisoned)?.disk)
+    }
+}
+
+impl<D: StoreDisk> fmt::Debug for Store<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("stats", &self.stats()).finish_non_exhaustive()
     }
 }
 

@@ -71,6 +71,7 @@ impl BucketState {
                 return Err(damaged());
             }
             let leaf = StoredNode::parse_inline(0, Cow::Borrowed(inline))?;
+            leaf.refuse_buckets()?;
             let node = Node::copied(arena, &leaf, Run::default());
             state.root = To::Loaded(Box::new(node));
         }
@@ -310,8 +311,30 @@ fn find_stored<'t, P: PageSource>(
     }))
 }
 
-/// The first entry from `from` on.
+/// The first entry from `from` on. It never lies before that, so that a loop of such calls ends.
 pub(super) fn seek<P: PageSource>(
+    root: &To,
+    db: &Db<P>,
+    arena: &Arena,
+    from: Bound<&[u8]>,
+) -> Result<Option<Item>, ReadError> {
+    let found = seek_below(root, db, arena, from)?;
+    let behind = |item: &Item| match from {
+        Bound::Unbounded => false,
+        Bound::Included(key) => item.key.as_slice() < key,
+        Bound::Excluded(key) => item.key.as_slice() <= key,
+    };
+    if found.as_ref().is_some_and(behind) {
+        let page = match root {
+            To::Stored(page) => *page,
+            To::Loaded(node) => node.run.page,
+        };
+        return Err(ReadError::damaged(page, Damage::KeyOrder));
+    }
+    Ok(found)
+}
+
+fn seek_below<P: PageSource>(
     to: &To,
     db: &Db<P>,
     arena: &Arena,
@@ -341,7 +364,7 @@ pub(super) fn seek<P: PageSource>(
                 }
             };
             for child in &children[first..] {
-                if let Some(item) = seek(&child.to, db, arena, from)? {
+                if let Some(item) = seek_below(&child.to, db, arena, from)? {
                     return Ok(Some(item));
                 }
             }

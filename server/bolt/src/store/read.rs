@@ -4,6 +4,7 @@
 //! freed until it is dropped.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
@@ -25,7 +26,6 @@ pub(super) struct Published<P> {
 /// A committed state of a store, read as a [`Db`]: buckets, cursors and ranges, borrowed from the
 /// map. It does not change, and later commits do not touch its pages; they take new ones meanwhile,
 /// so a reader that is held for long makes the file grow.
-#[derive(Debug)]
 pub struct ReadTx<P: StorePages> {
     db: Db<P>,
     published: Arc<Mutex<Published<P>>>,
@@ -73,6 +73,12 @@ impl<P: StorePages> ReadTx<P> {
             }
         }
         Ok(())
+    }
+}
+
+impl<P: StorePages> fmt::Debug for ReadTx<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadTx").field("meta", self.db.meta()).finish_non_exhaustive()
     }
 }
 

@@ -4,6 +4,7 @@
 //! way does not commit; dropping one is a rollback.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -61,7 +62,6 @@ pub struct Item {
 }
 
 /// A change of the store. It sees its own changes; nobody else does before it is committed.
-#[derive(Debug)]
 pub struct WriteTx<'s, D: StoreDisk> {
     published: &'s Arc<Mutex<Published<D::Pages>>>,
     writer: MutexGuard<'s, Writer<D>>,
@@ -160,6 +160,12 @@ impl<'s, D: StoreDisk> WriteTx<'s, D> {
     }
 }
 
+impl<D: StoreDisk> fmt::Debug for WriteTx<'_, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteTx").field("txid", &self.txid()).finish_non_exhaustive()
+    }
+}
+
 impl<D: StoreDisk> Drop for WriteTx<'_, D> {
     fn drop(&mut self) {
         // The memory serves the next transaction.
@@ -169,12 +175,18 @@ impl<D: StoreDisk> Drop for WriteTx<'_, D> {
 }
 
 /// A bucket in a change.
-#[derive(Debug)]
 pub struct WriteBucket<'t, P: PageSource> {
     context: &'t mut Context<P>,
     state: &'t mut BucketState,
     /// Buckets around it.
     depth: usize,
+}
+
+impl<P: PageSource> fmt::Debug for WriteBucket<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sequence = self.state.sequence;
+        f.debug_struct("WriteBucket").field("sequence", &sequence).finish_non_exhaustive()
+    }
 }
 
 impl<'t, P: PageSource> WriteBucket<'t, P> {
