@@ -55,6 +55,12 @@ pub trait Base: fmt::Debug + Send + Sync {
 
 /// One committed state. A bucket that does not exist is an empty one.
 pub trait BaseRead: fmt::Debug + Send + Sync {
+    /// Names of the buckets, in order.
+    ///
+    /// # Errors
+    /// Damage, or I/O.
+    fn buckets(&self) -> Result<Vec<Vec<u8>>, BackendError>;
+
     /// The value of a key.
     ///
     /// # Errors

@@ -83,6 +83,11 @@ impl<D: StoreDisk> Base for BoltBase<D> {
 }
 
 impl<P: StorePages> BaseRead for BoltRead<P> {
+    fn buckets(&self) -> Result<Vec<Vec<u8>>, BackendError> {
+        let names = self.0.buckets().map(|named| named.map(|(name, _)| name.to_vec()));
+        names.collect::<Result<_, _>>().map_err(BackendError::read)
+    }
+
     fn get(&self, bucket: &[u8], key: &[u8]) -> Result<Option<Bytes>, BackendError> {
         let Some(bucket) = self.0.bucket(bucket).map_err(BackendError::read)? else {
             return Ok(None);

@@ -68,6 +68,10 @@ impl Base for MemoryBase {
 }
 
 impl BaseRead for MemoryRead {
+    fn buckets(&self) -> Result<Vec<Vec<u8>>, BackendError> {
+        Ok(self.0.keys().cloned().collect())
+    }
+
     fn get(&self, bucket: &[u8], key: &[u8]) -> Result<Option<Bytes>, BackendError> {
         Ok(self.0.get(bucket).and_then(|entries| entries.get(key).cloned()))
     }

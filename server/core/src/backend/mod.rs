@@ -21,6 +21,7 @@
 
 mod base;
 mod bolt;
+mod digest;
 mod error;
 mod layer;
 mod lock;

@@ -35,6 +35,20 @@ impl View {
         View { pending, frozen, base, number }
     }
 
+    /// Names of the buckets, in order.
+    ///
+    /// # Errors
+    /// The base cannot be read.
+    pub fn buckets(&self) -> Result<Vec<Vec<u8>>, BackendError> {
+        let mut names = self.base.buckets()?;
+        for layer in self.frozen.iter().chain([&self.pending]) {
+            names.extend(layer.buckets().iter().map(|name| name.to_vec()));
+        }
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+
     /// The value of a key.
     ///
     /// # Errors

@@ -181,8 +181,8 @@ mod tests {
         let retention = Duration::from_secs(600);
         let mut auto = AutoCompaction::Periodic(Periodic::new(retention, Duration::ZERO, 5));
         let minute = |minute: u64| Duration::from_secs(minute * 60);
-        for now in 1..10 {
-            assert_eq!(auto.decide(minute(now), 5, false), None);
+        for early in 1..10 {
+            assert_eq!(auto.decide(minute(early), 5, false), None);
         }
         assert_eq!(auto.decide(minute(10), 5, true), None);
         assert_eq!(auto.decide(minute(11), 5, false), Some(5));

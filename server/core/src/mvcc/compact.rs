@@ -17,7 +17,7 @@
 //! Upstream cuts a key's history into generations and keeps one record of the generation in which C
 //! lies. That differs where one transaction deletes a key and puts it again (a delete from a key
 //! on, which upstream's check of duplicate keys does not see): upstream 3.6.16 then takes the value
-//! away with the compaction at C, and stops for ever at the next read. Here the newest record stays.
+//! away with the compaction at C, and stops for ever at the next read. Here the newest stays.
 
 use std::ops::ControlFlow;
 

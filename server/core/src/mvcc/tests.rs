@@ -1,5 +1,6 @@
 //! The store against a model that keeps every state whole.
 
+mod beside;
 mod crashes;
 mod histories;
 mod model;

@@ -1,6 +1,8 @@
 //! HashKV computed from a snapshot equals what etcd answers, at every revision and compaction.
 
 use crate::peers::{Etcd, Ports, VERSIONS, base64, fill, open};
+use holdfast_bolt::{Store, StoreOptions};
+use holdfast_core::backend::{Backend, BoltBase};
 use holdfast_core::compaction::{LivenessBuilder, TombstoneRule};
 use holdfast_core::database::DatabaseFacts;
 use holdfast_core::database::DatabaseRecords;
@@ -9,6 +11,7 @@ use holdfast_core::hashkv::{HashScope, hashkv};
 use holdfast_core::schema::check_schema;
 use serde_json::json;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Compares the hash at some revisions with the one computed from a snapshot taken now.
@@ -65,6 +68,26 @@ fn equals_the_rpc_before_and_after_compactions() {
         compared += compare(&etcd, root.path(), "nothing-left");
         assert!(compared >= 30, "{version}: only {compared} hashes were comparable");
     }
+}
+
+#[test]
+fn the_hash_of_all_buckets_equals_the_rpc() {
+    let root = tempfile::tempdir().unwrap();
+    let etcd = Etcd::start("3.6", &root.path().join("source"), Ports::free(), &[]);
+    fill(&etcd, 6);
+    etcd.wait_for_storage_version();
+    let file = root.path().join("source.db");
+    etcd.snapshot(&file);
+    let want = &etcd.call("/v3/maintenance/hash", &json!({}))["hash"];
+    let bolt = Arc::new(Store::open_path(&file, StoreOptions::default()).unwrap());
+    let backend = Backend::new(Box::new(BoltBase::new(bolt))).unwrap();
+    assert_eq!(json!(backend.view().hash().unwrap()), *want);
+    backend.put(b"meta", b"consistent_index", vec![0; 8].into());
+    backend.publish();
+    assert_eq!(json!(backend.view().hash().unwrap()), *want, "members differ in it");
+    backend.put(b"lease", b"12345678", vec![0; 8].into());
+    backend.publish();
+    assert_ne!(json!(backend.view().hash().unwrap()), *want);
 }
 
 /// The live records of a snapshot, their keys in the bucket; and whether dead ones lie beside them.

@@ -1,4 +1,4 @@
-//! Random histories: every answer, every event, every old revision, across compactions and restarts.
+//! Random histories: every answer, event and old revision, across compactions and restarts.
 
 use super::model::Model;
 use crate::backend::{Backend, MemoryBase};
