@@ -11,10 +11,11 @@
 //! | no | new | found: ids from URLs and token, a log with one entry for each founder |
 //! | no | existing | join: ask the peers for ids, then an empty log |
 //!
-//! What must hold: the database stands at or behind the snapshot at which the log is read
-//! (consistent index ≥ snapshot index), or it is the one that came with that snapshot, which then
-//! takes its place. A log that is lost beside a database that was in use is never founded anew: its
-//! entries would be skipped as if they were applied.
+//! What must hold: the log reaches at least as far as the database has applied it; the database
+//! stands at or after the snapshot at which the log is read (consistent index ≥ snapshot index), or
+//! it is the one that came with that snapshot, which then takes its place. A log that is lost beside
+//! a database that was in use is never founded anew: its entries would be skipped as if they were
+//! applied.
 
 mod carry_out;
 mod decide;
