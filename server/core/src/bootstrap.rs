@@ -1,20 +1,21 @@
 //! What a server starts from: its flags and what lies in its data directory make a plan.
 //!
 //! Three steps. [`survey`] reads the directory and changes nothing. [`decide`] is a pure function
-//! from flags and facts to a [`Plan`] with its reasons, or to a refusal in upstream's words where it
-//! has some. [`found`], [`join`] and [`restart`] carry it out and give back what raft and the apply
-//! thread start with.
+//! from flags and facts to a [`Plan`] with its reasons, or to a refusal in upstream's words where
+//! it has some. [`found`], [`join`] and [`restart`] carry it out and give back what raft and the
+//! apply thread start with.
 //!
 //! | log | `--initial-cluster-state` | plan |
 //! |---|---|---|
-//! | yes | not looked at | restart: newest .snap that the log notes, the log behind it, the database |
+//! | yes | not looked at | restart: newest .snap that the log notes, the log behind it, database |
 //! | no | new | found: ids from URLs and token, a log with one entry for each founder |
 //! | no | existing | join: ask the peers for ids, then an empty log |
 //!
-//! What must hold: the database stands at or behind the snapshot at which the log is read
-//! (consistent index ≥ snapshot index), or it is the one that came with that snapshot, which then
-//! takes its place. A log that is lost beside a database that was in use is never founded anew: its
-//! entries would be skipped as if they were applied.
+//! What must hold: the log reaches at least as far as the database has applied it; the database
+//! stands at or after the snapshot at which the log is read (consistent index ≥ snapshot index), or
+//! it is the one that came with that snapshot, which then takes its place. A log that is lost
+//! beside a database that was in use is never founded anew: its entries would be skipped as if they
+//! were applied.
 
 mod carry_out;
 mod decide;

@@ -60,7 +60,7 @@ impl MemberDisk for FileSystem {
     }
 }
 
-/// Reserves space up to `length` bytes, or only sets the length where the file system cannot reserve.
+/// Reserves space up to `length` bytes, or only sets the length where the file system cannot.
 pub(crate) fn reserve(file: &File, length: u64) -> io::Result<()> {
     use rustix::fs::{FallocateFlags, fallocate};
     match fallocate(file, FallocateFlags::empty(), 0, length) {

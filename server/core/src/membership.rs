@@ -105,6 +105,15 @@ impl Member {
         !self.name.is_empty()
     }
 
+    /// A member that is to be added to a running cluster. Its id also hashes the time, in seconds
+    /// since 1970, so that a removed member's URLs can be used again; the cluster's token is not
+    /// part of it.
+    pub fn added(mut peer_urls: Vec<String>, is_learner: bool, unix_seconds: u64) -> Self {
+        peer_urls.sort_unstable();
+        let id = ids::member_id(&peer_urls, &unix_seconds.to_string());
+        Member { id, peer_urls, is_learner, ..Member::default() }
+    }
+
     /// The JSON as it stands in the bucket `members` and in conf changes.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("numbers and strings always serialize")
@@ -266,6 +275,16 @@ mod tests {
         .as_bytes();
         assert_eq!(Member::from_json(full).unwrap().to_json(), full);
         assert!(Member::from_json(b"{}").is_err());
+    }
+
+    #[test]
+    fn an_added_members_id_hashes_the_time() {
+        let urls = || vec!["http://b:1".to_owned(), "http://a:1".to_owned()];
+        let added = Member::added(urls(), true, 1_700_000_000);
+        // The start of the SHA-1 of "http://a:1http://b:11700000000".
+        assert_eq!(ids::hex(added.id), "7b97771442acae57");
+        assert_ne!(added.id, Member::added(urls(), true, 1_700_000_001).id);
+        assert!(added.is_learner && !added.is_started());
     }
 
     #[test]

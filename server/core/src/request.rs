@@ -5,7 +5,7 @@
 //! | nothing | a new leader's first entry |
 //! | InternalRaftRequest with a header | everything proposed by 3.5 and later |
 //! | the same with its id in field 1 | what 3.5 proposes without a header |
-//! | the same with a v2 request in field 2, or a v2 request alone | 3.5 and before: a member's attributes and the cluster's version |
+//! | the same with a v2 request in field 2, or one alone | 3.5: attributes, cluster version |
 //!
 //! A v2 request becomes the request that took its place. Other v2 requests are data of the retired
 //! v2 API: they are refused, as 3.6 does.

@@ -12,7 +12,7 @@ use crate::raftpb::{ConfChange, ConfChangeKind, EntryKind, HardState, SnapshotMe
 use crate::rebuilt::FOUNDING_TERM;
 use crate::snap::SnapFiles;
 use crate::v2store::{self, V2Membership, V2StoreError};
-use crate::wal::{LogDisk, LogEntry, LogStart, Repair, SyncObserver, Wal, WalOptions};
+use crate::wal::{LogContents, LogDisk, LogEntry, LogStart, Repair, SyncObserver, Wal, WalOptions};
 use crate::wal::{WalMetadata, WalOpenError, WalWriteError};
 use crate::wire::WireError;
 
@@ -71,6 +71,17 @@ pub enum CarryOutError {
         /// The snapshot's index.
         index: u64,
     },
+    /// The log ends before what the database has applied: new entries would be taken for applied.
+    #[error(
+        "the database has applied entry {applied}, but the WAL ends at entry {last}: the end of the \
+         WAL is lost; restore this member from its peers or from a backup"
+    )]
+    LogBehind {
+        /// The database's consistent index.
+        applied: u64,
+        /// The log's last index.
+        last: u64,
+    },
     /// A change of members in the log is not readable.
     #[error("entry {index} of the WAL is an unreadable change of members: {source}")]
     ConfChange {
@@ -92,20 +103,21 @@ pub fn found<D: LogDisk>(
     options: WalOptions,
     observer: Box<dyn SyncObserver>,
 ) -> Result<Started<D>, CarryOutError> {
-    let metadata = WalMetadata { node_id: founding.local().id, cluster_id: founding.cluster_id() };
-    let mut started = create(disk, dirs, metadata, options, observer)?;
-    started.entries = (1..)
+    let entries: Vec<LogEntry> = (1..)
         .zip(founding.members())
         .map(|(index, member)| {
             let context = member.to_json();
             conf_entry(index, FOUNDING_TERM, ConfChangeKind::AddNode, member.id, context)
         })
         .collect();
-    let commit = started.entries.len() as u64;
-    started.hard_state = HardState { term: FOUNDING_TERM, vote: 0, commit };
-    let entries = started.entries.iter().map(LogEntry::borrow);
-    started.wal.append(entries, Some(started.hard_state), true)?;
-    Ok(started)
+    let commit = entries.len() as u64;
+    let first = LogContents {
+        metadata: WalMetadata { node_id: founding.local().id, cluster_id: founding.cluster_id() },
+        hard_state: HardState { term: FOUNDING_TERM, vote: 0, commit },
+        entries,
+        repaired: None,
+    };
+    create(disk, dirs, first, options, observer)
 }
 
 /// Joins a cluster as the member that was added to it: an empty log.
@@ -119,23 +131,23 @@ pub fn join<D: LogDisk>(
     options: WalOptions,
     observer: Box<dyn SyncObserver>,
 ) -> Result<Started<D>, CarryOutError> {
-    create(disk, dirs, metadata, options, observer)
+    create(disk, dirs, metadata.into(), options, observer)
 }
 
 fn create<D: LogDisk>(
     disk: D,
     dirs: &MemberDirs,
-    metadata: WalMetadata,
+    first: LogContents,
     options: WalOptions,
     observer: Box<dyn SyncObserver>,
 ) -> Result<Started<D>, CarryOutError> {
     let cleaned = make_dirs(&disk, dirs)?;
-    let wal = Wal::create(disk, dirs.wal(), metadata, options, observer)?;
+    let wal = Wal::create(disk, dirs.wal(), first.clone(), options, observer)?;
     Ok(Started {
         wal,
         snapshot: SnapshotMetadata::default(),
-        entries: Vec::new(),
-        hard_state: HardState::default(),
+        entries: first.entries,
+        hard_state: first.hard_state,
         replayed: None,
         repaired: None,
         cleaned,
@@ -166,6 +178,10 @@ pub fn restart<D: LogDisk>(
     }
     let start = LogStart { index: snapshot.index, term: snapshot.term };
     let (mut wal, mut contents) = Wal::open(disk, dirs.wal(), start, options, observer)?;
+    if plan.consistent_index > wal.last_index() {
+        let (applied, last) = (plan.consistent_index, wal.last_index());
+        return Err(CarryOutError::LogBehind { applied, last });
+    }
     if plan.force_new_cluster {
         let state = &mut contents.hard_state;
         state.commit = state.commit.max(plan.consistent_index);

@@ -81,8 +81,8 @@ pub enum BootstrapError {
     /// The snapshot is ahead of the database, and the database that came with it is not there.
     #[error(
         "failed to find database snapshot file (snap: snapshot file doesn't exist): the snapshot \
-         stands at index {snapshot}, the database at {database}; restore this member from its peers \
-         or from a backup"
+         stands at index {snapshot}, the database at {database}; restore this member from its \
+         peers or from a backup"
     )]
     NoReceivedDatabase {
         /// The snapshot's index.
@@ -90,7 +90,7 @@ pub enum BootstrapError {
         /// The database's consistent index; 0 if there is none.
         database: u64,
     },
-    /// The log notes snapshots, but no .snap file is usable, and the log does not begin at its start.
+    /// The log notes snapshots, but no .snap file is usable, and the log's first entries are gone.
     #[error("snap: no available snapshot, although the WAL notes one at index {index}")]
     NoSnapshot {
         /// The newest note's index.
@@ -231,8 +231,8 @@ fn fresh(flags: &Flags, reasons: &mut Vec<String>) -> Result<Action, BootstrapEr
     Ok(Action::Found(founding))
 }
 
-/// Holds `--initial-advertise-peer-urls` to the local member's URLs. Host names are compared as they
-/// are written; upstream would resolve them.
+/// Holds `--initial-advertise-peer-urls` to the local member's URLs. Host names are compared as
+/// they are written; upstream would resolve them.
 fn check_advertised(flags: &Flags, local: &Member) -> Result<(), BootstrapError> {
     let advertised = &flags.advertise_peer_urls;
     let without = |all: &[String], those: &[String]| -> Vec<String> {

@@ -171,7 +171,7 @@ fn versions_above_the_servers_are_refused() {
 }
 
 #[test]
-fn the_database_must_stand_at_or_behind_the_snapshot() {
+fn the_database_must_stand_at_or_after_the_snapshot() {
     let root = tempfile::tempdir().unwrap();
     let dirs = dirs(root.path());
     let mut started = start(&flags(), &dirs);
@@ -209,6 +209,19 @@ fn the_database_must_stand_at_or_behind_the_snapshot() {
     assert_eq!(read_cluster_buckets(&dirs.db()).unwrap().consistent_index, 10);
     drop(started);
     assert_eq!(database(plan(&flags(), &dirs)), (DatabaseStep::Keep, 10));
+}
+
+#[test]
+fn a_log_that_ends_before_the_database_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let dirs = dirs(root.path());
+    let mut started = start(&flags(), &dirs);
+    fill(&dirs, &mut started, 10, 20);
+    drop(started);
+    write_db(&dirs.db(), 21, None);
+    let Action::Restart(plan) = plan(&flags(), &dirs).unwrap().action else { panic!() };
+    let error = restart(FileSystem, &dirs, plan, OPTIONS, Box::new(())).unwrap_err();
+    assert!(matches!(error, CarryOutError::LogBehind { applied: 21, last: 20 }), "{error}");
 }
 
 #[test]

@@ -7,8 +7,8 @@
 //! database holds already changes the replayed side only; and it is judged by that side, so that
 //! raft hears of each conf change exactly what it heard the first time.
 //!
-//! What must hold (see [`Cluster::check_invariants`]): no id is a member and removed; no two members
-//! share a peer URL. A removed id never comes back.
+//! What must hold (see [`Cluster::check_invariants`]): no id is a member and removed; no two
+//! members share a peer URL. A removed id never comes back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -181,8 +181,8 @@ pub struct Cluster {
 
 impl Cluster {
     /// Reads the stored side out of the database's buckets; the replayed side is the .snap file's,
-    /// `None` without one. The second value heals what 3.5 left behind: a promotion that reached the
-    /// snapshot but not the database (upstream logs `Syncing member in v3store`).
+    /// `None` without one. The second value heals what 3.5 left behind: a promotion that reached
+    /// the snapshot but not the database (upstream logs `Syncing member in v3store`).
     ///
     /// # Errors
     /// [`ClusterError::Stored`], [`ClusterError::ServerTooOld`].

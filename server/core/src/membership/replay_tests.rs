@@ -39,7 +39,8 @@ fn op() -> impl Strategy<Value = Op> {
     let ids = 1u64..6;
     prop_oneof![
         4 => (ids.clone(), 1u64..6, any::<bool>())
-            .prop_map(|(id, url, learner)| Op::Change(MemberRequest::Add(member(id, url, learner)))),
+            .prop_map(|(id, url, learner)| MemberRequest::Add(member(id, url, learner)))
+            .prop_map(Op::Change),
         2 => ids.clone().prop_map(|id| Op::Change(MemberRequest::Promote(id))),
         1 => (ids.clone(), 1u64..6)
             .prop_map(|(id, url)| Op::Change(MemberRequest::Update(member(id, url, false)))),

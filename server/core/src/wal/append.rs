@@ -15,7 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::disk::{LogDisk, LogFile};
-use super::{SEGMENT_BYTES, SnapshotRecord, WalEncoder, WalMetadata};
+use super::{LogContents, SEGMENT_BYTES, SnapshotRecord, WalEncoder, WalMetadata};
 use super::{parse_segment_name, segment_name};
 use crate::raftpb::{Entry, HardState};
 
@@ -35,13 +35,19 @@ pub struct WalOptions {
     pub no_sync: bool,
 }
 
-/// Is told when a sync begins and ends, so that the caller can measure it with its own clock.
+/// Is told when a sync begins and ends, so that the caller can measure it with its own clock, and
+/// how much is written.
 pub trait SyncObserver: Send {
     /// A sync of a segment or of the directory begins.
     fn begins(&mut self) {}
 
     /// It has ended, well or not.
     fn ended(&mut self) {}
+
+    /// So many bytes were written.
+    fn wrote(&mut self, size_bytes: usize) {
+        let _ = size_bytes;
+    }
 }
 
 impl SyncObserver for () {}
@@ -152,18 +158,20 @@ impl Default for WalOptions {
 }
 
 impl<D: LogDisk> Wal<D> {
-    /// Makes a new log with its first segment: metadata and an empty snapshot note. It is built in
-    /// `<dir>.tmp` and renamed, so that it is there whole or not at all.
+    /// Makes a new log with its first segment: the metadata, an empty snapshot note, and what it is
+    /// to begin with (a founder's entries; nothing for one who joins). It is built in `<dir>.tmp`
+    /// and renamed, so that it is there whole or not at all.
     ///
     /// # Errors
     /// [`WalWriteError`]; also if there are segments in `dir`.
     pub fn create(
         disk: D,
         dir: &Path,
-        metadata: WalMetadata,
+        first: impl Into<LogContents>,
         options: WalOptions,
         observer: Box<dyn SyncObserver>,
     ) -> Result<Self, WalWriteError> {
+        let LogContents { metadata, hard_state, entries, .. } = first.into();
         if exists(&disk, dir) {
             return Err(WalWriteError::Exists { dir: dir.to_owned() });
         }
@@ -176,11 +184,15 @@ impl<D: LogDisk> Wal<D> {
         let file = disk.create(&path, options.segment_bytes).map_err(failed("create", &path))?;
         let mut encoder = WalEncoder::new(0, metadata);
         encoder.snapshot(&SnapshotRecord::default());
+        entries.iter().for_each(|entry| encoder.entry(&entry.borrow()));
+        if hard_state != HardState::default() {
+            encoder.hard_state(hard_state);
+        }
         let segments = [Segment { sequence: 0, first_index: 0, file }].into();
         let resume = Resume {
             metadata,
-            state: HardState::default(),
-            last_index: 0,
+            state: hard_state,
+            last_index: entries.last().map_or(0, |entry| entry.index),
             segments,
             offset: 0,
             crc: 0,
@@ -362,7 +374,9 @@ impl<D: LogDisk> Wal<D> {
         if !self.encoder.bytes().is_empty() {
             let written = tail.file.write_at(self.encoder.bytes(), self.offset);
             poison(&mut self.failed, written, "write", &path)?;
-            self.offset += self.encoder.bytes().len() as u64;
+            let size_bytes = self.encoder.bytes().len();
+            self.offset += size_bytes as u64;
+            self.observer.wrote(size_bytes);
             self.encoder.clear(KEPT_BYTES);
         }
         if sync && !self.options.no_sync {

@@ -13,6 +13,9 @@ use std::path::Path;
 
 use crate::disk::{self, FILE_MODE, FileSystem, MemberDisk};
 
+/// Longest file that is read: a segment is 64 MB and a last append, a .snap a few KB.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+
 /// Where segments and .snap files lie.
 pub trait LogDisk: Clone + Send + 'static {
     /// An open, locked file.
@@ -147,7 +150,7 @@ impl LogDisk for FileSystem {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        fs::read(path)
+        LogFile::read(&File::open(path)?)
     }
 
     fn write_whole(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
@@ -182,6 +185,10 @@ impl LogFile for File {
     fn read(&self) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
         let length = self.metadata()?.len();
+        if length > MAX_FILE_BYTES {
+            let what = format!("it has {length} bytes, more than {MAX_FILE_BYTES}");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+        }
         out.reserve_exact(usize::try_from(length).map_err(io::Error::other)?);
         let mut from_start = OffsetReader { file: self, offset: 0 };
         from_start.read_to_end(&mut out)?;

@@ -126,6 +126,13 @@ pub enum WalOpenError {
     },
 }
 
+impl From<WalMetadata> for LogContents {
+    /// A log without entries.
+    fn from(metadata: WalMetadata) -> Self {
+        LogContents { metadata, ..LogContents::default() }
+    }
+}
+
 impl LogEntry {
     /// The entry with a borrowed payload, as it is appended.
     pub fn borrow(&self) -> Entry<'_> {
@@ -159,7 +166,7 @@ impl<D: LogDisk> Wal<D> {
             segments.push_back(Segment { sequence, first_index, file });
             if at + 1 == names.len() {
                 tail.is_clean = bytes[tail.offset..].iter().all(|byte| *byte == 0);
-                reading.check_loss(name, &bytes, tail.offset)?;
+                reading.check_loss(name, &bytes, &tail)?;
             }
         }
         let (mut contents, last_index) = reading.finish(&names)?;
@@ -330,13 +337,15 @@ impl Reading {
     }
 
     /// Whether entries that were synced are missing at the end.
-    fn check_loss(&self, name: &str, bytes: &[u8], offset: usize) -> Result<(), WalOpenError> {
+    fn check_loss(&self, name: &str, bytes: &[u8], tail: &Tail) -> Result<(), WalOpenError> {
         let last = self.last_index();
         let said = Some(self.contents.hard_state.commit).filter(|commit| *commit > last);
-        match said.or_else(|| tail::committed_behind(bytes, offset, last)) {
+        let behind = || tail::committed_behind(bytes, tail.offset, last);
+        let proven = || if tail.is_clean { None } else { behind() };
+        match said.or_else(proven) {
             None => Ok(()),
             Some(commit) => {
-                let (segment, offset) = (name.to_owned(), offset as u64);
+                let (segment, offset) = (name.to_owned(), tail.offset as u64);
                 Err(WalOpenError::Lost { commit, last, segment, offset })
             }
         }
