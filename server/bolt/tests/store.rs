@@ -1,4 +1,5 @@
-//! Changing a store against nested BTreeMaps: many transactions, readers held across them, reopened.
+//! Changing a store against nested BTreeMaps: many transactions, readers held across them, opened
+//! anew.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod change;
@@ -75,7 +76,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        12 => (changes(), prop::bool::weighted(0.85)).prop_map(|(c, kept)| Step::Transaction(c, kept)),
+        12 => (changes(), prop::bool::weighted(0.85))
+            .prop_map(|(changes, kept)| Step::Transaction(changes, kept)),
         3 => Just(Step::Hold),
         3 => (0_usize..4).prop_map(Step::Drop),
         1 => Just(Step::Reopen),
