@@ -1,5 +1,5 @@
 //! Puts in transactions, ours beside Go's bbolt (`make peers`), one after the other, several times:
-//! `cargo run --release -p holdfast-bolt --example commits DIRECTORY [COUNT BATCH VALUE_BYTES ROUNDS]`
+//! `cargo run --release -p holdfast-bolt --example commits DIRECTORY [COUNT BATCH VALUE ROUNDS]`
 
 use std::error::Error;
 use std::path::Path;

@@ -1,10 +1,10 @@
 //! A database file as a memory map: the product's only `unsafe`.
 //!
-//! What must hold of [`MappedFile`], under a shared lock: the file is not written to and not cut while it is mapped. bbolt takes an
-//! exclusive flock for writing, so the shared one that stands from before the mapping until after
-//! it keeps every bbolt writer out, and a member that runs keeps us out. A program that ignores
-//! the lock and cuts the file would make reads fail with SIGBUS: only locked or private files may
-//! be mapped.
+//! What must hold of [`MappedFile`], under a shared lock: the file is not written to and not cut
+//! while it is mapped. bbolt takes an exclusive flock for writing, so the shared one that stands
+//! from before the mapping until after it keeps every bbolt writer out, and a member that runs
+//! keeps us out. A program that ignores the lock and cuts the file would make reads fail with
+//! SIGBUS: only locked or private files may be mapped.
 //!
 //! What must hold of [`FilePages`], the map of a file that we write to under the exclusive lock:
 //! it is longer than the file, so that growth needs no new map; nobody reads beyond the length that

@@ -1,4 +1,5 @@
-//! Changing a store against nested BTreeMaps: many transactions, readers held across them, reopened.
+//! Changing a store against nested BTreeMaps: many transactions, readers held across them, opened
+//! anew.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod change;
@@ -36,6 +37,8 @@ fn sound<S: PageSource>(db: &Db<S>) -> Report {
         + report.freelist_pages
         + report.free_pages;
     assert_eq!(counted, report.pages, "every page is accounted for: {report:?}");
+    // A tree whose branches have two children or more has fewer of them than leaves.
+    assert!(report.leaf_pages > report.branch_pages, "{report:?}");
     report
 }
 
@@ -73,7 +76,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        12 => (changes(), prop::bool::weighted(0.85)).prop_map(|(c, kept)| Step::Transaction(c, kept)),
+        12 => (changes(), prop::bool::weighted(0.85))
+            .prop_map(|(changes, kept)| Step::Transaction(changes, kept)),
         3 => Just(Step::Hold),
         3 => (0_usize..4).prop_map(Step::Drop),
         1 => Just(Step::Reopen),
@@ -187,18 +191,47 @@ fn a_bucket_is_deleted_with_what_was_changed_in_it_before() {
     tx.commit().unwrap();
     sound(&store.read());
 
-    let mut tx = store.write().unwrap();
-    let mut outer = tx.bucket(b"outer").unwrap().unwrap();
-    let mut middle = outer.bucket(b"middle").unwrap().unwrap();
-    assert!(middle.delete_bucket(b"one").unwrap());
-    let mut two = middle.bucket(b"two").unwrap().unwrap();
-    assert!(two.delete(&7_u32.to_be_bytes()).unwrap());
-    assert!(outer.delete_bucket(b"middle").unwrap());
-    assert!(tx.delete_bucket(b"outer").unwrap());
-    tx.commit().unwrap();
+    // With what was changed at one level, and with what was changed two levels below.
+    for deepest in [false, true] {
+        let mut tx = store.write().unwrap();
+        let mut outer = tx.bucket(b"outer").unwrap().unwrap();
+        let mut middle = outer.bucket(b"middle").unwrap().unwrap();
+        assert!(middle.delete_bucket(b"one").unwrap());
+        let mut two = middle.bucket(b"two").unwrap().unwrap();
+        assert!(two.delete(&7_u32.to_be_bytes()).unwrap());
+        if !deepest {
+            assert!(outer.delete_bucket(b"middle").unwrap());
+        }
+        assert!(tx.delete_bucket(b"outer").unwrap());
+        if deepest {
+            tx.commit().unwrap();
+        }
+    }
     assert_eq!(tree::read(&store.read()), Tree::default());
     let report = sound(&store.read());
     assert_eq!(report.leaf_pages, 1, "all but the root is free: {report:?}");
+}
+
+#[test]
+fn no_branch_is_left_with_one_child() {
+    let options = StoreOptions { page_size: 1024, ..StoreOptions::default() };
+    let store = Store::open(memory(), options).unwrap();
+    // Such keys alone make a branch larger than what is joined with a neighbour.
+    let key = |number: u8| [&[number][..], &[b'.'; 900]].concat();
+    let mut tx = store.write().unwrap();
+    let mut bucket = tx.create_bucket_if_missing(b"b").unwrap();
+    for number in 0..100 {
+        bucket.put(&key(number), &[1; 900]).unwrap();
+    }
+    tx.commit().unwrap();
+    for number in 0..99_u8 {
+        let mut tx = store.write().unwrap();
+        // From both ends and the middle.
+        let number = if number % 2 == 0 { number / 2 } else { 98 - number / 2 };
+        assert!(tx.bucket(b"b").unwrap().unwrap().delete(&key(number)).unwrap());
+        tx.commit().unwrap();
+        sound(&store.read());
+    }
 }
 
 #[test]
