@@ -40,6 +40,8 @@ pub enum Event {
     HigherTerm { kind: MessageKind, from: u64, term: u64, own: u64 },
     /// A message of an earlier term; it was ignored.
     LowerTerm { kind: MessageKind, from: u64, term: u64, own: u64 },
+    /// What was put on disk is of an earlier term; it is looked at again with the next `Ready`.
+    PersistedInEarlierTerm { term: u64, own: u64 },
     /// The leader was not heard by a quorum any more.
     QuorumLost,
 

@@ -13,6 +13,7 @@
 //! committed entry is handed out once, in order; what the node promises itself (its own vote, its
 //! own log) counts only after `advance`.
 
+use super::event::Event;
 use super::message::{Entry, EntryId, Message, Snapshot};
 use super::progress::ProgressStatus;
 use super::read_index::ReadState;
@@ -179,11 +180,14 @@ impl<S: LogStorage> Node<S> {
         for answer in done.own_answers {
             self.take(answer)?;
         }
-        // In another term the entries may have been replaced; the next Ready has the end anew.
-        if let Some(last) = done.persisted
-            && done.term == self.term
-        {
-            self.log.unstable.stable_to(last);
+        if let Some(last) = done.persisted {
+            if done.term == self.term {
+                self.log.unstable.stable_to(last);
+            } else {
+                // The entries may have been replaced; the next Ready has the log's end anew.
+                let (term, own) = (done.term, self.term);
+                self.events.push(Event::PersistedInEarlierTerm { term, own });
+            }
         }
         if let Some(index) = done.snapshot {
             self.log.unstable.snapshot_stable(index);

@@ -74,7 +74,7 @@ fn upstreams_interaction_files_are_reproduced() {
 }
 
 /// Courses of upstream's raft that its `raft-scripts` prints, so many.
-const COURSES: usize = 300;
+const COURSES: usize = 500;
 
 #[test]
 fn seeded_courses_of_upstreams_members_are_reproduced() {

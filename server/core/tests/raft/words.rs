@@ -295,6 +295,9 @@ fn election_line(id: u64, event: &Event) -> Option<String> {
             "{id:x} [term: {own}] ignored a {} message with lower term from {from:x} [term: {term}]",
             kind(*what)
         ),
+        Event::PersistedInEarlierTerm { term, own } => format!(
+            "{id:x} [term: {own}] ignored entry appends from a MsgStorageAppendResp message with lower term [term: {term}]"
+        ),
         Event::QuorumLost => format!("{id:x} stepped down to follower since quorum is not active"),
         _ => return None,
     })
