@@ -164,7 +164,8 @@ impl<D: StoreDisk> Store<D> {
         ReadTx::begin(&self.published)
     }
 
-    /// Begins a change, after the one that another thread may be at.
+    /// Begins a change, after the one that another thread may be at. A thread that holds one must
+    /// not begin another: it would wait for itself.
     ///
     /// # Errors
     /// [`StoreError::Poisoned`] after a sync or meta write has failed, or a writer has panicked.

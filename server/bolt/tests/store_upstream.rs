@@ -36,6 +36,9 @@ fn both_accept(path: &Path) -> Report {
         let columns: Vec<&str> = line.split_whitespace().collect();
         let run = 1 + columns.get(3).map_or(0, |overflow| overflow.parse().unwrap());
         pages += run;
+        // Go ends its process when it is to merge a node of a branch that has no other.
+        let children = columns.get(2).map_or(0, |items| items.parse().unwrap());
+        assert!(columns[1] != "branch" || children > 1, "{line}");
         free += u64::from(columns[1] == "free");
         freelists += if columns[1] == "freelist" { run } else { 0 };
     }

@@ -1,12 +1,15 @@
-//! A bolt file: open, check, walk everything, and read it as an etcd database.
+//! A bolt file: open, check, walk everything, change it, and read it as an etcd database.
 
-use holdfast_bolt::fault::MemoryDisk;
-use holdfast_bolt::{Bucket, BuildOptions, Db, ReadError, check, compact};
+use holdfast_bolt::fault::{MemoryDisk, SharedDisk};
+use holdfast_bolt::{
+    Bucket, BuildOptions, Db, ReadError, Store, StoreError, StoreOptions, check, compact,
+};
 use holdfast_core::compaction::{LivenessBuilder, TombstoneRule};
 use holdfast_core::database::{DatabaseFacts, DatabaseRecords, read_small};
 use holdfast_core::hashkv::RecordSource;
 use holdfast_core::record::KeyValue;
 use holdfast_core::schema::check_schema;
+use std::ops::Bound;
 
 /// Buckets within buckets that are walked into.
 const DEPTH: usize = 20;
@@ -18,6 +21,7 @@ const BUCKETS: u32 = 2000;
 pub fn run(data: &[u8]) {
     let mut file = data.to_vec();
     mend(&mut file);
+    let _ = change(file.clone());
     let Ok(db) = Db::open(file) else { return };
     let _ = check(&db);
     let _ = db.freelist();
@@ -32,6 +36,39 @@ pub fn run(data: &[u8]) {
         builder.observe(&record)
     });
     let _ = builder.finish();
+}
+
+/// Changes the first keys of each bucket, deletes every second bucket, twice. What was sound before
+/// a commit is so after it.
+fn change(file: Vec<u8>) -> Result<(), StoreError> {
+    let disk = SharedDisk::new(MemoryDisk::holding(file));
+    let store = Store::open(disk, StoreOptions::default())?;
+    for round in 0..2 {
+        let was_sound = check(&*store.read())?.is_ok();
+        let mut tx = store.write()?;
+        for (number, name) in tx.bucket_names()?.into_iter().take(50).enumerate() {
+            if number % 2 == round {
+                tx.delete_bucket(&name)?;
+                continue;
+            }
+            let Some(mut bucket) = tx.bucket(&name)? else { continue };
+            let mut from = Bound::Unbounded;
+            let mut key;
+            for number in 0..50 {
+                let Some(item) = bucket.seek(from)? else { break };
+                if !item.is_bucket && number % 3 == 0 {
+                    bucket.put(&item.key, &[7; 300])?;
+                } else if !item.is_bucket {
+                    bucket.delete(&item.key)?;
+                }
+                key = item.key;
+                from = Bound::Excluded(&key);
+            }
+        }
+        tx.commit()?;
+        assert!(!was_sound || check(&*store.read())?.is_ok(), "a sound file stays sound");
+    }
+    Ok(())
 }
 
 fn walk(bucket: &Bucket<'_, Vec<u8>>, depth: usize, left: &mut u32) -> Result<(), ReadError> {

@@ -58,8 +58,8 @@ impl Cut {
                 let (taken, grown) = (end - start, PAGE_HEADER_BYTES + bytes + size(end));
                 let full = grown > fill_bytes || taken >= MAX_ELEMENTS;
                 let few_left = left > MAX_UNCUT_ELEMENTS && count - end <= MIN_ELEMENTS;
-                let enough = taken >= MIN_ELEMENTS && count - end >= MIN_ELEMENTS;
-                if (enough && (full || few_left)) || (taken > 0 && grown > large) {
+                let cut = taken >= MIN_ELEMENTS && (full || few_left);
+                if cut || (taken > 0 && grown > large) {
                     break;
                 }
                 bytes += size(end);
