@@ -54,7 +54,8 @@ pub enum ListenError {
     SameAddress(MemberUrl),
     /// Too few files may be open.
     #[error(
-        "file descriptor limit of etcd process is too low; {0} is not more than the {RESERVED_FILES} that the member itself needs: raise it (ulimit -n, LimitNOFILE=)"
+        "file descriptor limit of etcd process is too low: {0} are not more than the {RESERVED_FILES} \
+         that the member itself needs; raise it (ulimit -n, LimitNOFILE=)"
     )]
     TooFewFiles(u64),
 }
@@ -238,7 +239,7 @@ impl Running {
         let (grpc, pages) = (self.answers.grpc.clone(), self.answers.pages.clone());
         let (traffic, answer) = match listener.purpose {
             Purpose::Both => ("grpc+http", connection::either(grpc, pages)),
-            Purpose::Grpc => ("grpc", grpc),
+            Purpose::Grpc => ("grpc", connection::only(grpc)),
             Purpose::Pages => ("http", pages),
             Purpose::Peers => ("", self.answers.peers.clone()),
             Purpose::Metrics => ("", self.answers.metrics.clone()),

@@ -60,7 +60,12 @@ impl Metrics {
     pub fn new() -> Metrics {
         let family = |row: &names::Row| (row.name, Family::new(row));
         let families = names::FAMILIES.iter().map(family).collect();
-        Metrics { inner: Arc::new(Inner { families, collectors: Mutex::new(Vec::new()) }) }
+        let inner = Inner { families, collectors: Mutex::new(Vec::new()) };
+        let metrics = Metrics { inner: Arc::new(inner) };
+        for status in ["200", "500", "503"] {
+            metrics.counter_with("promhttp_metric_handler_requests_total", &[status]);
+        }
+        metrics
     }
 
     /// A counter without labels. An unknown name gives one that no page shows.
