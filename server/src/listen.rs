@@ -79,7 +79,10 @@ struct Listener {
     purpose: Purpose,
     url: MemberUrl,
     bound: Bound,
+    /// For who begins with a handshake.
     tls: Option<ServerTls>,
+    /// For who does not.
+    plain: bool,
 }
 
 /// Bound, and not served yet.
@@ -175,7 +178,8 @@ impl Listeners {
                 (true, tls) => tls.clone(),
                 (false, _) => None,
             };
-            let same = |other: &Listener| other.url.address() == url.address();
+            let same =
+                |other: &Listener| other.purpose == all && other.url.address() == url.address();
             if purpose == Purpose::Pages && listeners.list.iter().any(same) {
                 return Err(ListenError::SameAddress(url.clone()));
             }
@@ -199,8 +203,18 @@ impl Listeners {
         tls: Option<ServerTls>,
         config: &Config,
     ) -> Result<(), ListenError> {
+        let plain = tls.is_none();
+        let same = |other: &&mut Listener| {
+            other.purpose == purpose && other.url.address() == url.address()
+        };
+        // An address by both schemes is one port that tells them apart.
+        if let Some(other) = self.list.iter_mut().find(same) {
+            other.plain |= plain;
+            other.tls = tls.or(other.tls.take());
+            return Ok(());
+        }
         let bound = Bound::bind(url, config.socket_reuse_port).await?;
-        self.list.push(Listener { purpose, url: url.clone(), bound, tls });
+        self.list.push(Listener { purpose, url: url.clone(), bound, tls, plain });
         Ok(())
     }
 
@@ -245,13 +259,14 @@ impl Running {
             Purpose::Metrics => ("", self.answers.metrics.clone()),
         };
         let logger = self.logger.clone();
-        let secure = listener.tls.is_some();
+        let (secure, plain) = (listener.tls.is_some(), listener.plain);
         let rejected = match listener.purpose {
             Purpose::Peers => messages::REJECTED_PEER,
             _ => messages::REJECTED_CLIENT,
         };
         let serving = Serving {
             tls: listener.tls,
+            plain,
             answer,
             transport: self.transport.clone(),
             // Peers must get through however many clients there are.
@@ -270,9 +285,13 @@ impl Running {
             }
             _ => {
                 logger.info(messages::READY, &[]);
-                let text =
-                    if secure { messages::SERVING_SECURELY } else { messages::SERVING_INSECURELY };
-                logger.info(text, &[("traffic", json!(traffic)), ("address", address)]);
+                let fields = [("traffic", json!(traffic)), ("address", address)];
+                if plain {
+                    logger.info(messages::SERVING_INSECURELY, &fields);
+                }
+                if secure {
+                    logger.info(messages::SERVING_SECURELY, &fields);
+                }
             }
         }
     }
