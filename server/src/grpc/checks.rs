@@ -178,6 +178,7 @@ mod tests {
         assert_eq!(judged(vec![a_put("b"), a_delete("a", "c")]), duplicate);
         assert_eq!(judged(vec![a_put("b"), a_delete("a", "\0")]), Ok(()), "upstream's gap");
         assert_eq!(judged(vec![a_put("c"), a_delete("a", "c")]), Ok(()), "the end is open");
+        assert_eq!(judged(vec![a_put("a"), a_delete("a", "c")]), duplicate, "the begin is not");
         assert_eq!(judged(vec![a_delete("a", ""), a_delete("a", "b")]), Ok(()));
         assert_eq!(judged(vec![a_put("a"), a_txn(vec![a_put("a")], vec![])]), duplicate);
         let branches = a_txn(vec![a_put("a")], vec![a_put("a")]);

@@ -29,9 +29,18 @@ pub fn theirs(arguments: &[&str]) -> Command {
     command
 }
 
-/// What a command that should end by itself says.
+/// What a command that should end by itself says; one that does not is ended.
 pub fn outcome(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).output().unwrap()
+    let pipes = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = pipes.spawn().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().unwrap()
 }
 
 /// A running server.

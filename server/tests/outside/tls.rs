@@ -1,7 +1,7 @@
 //! TLS: upstream's client with and without certificates, revoked ones, wrong names; files that
 //! change; certificates that the member makes.
 
-use crate::process::{Server, ask, ours, write};
+use crate::process::{Server, ask, ours, outcome, write};
 use holdfast_peers::{free_ports, peer};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
@@ -188,7 +188,7 @@ fn a_member_makes_its_own_certificates() {
 fn what_has_no_certificate_is_refused() {
     let told = |arguments: &[&str]| {
         let folder = tempfile::tempdir().unwrap();
-        let output = ours(arguments).current_dir(folder.path()).output().unwrap();
+        let output = outcome(ours(arguments).current_dir(folder.path()));
         assert_eq!(output.status.code(), Some(1));
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
