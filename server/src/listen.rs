@@ -54,7 +54,8 @@ pub enum ListenError {
     SameAddress(MemberUrl),
     /// Too few files may be open.
     #[error(
-        "file descriptor limit of etcd process is too low; {0} is not more than the {RESERVED_FILES} that the member itself needs: raise it (ulimit -n, LimitNOFILE=)"
+        "file descriptor limit of etcd process is too low: {0} are not more than the {RESERVED_FILES} \
+         that the member itself needs; raise it (ulimit -n, LimitNOFILE=)"
     )]
     TooFewFiles(u64),
 }
@@ -78,7 +79,10 @@ struct Listener {
     purpose: Purpose,
     url: MemberUrl,
     bound: Bound,
+    /// For who begins with a handshake.
     tls: Option<ServerTls>,
+    /// For who does not.
+    plain: bool,
 }
 
 /// Bound, and not served yet.
@@ -174,7 +178,8 @@ impl Listeners {
                 (true, tls) => tls.clone(),
                 (false, _) => None,
             };
-            let same = |other: &Listener| other.url.address() == url.address();
+            let same =
+                |other: &Listener| other.purpose == all && other.url.address() == url.address();
             if purpose == Purpose::Pages && listeners.list.iter().any(same) {
                 return Err(ListenError::SameAddress(url.clone()));
             }
@@ -198,8 +203,18 @@ impl Listeners {
         tls: Option<ServerTls>,
         config: &Config,
     ) -> Result<(), ListenError> {
+        let plain = tls.is_none();
+        let same = |other: &&mut Listener| {
+            other.purpose == purpose && other.url.address() == url.address()
+        };
+        // An address by both schemes is one port that tells them apart.
+        if let Some(other) = self.list.iter_mut().find(same) {
+            other.plain |= plain;
+            other.tls = tls.or(other.tls.take());
+            return Ok(());
+        }
         let bound = Bound::bind(url, config.socket_reuse_port).await?;
-        self.list.push(Listener { purpose, url: url.clone(), bound, tls });
+        self.list.push(Listener { purpose, url: url.clone(), bound, tls, plain });
         Ok(())
     }
 
@@ -238,19 +253,20 @@ impl Running {
         let (grpc, pages) = (self.answers.grpc.clone(), self.answers.pages.clone());
         let (traffic, answer) = match listener.purpose {
             Purpose::Both => ("grpc+http", connection::either(grpc, pages)),
-            Purpose::Grpc => ("grpc", grpc),
+            Purpose::Grpc => ("grpc", connection::only(grpc)),
             Purpose::Pages => ("http", pages),
             Purpose::Peers => ("", self.answers.peers.clone()),
             Purpose::Metrics => ("", self.answers.metrics.clone()),
         };
         let logger = self.logger.clone();
-        let secure = listener.tls.is_some();
+        let (secure, plain) = (listener.tls.is_some(), listener.plain);
         let rejected = match listener.purpose {
             Purpose::Peers => messages::REJECTED_PEER,
             _ => messages::REJECTED_CLIENT,
         };
         let serving = Serving {
             tls: listener.tls,
+            plain,
             answer,
             transport: self.transport.clone(),
             // Peers must get through however many clients there are.
@@ -269,9 +285,13 @@ impl Running {
             }
             _ => {
                 logger.info(messages::READY, &[]);
-                let text =
-                    if secure { messages::SERVING_SECURELY } else { messages::SERVING_INSECURELY };
-                logger.info(text, &[("traffic", json!(traffic)), ("address", address)]);
+                let fields = [("traffic", json!(traffic)), ("address", address)];
+                if plain {
+                    logger.info(messages::SERVING_INSECURELY, &fields);
+                }
+                if secure {
+                    logger.info(messages::SERVING_SECURELY, &fields);
+                }
             }
         }
     }

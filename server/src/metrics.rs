@@ -66,6 +66,12 @@ impl Metrics {
         let families = names::FAMILIES.iter().map(family).collect();
         let (collectors, refreshers) = (Mutex::default(), Mutex::default());
         Metrics { inner: Arc::new(Inner { families, collectors, refreshers }) }
+        let inner = Inner { families, collectors: Mutex::new(Vec::new()) };
+        let metrics = Metrics { inner: Arc::new(inner) };
+        for status in ["200", "500", "503"] {
+            metrics.counter_with("promhttp_metric_handler_requests_total", &[status]);
+        }
+        metrics
     }
 
     /// A counter without labels. An unknown name gives one that no page shows.

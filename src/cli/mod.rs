@@ -9,6 +9,7 @@ mod drill;
 mod grow;
 pub(crate) mod logging;
 mod restore;
+pub(crate) mod server;
 mod snapshots;
 mod store;
 mod text;

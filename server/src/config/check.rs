@@ -58,7 +58,8 @@ pub(super) fn gates_of_older_flags(values: &mut Values) -> Result<(), ConfigErro
         if named {
             let now = values.gates().enabled(feature);
             return invalid(format!(
-                "cannot specify both flags: --{}={wanted} and --feature-gates={feature}={now} at the same time, please just use --feature-gates={feature}={now}",
+                "cannot specify both flags: --{}={wanted} and --feature-gates={feature}={now} at the same time, \
+                 please just use --feature-gates={feature}={now}",
                 flag.name
             ));
         }
@@ -114,7 +115,8 @@ pub(super) fn logging(values: &Values) -> Result<LogConfig, ConfigError> {
     };
     if outputs.len() > 1 && outputs.iter().any(|output| output == "systemd/journal") {
         return invalid(format!(
-            "running with systemd/journal but other '--log-outputs' values ({outputs:?}) are configured with 'default'; override 'default' value with something else"
+            "running with systemd/journal but other '--log-outputs' values ({outputs:?}) are configured \
+             with 'default'; override 'default' value with something else"
         ));
     }
     let level = values.text("log-level");
@@ -213,10 +215,12 @@ fn bootstrap(values: &Values) -> Result<(), ConfigError> {
     let v3 = !endpoints.is_empty() || of_v3.iter().any(|name| text(&format!("discovery-{name}")));
     if text("discovery-proxy") && v3 {
         return invalid(
-            "both v2 discovery settings (discovery, discovery-proxy) and v3 discovery settings (discovery-token, discovery-endpoints, discovery-cert, discovery-key, discovery-cacert, discovery-user, discovery-password) are set",
+            "both v2 discovery settings (discovery, discovery-proxy) and v3 discovery settings \
+             (discovery-token, discovery-endpoints, discovery-cert, discovery-key, \
+             discovery-cacert, discovery-user, discovery-password) are set",
         );
     }
-    if text("discovery-token") != !endpoints.is_empty() {
+    if text("discovery-token") == endpoints.is_empty() {
         return invalid("both --discovery-token and --discovery-endpoints must be set");
     }
     if endpoints.iter().any(|endpoint| endpoint.trim().is_empty()) {
@@ -361,19 +365,18 @@ impl Config {
     }
 }
 
-/// For tests: a configuration of these arguments.
-#[cfg(test)]
-pub(crate) fn config_of(arguments: &[&str]) -> Config {
-    let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
-    match super::read(&arguments, &[]).wanted.unwrap() {
-        super::Wanted::Member(config) => *config,
-        other => panic!("{other:?}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A configuration of these arguments.
+    fn config_of(arguments: &[&str]) -> Config {
+        let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
+        match crate::config::read(&arguments, &[]).wanted.unwrap() {
+            crate::config::Wanted::Member(config) => *config,
+            other => panic!("{other:?}"),
+        }
+    }
 
     #[test]
     fn a_member_is_in_its_own_cluster() {

@@ -158,7 +158,7 @@ pub(crate) fn help() -> String {
             match flag.treatment {
                 Treatment::Honoured => {}
                 Treatment::Accepted(why) => {
-                    text.push_str(&format!(" Changes nothing here: {why}."))
+                    text.push_str(&format!(" Changes nothing here: {why}."));
                 }
                 Treatment::Refused(why) => text.push_str(&format!(" Refused here: {why}.")),
             }

@@ -175,7 +175,8 @@ fn read(kind: Kind, text: &str) -> Result<Value, String> {
     })
 }
 
-/// A number as Go reads it with base 0: decimal, `0x`, `0o`, `0b`, `0` for octal, `_` between digits.
+/// A number as Go reads it with base 0: decimal, `0x`, `0o`, `0b`, `0` for octal; `_` between
+/// digits.
 fn number(text: &str, least: i128, most: i128) -> Result<Value, String> {
     let syntax = || "parse error".to_owned();
     let (negative, digits) = match text.strip_prefix('-') {

@@ -211,10 +211,9 @@ async fn many(method: &'static Method, body: Body) -> Response<Body> {
                     },
                     Err(error) => Some(error),
                 };
-                return match status.filter(|status| status.code() != Code::Ok) {
-                    Some(status) => Some((error_line(&status), (body, gathering, true))),
-                    None => None,
-                };
+                return status
+                    .filter(|status| status.code() != Code::Ok)
+                    .map(|status| (error_line(&status), (body, gathering, true)));
             }
         },
     );

@@ -76,7 +76,7 @@ mod tests {
             ("MemberAddRequest", r#"{"peerURLs":["http://a:1"],"isLearner":true}"#, None),
             (
                 "TxnRequest",
-                r#"{"compare":[{"result":"GREATER","target":"CREATE","key":"Zg==","create_revision":"0"}],"success":[{"request_put":{"key":"Zg==","value":"Zg=="}}]}"#,
+                r#"{"compare":[{"result":"GREATER","target":"CREATE","key":"Zg==","create_revision":"0"}],"success":[{"request_put":{"key":"Zg=="}}]}"#,
                 None,
             ),
             ("WatchRequest", r#"{"create_request":{"key":"Zg==","start_revision":"1"}}"#, None),

@@ -95,7 +95,7 @@ mod tests {
                     found.push(message.to_vec());
                 }
             }
-            prop_assert_eq!(count as usize, messages.len());
+            prop_assert_eq!(count, messages.len() as u64);
             prop_assert_eq!(found, messages);
         }
     }

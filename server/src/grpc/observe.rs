@@ -42,6 +42,9 @@ struct Row {
     seconds: Histogram,
 }
 
+/// One of a row's numbers.
+type Count = fn(&Row) -> &AtomicU64;
+
 /// All methods' numbers. Cheap to clone; clones are the same.
 #[derive(Debug, Clone)]
 pub struct RpcMetrics {
@@ -107,7 +110,7 @@ fn write(page: &mut Page, rows: &[Row], extensive: bool) {
     };
     let all = || methods().list().iter().zip(rows);
     let number = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64;
-    let simple: [(&'static str, &str, fn(&Row) -> &AtomicU64); 3] = [
+    let simple: [(&'static str, &str, Count); 3] = [
         ("grpc_server_started_total", "Calls begun.", |row| &row.started),
         ("grpc_server_msg_received_total", "Messages received.", |row| &row.received),
         ("grpc_server_msg_sent_total", "Messages sent.", |row| &row.sent),

@@ -43,7 +43,10 @@ impl PeerPages {
                 let now = jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S.%9f%:z").to_string();
                 return page(json_kind, json!({ "OK": true, "Now": now }).to_string() + "\n");
             }
-            _ => page(super::PLAIN, self.member.is_downgrading().to_string()),
+            _ => page(
+                HeaderValue::from_static("text/plain"),
+                self.member.is_downgrading().to_string(),
+            ),
         };
         let id = format!("{:x}", self.member.position().cluster_id);
         if let Ok(id) = HeaderValue::from_str(&id) {

@@ -9,17 +9,22 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
 /// Time for a handshake, as upstream's.
 const HANDSHAKE: Duration = Duration::from_secs(5);
+/// What a record with a handshake begins with.
+const HANDSHAKE_RECORD: u8 = 22;
 /// Pause when the system gives no connection: too many open files, mostly.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// One listener's way of serving.
 pub(super) struct Serving {
     pub(super) tls: Option<ServerTls>,
+    /// Whether who begins without a handshake is served too.
+    pub(super) plain: bool,
     pub(super) answer: Answer,
     pub(super) transport: Arc<Transport>,
     pub(super) permits: Option<Arc<Semaphore>>,
@@ -29,6 +34,12 @@ pub(super) struct Serving {
     pub(super) stop: watch::Receiver<bool>,
     pub(super) logger: Logger,
     pub(super) rejected: &'static str,
+}
+
+/// Whether the first byte is that of a TLS handshake.
+async fn begins_a_handshake(stream: &TcpStream) -> bool {
+    let mut first = [0];
+    matches!(stream.peek(&mut first).await, Ok(1)) && first[0] == HANDSHAKE_RECORD
 }
 
 impl Serving {
@@ -68,7 +79,12 @@ impl Serving {
         match connection {
             Accepted::Tcp(stream, address) => {
                 let peer = Peer { address: Some(address), ..Peer::default() };
-                self.hand_shake(stream, peer).await;
+                if self.plain && self.tls.is_some() && !begins_a_handshake(&stream).await {
+                    let stop = self.stop.clone();
+                    self.transport.serve(stream, peer, &self.answer, stop).await;
+                } else {
+                    self.hand_shake(stream, peer).await;
+                }
             }
             Accepted::Unix(stream) => self.hand_shake(stream, Peer::default()).await,
         }

@@ -5,7 +5,7 @@ use crate::config::{Config, KeepAlive};
 use crate::grpc::metadata::Peer;
 use futures::future::BoxFuture;
 use http::header::CONTENT_TYPE;
-use http::{Request, Response, Version};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -39,6 +39,16 @@ where
 /// gRPC for what is gRPC, pages for all else.
 pub(super) fn either(grpc: Answer, pages: Answer) -> Answer {
     Arc::new(move |request| if is_grpc(&request) { grpc(request) } else { pages(request) })
+}
+
+/// gRPC, and nothing else.
+pub(super) fn only(grpc: Answer) -> Answer {
+    let refuse = |_| async {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        response
+    };
+    either(grpc, answering(refuse))
 }
 
 fn is_grpc(request: &Request<Body>) -> bool {

@@ -23,7 +23,8 @@ pub const BAD_FLAGS: &str = "failed to verify flags";
 pub const ONE_PORT: &str =
     "Running http and grpc server on single port. This is not recommended for production.";
 /// The name nobody chose.
-pub const DEFAULT_NAME: &str = "it isn't recommended to use default name, please set a value for --name. Note that etcd might run into issue when multiple members have the same default name";
+pub const DEFAULT_NAME: &str = "it isn't recommended to use default name, please set a value for --name. \
+    Note that etcd might run into issue when multiple members have the same default name";
 /// A request took long.
 pub const REQUEST_STATS: &str = "request stats";
 /// The whole configuration, once at start.

@@ -36,6 +36,11 @@ fn refusals_are_upstreams_to_the_letter() {
             "/v3/kv/txn",
             r#"{"success":[{"request_put":{"key":"Zg=="}},{"request_delete_range":{"key":"YQ==","range_end":"eg=="}}]}"#,
         ),
+        (
+            "POST",
+            "/v3/kv/txn",
+            r#"{"success":[{"request_put":{"key":"Zg=="}},{"request_txn":{"success":[{"request_delete_range":{"key":"Zg=="}}]}}]}"#,
+        ),
         ("POST", "/v3/kv/compaction", r#"{"revision":"99"}"#),
         ("GET", "/v3/kv/range", ""),
         ("POST", "/v3/kv/nope", "{}"),
@@ -61,7 +66,7 @@ fn what_upstream_takes_is_taken() {
         ("/v3/kv/range", r#"{"key":"Zm9v"} {"x":1}"#),
         ("/v3/kv/range", r#"{"key":"Zm9","limit":null}"#),
         ("/v3/kv/range", r#"{"key":"_-8="}"#),
-        ("/v3/kv/range", r#"{"key":"Zm9v","limit":"5.0","serializable":true}"#),
+        ("/v3/kv/range", r#"{"key":"Zm9v","limit":5.0,"serializable":true}"#),
         ("/v3/kv/put", r#"{"key":"Zm9v","value":"YmFy"}"#),
         (
             "/v3/kv/txn",

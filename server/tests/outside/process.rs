@@ -29,9 +29,18 @@ pub fn theirs(arguments: &[&str]) -> Command {
     command
 }
 
-/// What a command that should end by itself says.
+/// What a command that should end by itself says; one that does not is ended.
 pub fn outcome(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).output().unwrap()
+    let pipes = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = pipes.spawn().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().unwrap()
 }
 
 /// A running server.
@@ -148,10 +157,10 @@ impl Page {
     }
 }
 
-/// Sends a request to a port and reads the answer to its end; an endless one for half a second.
+/// Sends a request to a port and reads the answer to its end; that of a watch to its first line.
 pub fn ask(port: u16, verb: &str, path: &str, body: &str, headers: &[(&str, &str)]) -> Page {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut text = format!("{verb} {path} HTTP/1.1\r\nConnection: close\r\n");
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
         text.push_str("Host: localhost\r\n");
@@ -168,6 +177,10 @@ pub fn ask(port: u16, verb: &str, path: &str, body: &str, headers: &[(&str, &str
             break;
         }
         answer.extend_from_slice(&buffer[..count]);
+        let so_far = String::from_utf8_lossy(&answer);
+        if path == "/v3/watch" && parse(&so_far).body.contains('\n') {
+            break;
+        }
     }
     parse(&String::from_utf8_lossy(&answer))
 }

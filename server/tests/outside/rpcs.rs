@@ -44,8 +44,7 @@ async fn a_message_above_the_limit_is_refused_in_upstreams_words() {
         let mut words = Vec::new();
         for server in [&our, &their] {
             let value = vec![b'x'; 3 * 1024 * 1024];
-            let large =
-                PutRequest { key: "k".into(), value: value.into(), ..PutRequest::default() };
+            let large = PutRequest { key: "k".into(), value, ..PutRequest::default() };
             let refused = KvClient::new(channel(server).await).put(large).await.unwrap_err();
             words.push(told(&refused));
         }

@@ -1,7 +1,7 @@
 //! TLS: upstream's client with and without certificates, revoked ones, wrong names; files that
 //! change; certificates that the member makes.
 
-use crate::process::{Server, ask, ours, write};
+use crate::process::{Server, ask, ours, outcome, write};
 use holdfast_peers::{free_ports, peer};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
@@ -81,8 +81,17 @@ impl Authority {
         Server::start(ours, "https", &all)
     }
 
-    /// Whether upstream's client can put, with the certificate of that name or none.
+    /// Upstream's client can put, with the certificate of that name or none.
     fn can_put(&self, server: &Server, certificate: Option<&str>) -> bool {
+        self.puts(server, certificate, "10s")
+    }
+
+    /// It cannot; what should fail needs no patience.
+    fn cannot_put(&self, server: &Server, certificate: Option<&str>) -> bool {
+        !self.puts(server, certificate, "1s")
+    }
+
+    fn puts(&self, server: &Server, certificate: Option<&str>, patience: &str) -> bool {
         let mut command = Command::new(peer("etcdctl-3.6"));
         command.arg(format!("--endpoints=https://127.0.0.1:{}", server.port)).args([
             "--cacert",
@@ -112,18 +121,36 @@ fn certificates_are_asked_for_and_judged() {
     authority.revoke(99);
     let mut closed = authority.server(&["--client-cert-auth", &ca, &crl]);
     assert!(authority.can_put(&closed, Some("client")));
-    assert!(!authority.can_put(&closed, None));
+    assert!(authority.cannot_put(&closed, None));
     closed.wait_for_line("rejected connection on client endpoint");
     assert!(closed.log().contains("tls: client didn't provide a certificate"), "{}", closed.log());
     authority.revoke(2);
-    assert!(!authority.can_put(&closed, Some("client")), "the list is read anew");
+    assert!(authority.cannot_put(&closed, Some("client")), "the list is read anew");
     closed.wait_for_line("transport: certificate serial 2 revoked");
 
     let name = "--client-cert-allowed-hostname=client.example.com";
     let named = authority.server(&["--client-cert-auth", &ca, name]);
     assert!(authority.can_put(&named, Some("client")));
-    assert!(!authority.can_put(&named, Some("server")));
+    assert!(authority.cannot_put(&named, Some("server")));
     assert!(named.log().contains("client certificate authentication failed"), "{}", named.log());
+}
+
+#[test]
+fn one_port_may_serve_with_and_without() {
+    let authority = Authority::new();
+    let [port, _] = free_ports();
+    let urls = format!("https://127.0.0.1:{port},http://127.0.0.1:{port}");
+    let (listen, advertise) =
+        (format!("--listen-client-urls={urls}"), format!("--advertise-client-urls={urls}"));
+    let mut server = authority.server(&[&listen, &advertise]);
+    server.port = port;
+    assert!(authority.can_put(&server, None));
+    assert_eq!(server.ask("GET", "/version", "").status, 200);
+    let endpoint = format!("--endpoints=http://127.0.0.1:{port}");
+    holdfast_peers::run(Command::new(peer("etcdctl-3.6")).args([&endpoint, "put", "a", "b"]));
+    for line in ["serving client traffic securely", "serving client traffic insecurely"] {
+        assert!(server.log().contains(line), "{}", server.log());
+    }
 }
 
 #[test]
@@ -134,7 +161,7 @@ fn new_files_are_used_and_broken_ones_are_not() {
     std::fs::write(authority.file("server.pem"), "broken").unwrap();
     assert!(authority.can_put(&server, None), "the last good pair stays");
     authority.issue("server", "127.0.0.2", 7);
-    assert!(!authority.can_put(&server, None), "the new one is for another host");
+    assert!(authority.cannot_put(&server, None), "the new one is for another host");
     authority.issue("server", "127.0.0.1", 8);
     assert!(authority.can_put(&server, None));
 }
@@ -161,7 +188,7 @@ fn a_member_makes_its_own_certificates() {
 fn what_has_no_certificate_is_refused() {
     let told = |arguments: &[&str]| {
         let folder = tempfile::tempdir().unwrap();
-        let output = ours(arguments).current_dir(folder.path()).output().unwrap();
+        let output = outcome(ours(arguments).current_dir(folder.path()));
         assert_eq!(output.status.code(), Some(1));
         String::from_utf8_lossy(&output.stderr).into_owned()
     };

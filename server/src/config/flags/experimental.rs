@@ -117,7 +117,8 @@ pub(super) const EXPERIMENTAL: &[Flag] = &[
             "v",
             "'--bootstrap-defrag-threshold-megabytes'"
         )),
-    flag("experimental-warning-unary-request-duration", Kind::Duration, "300ms", HELP),
+    flag("experimental-warning-unary-request-duration", Kind::Duration, "300ms", HELP)
+        .deprecated(UNARY),
     flag("experimental-compaction-sleep-interval", Kind::Duration, "", HELP)
         .alias_of("compaction-sleep-interval")
         .deprecated(gone!(
@@ -143,6 +144,10 @@ pub(super) const EXPERIMENTAL: &[Flag] = &[
     flag("experimental-stop-grpc-service-on-defrag", Kind::Bool, "", HELP)
         .gate("StopGRPCServiceOnDefrag"),
 ];
+
+/// Another wording than of the others.
+const UNARY: &str = "--experimental-warning-unary-request-duration is deprecated, and will be \
+    decommissioned in v3.7. Use --warning-unary-request-duration instead.";
 
 /// Why.
 const LONG_GONE: &str = "it has had no meaning since etcd 2";

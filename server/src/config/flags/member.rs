@@ -121,6 +121,9 @@ pub(super) const MEMBER: &[Flag] = &[
     flag("version", Kind::Bool, "false", "Print the version and end."),
 ];
 
+/// Stages of the old store's end.
+const STAGES: &[&str] = &["write-only", "write-only-skip-check", "write-only-drop-data", "gone"];
+
 /// The cluster.
 pub(super) const CLUSTERING: &[Flag] = &[
     flag("initial-advertise-peer-urls", Kind::Urls, "http://localhost:2380", "Peer URLs of this member that the others use."),
@@ -151,6 +154,6 @@ pub(super) const CLUSTERING: &[Flag] = &[
     flag("pre-vote", Kind::Bool, "true", "Ask before an election whether it could be won."),
     flag("auto-compaction-retention", Kind::Text, "0", "History that automatic compaction keeps; 0 switches it off."),
     flag("auto-compaction-mode", Kind::Text, "periodic", "What the retention counts: 'periodic' hours or a duration, 'revision' revisions."),
-    flag("v2-deprecation", Kind::SomeOf(&["write-only", "write-only-skip-check", "write-only-drop-data", "gone"]), "write-only", "Stage of the old store's end; only write-only and write-only-skip-check differ.")
+    flag("v2-deprecation", Kind::SomeOf(STAGES), "write-only", "Stage of the old store's end; only write-only-skip-check changes anything.")
         .deprecated("--v2-deprecation is deprecated and scheduled for removal in v3.8. The default value is enforced, ignoring user input."),
 ];
