@@ -11,11 +11,14 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     end_quietly_with_the_reader();
-    let arguments = cli::Arguments::parse();
     // Before a secret is read. A container may forbid it, and a restore must run there too.
     if let Err(error) = holdfast_vault::keys::forbid_core_dumps() {
         eprintln!("holdfast: core dumps could not be forbidden: {error}");
     }
+    if let Some(code) = cli::tools::run() {
+        return code;
+    }
+    let arguments = cli::Arguments::parse();
     match cli::dispatch(arguments) {
         Ok(code) => code,
         Err(error) => {
