@@ -4,6 +4,9 @@
 
 use tonic::{Code, Status};
 
+/// What a refused login's message begins with; then the endpoint.
+const LOGIN: &str = "login at ";
+
 /// A verb that did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 #[error("{words}")]
@@ -67,7 +70,9 @@ impl Failure {
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Failure {
-        Failure::error(words(&status))
+        // Upstream's client logs in before its first call, and counts it as the connection's.
+        let code = if status.message().starts_with(LOGIN) { 2 } else { 1 };
+        Failure::new(code, words(&status))
     }
 }
 
@@ -76,7 +81,7 @@ pub(crate) fn words(status: &Status) -> String {
     let message = status.message();
     if let Some(at) = message.find("etcdserver: ") {
         // A login that is refused has its endpoint in front.
-        if at == 0 || message.starts_with("login at ") {
+        if at == 0 || message.starts_with(LOGIN) {
             return message[at..].to_owned();
         }
     }

@@ -104,7 +104,15 @@ fn peer_urls(call: &Call) -> Result<Vec<String>, Failure> {
     if urls.is_empty() {
         return Err(Failure::arguments("member peer urls not provided"));
     }
-    Ok(urls.split(',').map(str::to_owned).collect())
+    let urls: Vec<String> = urls.split(',').map(str::to_owned).collect();
+    let is_known = |url: &&String| {
+        ["http://", "https://", "unix://", "unixs://"].iter().any(|scheme| url.starts_with(scheme))
+    };
+    if let Some(odd) = urls.iter().find(|url| !is_known(url)) {
+        let words = format!("URL scheme must be http, https, unix, or unixs: {odd}");
+        return Err(Failure::error(words));
+    }
+    Ok(urls)
 }
 
 fn only_member(call: &Call) -> Result<u64, Failure> {

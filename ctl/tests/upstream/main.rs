@@ -12,4 +12,3 @@ mod secrets;
 mod side;
 mod snapshots;
 mod streams;
-mod tables;

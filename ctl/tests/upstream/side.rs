@@ -50,8 +50,7 @@ pub(crate) fn ours(tool: Tool, words: &[String], input: &[u8], variables: &[(&st
     let (out, err) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
     let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let environment: BTreeMap<String, String> = variables.iter().map(pair).collect();
-    let console =
-        Console::new(out.clone(), err.clone(), Cursor::new(input.to_vec()), environment);
+    let console = Console::new(out.clone(), err.clone(), Cursor::new(input.to_vec()), environment);
     let code = match tool {
         Tool::Ctl => ctl("etcdctl", words, &console),
         Tool::Utl => utl("etcdutl", words, &console),
