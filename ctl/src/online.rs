@@ -43,7 +43,7 @@ pub(crate) async fn run(program: &str, mut given: Given, console: Console) -> Re
         "completion" => return script(program, &ROOT, given.arguments(), &console),
         _ => given.take_environment("ETCDCTL", &console)?,
     }
-    let call = Call { given, console };
+    let call = Call::new(given, console);
     match verb.as_str() {
         "get" => kv::get(&call).await,
         "put" => kv::put(&call).await,

@@ -97,6 +97,15 @@ fn options_stand_anywhere_and_in_either_notation() {
     assert!(given("member --cluster add x").truth("cluster"));
 }
 
+proptest::proptest! {
+    #[test]
+    fn any_words_are_read_or_refused(
+        words in proptest::collection::vec("(get|member|-{1,3}[a-z=-]{0,4}|\\PC{0,4})", 0..6),
+    ) {
+        let _ = parse(&ROOT, "etcdctl", &words);
+    }
+}
+
 #[test]
 fn refusals_are_upstreams() {
     assert_eq!(refused("foo"), "unknown command \"foo\" for \"etcdctl\"");

@@ -74,6 +74,22 @@ fn decimal(nanos: u128, unit: u128) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_span_comes_back(nanos in 0u64..(1 << 40)) {
+            // Numbers are read as floats: to the nanosecond below an hour or so.
+            let span = Duration::from_nanos(nanos);
+            let read = parse(&text(span)).unwrap();
+            prop_assert!(read.abs_diff(span) <= Duration::from_nanos(1));
+        }
+
+        #[test]
+        fn any_text_is_a_span_or_refused(given: String) {
+            let _ = parse(&given);
+        }
+    }
 
     #[test]
     fn spans_are_read_and_written_as_gos() {

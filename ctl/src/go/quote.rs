@@ -104,6 +104,19 @@ fn unescape<'a>(rest: &'a str, out: &mut Vec<u8>) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_come_back(given: Vec<u8>) {
+            prop_assert_eq!(read(&bytes(&given)), Some((given, "")));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(given: String) {
+            let _ = read(&format!("\"{given}"));
+        }
+    }
 
     #[test]
     fn quoted_as_gos_and_read_back() {

@@ -109,7 +109,7 @@ pub(super) async fn datascale(call: &Call) -> Result<(), Failure> {
         return Err(Failure::silent(1));
     }
     #[expect(clippy::cast_precision_loss, reason = "two decimals are shown")]
-    let megabytes = (after - before) as f64 / 1_048_576.0;
+    let megabytes = after.saturating_sub(before) as f64 / 1_048_576.0;
     session.console.line(format!("PASS: Approximate database size used : {megabytes:.2} MB."))
 }
 

@@ -111,7 +111,7 @@ const GET: Command = verb(
         Flag::new("order", Text, "", "ASCEND or DESCEND"),
         Flag::new("prefix", Truth, "false", "all keys that begin so"),
         Flag::new("print-value-only", Truth, "false", "values only (with --write-out=simple)"),
-        Flag::new("rev", Int, "0", "as of this revision; 0 for now"),
+        Flag::new("rev", Int, "0", "as of this revision; 0: the newest"),
         Flag::new("sort-by", Text, "", "CREATE, KEY, MODIFY, VALUE or VERSION"),
     ],
 );
@@ -179,7 +179,7 @@ pub(super) const WATCH: Command = verb(
             "false",
             "print how far the watch is, from time to time",
         ),
-        Flag::new("rev", Int, "0", "from this revision on; 0 for now"),
+        Flag::new("rev", Int, "0", "from this revision on; 0: from the next"),
     ],
 );
 

@@ -68,7 +68,7 @@ async fn observe(session: &Session, name: &str) -> Result<(), Failure> {
         if leader.is_some() {
             session.print(&Answer::Range(&answer))?;
         }
-        let start_revision = revision + 1;
+        let start_revision = revision.saturating_add(1);
         let request =
             WatchCreateRequest { key, range_end, start_revision, ..WatchCreateRequest::default() };
         let mut watching = Watching::begin(&session.client);

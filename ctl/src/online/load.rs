@@ -88,9 +88,8 @@ async fn puts(client: Client, load: Load, next: Arc<AtomicU64>, start: Instant) 
         if number >= load.puts {
             return measured;
         }
-        if load.per_second > 0 {
-            let due = Duration::from_nanos(number.saturating_mul(1_000_000_000) / load.per_second);
-            tokio::time::sleep_until((start + due).into()).await;
+        if let Some(nanos) = number.saturating_mul(1_000_000_000).checked_div(load.per_second) {
+            tokio::time::sleep_until((start + Duration::from_nanos(nanos)).into()).await;
         }
         // Spread over the keyspace, each once: an odd factor permutes the numbers.
         let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);

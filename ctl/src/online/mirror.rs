@@ -37,7 +37,7 @@ pub(super) async fn run(call: &Call) -> Result<(), Failure> {
     let most_operations = usize::try_from(call.given.uint("max-txn-ops")).unwrap_or(1).max(1);
     let mut mirror = Mirror { session: &session, other, prefix, to, most_operations, total: 0 };
     let asked = call.given.int("rev");
-    let next = if asked > 1 { asked } else { mirror.copy().await? + 1 };
+    let next = if asked > 1 { asked } else { mirror.copy().await?.saturating_add(1) };
     mirror.follow(next).await
 }
 

@@ -118,7 +118,7 @@ impl Place {
             let request = RangeRequest {
                 key: self.prefix.clone(),
                 range_end: keys::prefix_end(&self.prefix),
-                max_create_revision: self.created - 1,
+                max_create_revision: self.created.saturating_sub(1),
                 sort_order: SortOrder::Descend as i32,
                 sort_target: SortTarget::Create as i32,
                 limit: 1,
@@ -171,7 +171,7 @@ pub(super) async fn first(
 async fn gone(session: &Session, key: &[u8], revision: i64) -> Result<(), Failure> {
     let request = WatchCreateRequest {
         key: key.to_vec(),
-        start_revision: revision + 1,
+        start_revision: revision.saturating_add(1),
         ..WatchCreateRequest::default()
     };
     let mut watching = Watching::begin(&session.client);

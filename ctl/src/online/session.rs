@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::print::{Answer, Printer};
 use holdfast_api::client::{Client, ClientConfig, Credentials, Pem, Tls};
 use holdfast_api::etcdserverpb::MemberListRequest;
+use std::sync::OnceLock;
 use std::time::Duration;
 use tonic::{Code, Response, Status};
 
@@ -20,6 +21,8 @@ const SHORTEST_PING_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) struct Call {
     pub(super) given: Given,
     pub(super) console: Console,
+    /// Asked for once, however many clients are made.
+    credentials: OnceLock<Option<Credentials>>,
 }
 
 /// A verb with its client.
@@ -31,13 +34,14 @@ pub(super) struct Session {
 }
 
 impl Call {
-    /// A session with the cluster at all endpoints.
-    pub(super) fn session(&self) -> Result<Session, Failure> {
-        self.session_with(self.config()?)
+    /// A verb with its options.
+    pub(super) fn new(given: Given, console: Console) -> Call {
+        Call { given, console, credentials: OnceLock::new() }
     }
 
-    /// A session with a client of its own.
-    pub(super) fn session_with(&self, config: ClientConfig) -> Result<Session, Failure> {
+    /// A session with the cluster at all endpoints.
+    pub(super) fn session(&self) -> Result<Session, Failure> {
+        let config = self.config(self.given.list("endpoints"))?;
         let printer = Printer::new(self.given.text("write-out"), self.given.truth("hex"))?;
         let most = self.given.uint_of_int("max-request-bytes");
         Ok(Session {
@@ -48,14 +52,13 @@ impl Call {
         })
     }
 
-    /// How to reach the cluster.
-    pub(super) fn config(&self) -> Result<ClientConfig, Failure> {
+    /// How to reach the cluster at some endpoints.
+    fn config(&self, endpoints: Vec<String>) -> Result<ClientConfig, Failure> {
         if !self.given.text("discovery-srv").is_empty() {
             return Err(Failure::feature(
                 "--discovery-srv is not built in: name the members with --endpoints",
             ));
         }
-        let endpoints: Vec<String> = self.given.list("endpoints");
         let mut config = ClientConfig::new(endpoints);
         config.tls = self.tls(&config.endpoints)?;
         config.credentials = self.credentials()?;
@@ -97,8 +100,12 @@ impl Call {
     }
 
     fn credentials(&self) -> Result<Option<Credentials>, Failure> {
+        if let Some(known) = self.credentials.get() {
+            return Ok(known.clone());
+        }
         let (user, password) = (self.given.text("user"), self.given.text("password"));
-        credentials(&self.console, user, password, "Password: ")
+        let asked = credentials(&self.console, user, password, "Password: ")?;
+        Ok(self.credentials.get_or_init(|| asked).clone())
     }
 
     /// The endpoints that a verb works through one by one: those given, or with `--cluster` those
@@ -107,7 +114,7 @@ impl Call {
         if !self.given.truth("cluster") {
             return Ok(self.given.list("endpoints"));
         }
-        let client = connect(self.config()?)?;
+        let client = connect(self.config(self.given.list("endpoints"))?)?;
         let request = MemberListRequest { linearizable: true };
         let members = client.cluster().member_list(request).await.map_err(|status| {
             let words = crate::failure::words(&status);
@@ -120,9 +127,7 @@ impl Call {
 
     /// A client of one endpoint only.
     pub(super) fn client_at(&self, endpoint: &str) -> Result<Client, Failure> {
-        let mut config = self.config()?;
-        config.endpoints = vec![endpoint.to_owned()];
-        connect(config)
+        connect(self.config(vec![endpoint.to_owned()])?)
     }
 
     /// Prints an answer without a client at hand.

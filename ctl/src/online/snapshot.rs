@@ -94,7 +94,7 @@ impl TrailingDigest {
     }
 
     fn check(self) -> Result<u64, Failure> {
-        if self.size_bytes % 512 != 0 || self.held.len() != DIGEST_BYTES {
+        if !self.size_bytes.is_multiple_of(512) || self.held.len() != DIGEST_BYTES {
             let size = self.size_bytes + self.held.len() as u64;
             let words = format!("sha256 checksum not found [bytes: {size}]: the stream broke off");
             return Err(Failure::interrupted(words));

@@ -134,6 +134,17 @@ fn parse_compare(line: &str) -> Result<Compare, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_line_is_read_or_refused(
+            line in r#"(mod|val|lease)?\(?("[^"]{0,3}"?)?\)? ?[<>=!~]{0,2} ?("\PC{0,3}"?)?"#,
+            other: String,
+        ) {
+            let _ = (parse_compare(&line), split(&line), parse_compare(&other), split(&other));
+        }
+    }
 
     #[test]
     fn words_are_held_together_by_quotes() {

@@ -106,9 +106,9 @@ impl Watching {
         let seen = response.events.last().and_then(|event| event.kv.as_ref());
         let revision = response.header.map_or(0, |header| header.revision);
         if let Some(seen) = seen {
-            watch.start_revision = seen.mod_revision + 1;
+            watch.start_revision = seen.mod_revision.saturating_add(1);
         } else if watch.start_revision == 0 && response.created {
-            watch.start_revision = revision + 1;
+            watch.start_revision = revision.saturating_add(1);
         }
     }
 

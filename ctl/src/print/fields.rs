@@ -5,8 +5,8 @@ use crate::go::{duration, quote};
 use holdfast_api::authpb::permission::Type;
 use holdfast_api::etcdserverpb::response_op::Response;
 use holdfast_api::etcdserverpb::{
-    AlarmType, DeleteRangeResponse, HashKvResponse, LeaseTimeToLiveResponse, Member, PutResponse,
-    RangeResponse, ResponseHeader, StatusResponse, TxnResponse,
+    AlarmType, AuthRoleGetResponse, DeleteRangeResponse, HashKvResponse, LeaseTimeToLiveResponse,
+    Member, PutResponse, RangeResponse, ResponseHeader, StatusResponse, TxnResponse, WatchResponse,
 };
 use holdfast_api::mvccpb::{KeyValue, event::EventType};
 use std::fmt::{Display, Write};
@@ -19,15 +19,7 @@ pub(super) fn text(printer: Printer, answer: &Answer<'_>) -> Option<String> {
         Answer::Put(response) => out.put(response),
         Answer::Delete(response) => out.delete(response),
         Answer::Txn(response) => out.txn(response),
-        Answer::Watch(response) => {
-            out.header(response.header.as_ref());
-            for event in &response.events {
-                let deleted = event.r#type == EventType::Delete as i32;
-                out.field("Type", if deleted { "DELETE" } else { "PUT" });
-                event.prev_kv.iter().for_each(|record| out.record("Prev", record));
-                event.kv.iter().for_each(|record| out.record("", record));
-            }
-        }
+        Answer::Watch(response) => out.watch(response),
         Answer::Done { header, has_fields: true, .. } => out.header(header.as_ref()),
         Answer::Grant(response) => {
             out.header(response.header.as_ref());
@@ -72,17 +64,7 @@ pub(super) fn text(printer: Printer, answer: &Answer<'_>) -> Option<String> {
                 out.text.push('\n');
             }
         }
-        Answer::RoleGet { response, .. } => {
-            out.header(response.header.as_ref());
-            for permission in &response.perm {
-                let kind =
-                    Type::try_from(permission.perm_type).map_or("", |kind| kind.as_str_name());
-                // Two spaces, as upstream.
-                out.field("PermType", format!(" {kind}"));
-                out.field("Key", quote::bytes(&permission.key));
-                out.field("RangeEnd", quote::bytes(&permission.range_end));
-            }
-        }
+        Answer::RoleGet { response, .. } => out.role(response),
         Answer::RoleList(response) => {
             out.header(response.header.as_ref());
             let roles = response.roles.iter().map(|role| format!(" {}", quote::text(role)));
@@ -167,6 +149,27 @@ impl Fields {
                 Some(Response::ResponseTxn(response)) => self.txn(response),
                 None => self.field("Unknown", "\"\""),
             }
+        }
+    }
+
+    fn role(&mut self, response: &AuthRoleGetResponse) {
+        self.header(response.header.as_ref());
+        for permission in &response.perm {
+            let kind = Type::try_from(permission.perm_type).map_or("", |kind| kind.as_str_name());
+            // Two spaces, as upstream.
+            self.field("PermType", format!(" {kind}"));
+            self.field("Key", quote::bytes(&permission.key));
+            self.field("RangeEnd", quote::bytes(&permission.range_end));
+        }
+    }
+
+    fn watch(&mut self, response: &WatchResponse) {
+        self.header(response.header.as_ref());
+        for event in &response.events {
+            let deleted = event.r#type == EventType::Delete as i32;
+            self.field("Type", if deleted { "DELETE" } else { "PUT" });
+            event.prev_kv.iter().for_each(|record| self.record("Prev", record));
+            event.kv.iter().for_each(|record| self.record("", record));
         }
     }
 

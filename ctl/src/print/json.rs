@@ -1,7 +1,7 @@
 //! The answers as the JSON that Go's encoder makes of upstream's types: fields in their order, zero
 //! values left out where their types say so, some answers with their header spread flat.
 
-use super::{Answer, Printer, header};
+use super::{Answer, Health, Printer, header};
 use crate::go::duration;
 use crate::go::json::{self, Object};
 use holdfast_api::authpb::Permission;
@@ -44,14 +44,7 @@ pub(super) fn text(printer: Printer, answer: &Answer<'_>) -> String {
         Answer::MemberChange { response, .. } => members(response),
         Answer::MemberList(response) if printer.hex => members_in_hex(response),
         Answer::MemberList(response) => members(response),
-        Answer::Health(all) => json::list(all, |health| {
-            Object::new()
-                .raw("endpoint", json::text(&health.endpoint))
-                .raw("health", health.fault.is_empty())
-                .raw("took", json::text(&health.took.map(duration::text).unwrap_or_default()))
-                .text("error", &health.fault)
-                .end()
-        }),
+        Answer::Health(all) => json::list(all, health),
         Answer::Status(all) => null_or(all, |(endpoint, response)| {
             let endpoint = json::text(endpoint);
             Object::new().raw("Endpoint", endpoint).raw("Status", status(response)).end()
@@ -91,6 +84,15 @@ pub(super) fn text(printer: Printer, answer: &Answer<'_>) -> String {
             .raw("compactRevision", hash.compact_revision)
             .end(),
     }
+}
+
+fn health(health: &Health) -> String {
+    Object::new()
+        .raw("endpoint", json::text(&health.endpoint))
+        .raw("health", health.fault.is_empty())
+        .raw("took", json::text(&health.took.map(duration::text).unwrap_or_default()))
+        .text("error", &health.fault)
+        .end()
 }
 
 /// A list that Go never made is `null`.

@@ -100,7 +100,7 @@ fn status(endpoint: &str, response: &StatusResponse) -> Vec<String> {
         response.storage_version.clone(),
         size_of(response.db_size),
         size_of(response.db_size_in_use),
-        format!("{}%", 100 - used.unwrap_or(100)),
+        format!("{}%", 100i64.saturating_sub(used.unwrap_or(100))),
         size_of(response.db_size_quota),
         (response.leader == member_id).to_string(),
         response.is_learner.to_string(),

@@ -11,6 +11,8 @@ struct Side {
     /// What stands for what: ids, ports, leases.
     names: Vec<(String, String)>,
     lease: String,
+    /// The member added last.
+    added: String,
 }
 
 impl Side {
@@ -26,7 +28,8 @@ impl Side {
     }
 
     fn with(member: Member, version: Option<&'static str>) -> Side {
-        let mut side = Side { member, version, names: Vec::new(), lease: "0".to_owned() };
+        let (names, lease, added) = (Vec::new(), "0".to_owned(), "0".to_owned());
+        let mut side = Side { member, version, names, lease, added };
         let list = side.run("member list -w json", "").good();
         let number = |name: &str| {
             let at = list.find(name).unwrap() + name.len();
@@ -43,10 +46,12 @@ impl Side {
         side
     }
 
-    /// Runs a line; `LEASE` in it is the lease granted last, `MEMBER_ID` the member.
+    /// Runs a line; `LEASE` in it is the lease granted last, `MEMBER_ID` the member, `ADDED` the
+    /// one added last.
     fn run(&mut self, line: &str, input: &str) -> Said {
         let member_id = self.names.get(3).map_or("", |(hex, _)| hex).to_owned();
         let line = line.replace("LEASE", &self.lease).replace("MEMBER_ID", &member_id);
+        let line = line.replace("ADDED", &self.added);
         let endpoint = self.member.endpoint();
         let mut all = vec!["--endpoints".to_owned(), endpoint];
         if line.contains("--endpoints") {
@@ -59,6 +64,13 @@ impl Side {
         };
         if line.contains("lease grant") && said.code == 0 {
             self.note_lease(&said.text());
+        }
+        if let Some((id, _)) = said.text().split_once(" added") {
+            let id = id.trim_start_matches("Member").trim();
+            let number = u64::from_str_radix(id, 16).unwrap();
+            self.added = id.to_owned();
+            self.names.push((format!("{number:16x}"), "A".repeat(16)));
+            self.names.push((number.to_string(), "ADDED".to_owned()));
         }
         said
     }
@@ -85,6 +97,12 @@ impl Side {
         for (own, name) in &self.names {
             out = out.replace(own, name);
             errors = errors.replace(own, name);
+        }
+        if self.added != "0" && (out.contains("ADDED") || out.contains("ETCD_NAME")) {
+            // Members are in the order of their ids, which are made of the time.
+            let mut parts: Vec<&str> = out.split_inclusive(['{', '}', ',', '"', '\n']).collect();
+            parts.sort_unstable();
+            out = parts.concat();
         }
         if out.starts_with("NAME:\n") {
             // A page of help is in our own words.

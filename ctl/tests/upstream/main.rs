@@ -12,3 +12,4 @@ mod secrets;
 mod side;
 mod snapshots;
 mod streams;
+mod tls;

@@ -25,10 +25,24 @@ impl Member {
     /// Starts a member with its data in `folder/data`.
     pub(crate) fn start_on(version: &str, folder: tempfile::TempDir, more: &[&str]) -> Member {
         let [client_port, peer_port] = free_ports();
-        let (client, peers) =
-            (format!("http://127.0.0.1:{client_port}"), format!("http://127.0.0.1:{peer_port}"));
+        Member::start_at(version, folder, more, [client_port, peer_port])
+    }
+
+    /// The same on given ports; with `--auto-tls` its clients speak TLS.
+    pub(crate) fn start_at(
+        version: &str,
+        folder: tempfile::TempDir,
+        more: &[&str],
+        [client_port, peer_port]: [u16; 2],
+    ) -> Member {
+        let scheme = if more.contains(&"--auto-tls") { "https" } else { "http" };
+        let (client, peers) = (
+            format!("{scheme}://127.0.0.1:{client_port}"),
+            format!("http://127.0.0.1:{peer_port}"),
+        );
         let log = std::fs::File::create(folder.path().join("etcd.log")).unwrap();
         let process = Command::new(peer(&format!("etcd-{version}")))
+            .args(["--heartbeat-interval", "10", "--election-timeout", "100"])
             .args(["--name", "m", "--unsafe-no-fsync", "--data-dir"])
             .arg(folder.path().join("data"))
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
@@ -67,15 +81,10 @@ impl Member {
 
     /// Stops it in order; its folder.
     pub(crate) fn stop(mut self) -> tempfile::TempDir {
-        let id = rustix_pid(&self.process);
-        let _ = Command::new("kill").arg(id).status();
+        let _ = Command::new("kill").arg(self.process.id().to_string()).status();
         let _ = self.process.wait();
         std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
     }
-}
-
-fn rustix_pid(process: &Child) -> String {
-    process.id().to_string()
 }
 
 impl Drop for Member {

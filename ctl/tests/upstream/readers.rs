@@ -49,12 +49,23 @@ fn every_byte_is_equal_on_one_member() {
         ours(Tool::Ctl, &with(line), b"", &[]).good();
     }
     for version in ["3.6", "3.7"] {
-        for line in LINES {
+        // 3.7 draws its tables with other lines.
+        let lines = LINES.iter().filter(|line| version == "3.6" || !line.contains("-w table"));
+        for line in lines {
             let theirs = theirs(Tool::Ctl, version, &with(line), b"", &[]);
             let ours = ours(Tool::Ctl, &with(line), b"", &[]);
             assert_eq!((ours.code, ours.text()), (theirs.code, theirs.text()), "{version}: {line}");
             assert_eq!(ours.out, theirs.out, "{line}");
         }
+    }
+    // An endpoint where nobody is does not keep the next from answering.
+    for line in ["get b", "put b 2 --prev-kv", "member list", "watch b --rev 999999 --help"] {
+        let mut all = vec![format!("--endpoints=127.0.0.1:1,{endpoint}")];
+        all.extend(words(line));
+        let (theirs, ours) =
+            (theirs(Tool::Ctl, "3.6", &all, b"", &[]), ours(Tool::Ctl, &all, b"", &[]));
+        assert_eq!(ours.code, theirs.code, "{line}");
+        assert!(line.contains("help") || ours.out == theirs.out, "{line}");
     }
     // A transaction that only reads.
     for format in ["json", "protobuf", "simple", "fields"] {

@@ -27,6 +27,12 @@ pub(crate) fn snapshot(folder: &Path, version: &str) -> PathBuf {
     ] {
         run(line).good();
     }
+    // A member of 3.6 and later notes its version a moment after it has started.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while version != "3.5" && !run("endpoint status -w json").good().contains("storageVersion") {
+        assert!(std::time::Instant::now() < deadline, "no storage version");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
     let path = folder.join(format!("{version}.db"));
     let said = run(&format!("snapshot save '{}'", path.display()));
     let text = said.clone().good();
@@ -49,8 +55,8 @@ fn saved_snapshots_are_good_and_a_flipped_byte_is_not() {
             let line = utl(&format!("snapshot status '{}' -w {format}", path.display()));
             let theirs = theirs(Tool::Utl, version, &line, b"", &[]);
             let ours = ours(Tool::Utl, &line, b"", &[]);
-            if version == "3.5" {
-                // Its tool shows no version.
+            if version == "3.5" || (version, format) == ("3.7", "table") {
+                // 3.5's tool shows no version, and 3.7 draws its tables with other lines.
                 assert_eq!(ours.code, theirs.code, "{line:?}");
                 continue;
             }

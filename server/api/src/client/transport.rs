@@ -158,9 +158,14 @@ impl Transport {
             if !again {
                 return answer;
             }
-            status.message().clone_into(&mut self.unreached.lock().unwrap_or_else(PoisonError::into_inner));
+            self.note_unreached(status);
             tokio::time::sleep(RETRY_PAUSE).await;
         }
+    }
+
+    fn note_unreached(&self, status: &Status) {
+        let mut reason = self.unreached.lock().unwrap_or_else(PoisonError::into_inner);
+        status.message().clone_into(&mut reason);
     }
 
     /// One try, with a second one if the token is refused.
