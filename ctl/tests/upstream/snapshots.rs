@@ -27,9 +27,11 @@ pub(crate) fn snapshot(folder: &Path, version: &str) -> PathBuf {
     ] {
         run(line).good();
     }
-    // A member of 3.6 and later notes its version a moment after it has started.
+    // A member of 3.6 and later notes its version a moment after it has started; until then it
+    // says 3.5.0.
+    let noted = format!("\"storageVersion\":\"{version}.0\"");
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while version != "3.5" && !run("endpoint status -w json").good().contains("storageVersion") {
+    while version != "3.5" && !run("endpoint status -w json").good().contains(&noted) {
         assert!(std::time::Instant::now() < deadline, "no storage version");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
