@@ -54,3 +54,22 @@ fn refusals_are_upstreams() {
     }
     assert!(!std::path::Path::new("there").exists());
 }
+
+#[test]
+fn completion_scripts_complete() {
+    for (tool, name, line, want) in [
+        (Tool::Ctl, "etcdctl", "etcdctl member ''", "add list promote remove update"),
+        (Tool::Ctl, "etcdctl", "etcdctl -w json get --pre", "--prefix"),
+        (Tool::Utl, "etcdutl", "etcdutl snapshot ''", "restore status"),
+    ] {
+        let script = ours(tool, &words("completion bash"), b"", &[]).good();
+        let ask = format!(
+            "{script}\nCOMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}}-1)); _{name}; \
+             echo \"${{COMPREPLY[@]}}\""
+        );
+        let mut bash = std::process::Command::new("bash");
+        let said = holdfast_peers::run(bash.args(["-c", &ask]));
+        assert!(said.starts_with(want), "{line}: {said}");
+    }
+    assert_eq!(ours(Tool::Ctl, &words("completion tcsh"), b"", &[]).code, 1);
+}
