@@ -19,6 +19,10 @@ fn main() -> ExitCode {
     if let Err(error) = holdfast_vault::keys::forbid_core_dumps() {
         eprintln!("holdfast: core dumps could not be forbidden: {error}");
     }
+    if let Some(code) = cli::tools::run() {
+        return code;
+    }
+    let arguments = cli::Arguments::parse();
     match cli::dispatch(arguments) {
         Ok(code) => code,
         Err(error) => {

@@ -13,6 +13,7 @@ pub(crate) mod server;
 mod snapshots;
 mod store;
 mod text;
+pub(crate) mod tools;
 mod vault;
 
 use anyhow::Context;
@@ -50,6 +51,12 @@ pub(crate) enum Command {
     /// Judge an object store
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// The verbs of etcdctl: `holdfast ctl --help`
+    #[command(disable_help_flag = true)]
+    Ctl(tools::ToolArguments),
+    /// The verbs of etcdutl: `holdfast utl --help`
+    #[command(disable_help_flag = true)]
+    Utl(tools::ToolArguments),
 }
 
 /// Starts logging and runs a command to its end.
@@ -68,6 +75,9 @@ pub(crate) fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Drill(arguments) => drill::run(&arguments),
         Command::Vault(command) => vault::run(command),
         Command::Store(command) => store::run(command),
+        // Taken before the command line was parsed, unless an option of ours stands in front.
+        Command::Ctl(arguments) => Ok(tools::ctl(&arguments)),
+        Command::Utl(arguments) => Ok(tools::utl(&arguments)),
     }
 }
 

@@ -11,6 +11,7 @@ mod error;
 mod login;
 mod socket;
 mod transport;
+mod unverified;
 
 pub use config::{ClientConfig, Credentials, DEFAULT_MAX_MESSAGE_BYTES, Pem, Tls};
 pub use error::ClientError;
@@ -68,16 +69,21 @@ impl Client {
         if config.endpoints.is_empty() {
             return Err(ClientError::NoEndpoint);
         }
-        let tls = config.tls.as_ref().map(Tls::load).transpose()?;
+        let verified = config.tls.as_ref().filter(|tls| !tls.takes_any_server);
+        let tls = verified.map(Tls::load).transpose()?;
         let mut routes: Vec<Route> = Vec::with_capacity(config.endpoints.len());
         for text in &config.endpoints {
-            let endpoint = config::normalise(text, tls.is_some())?;
+            let endpoint = config::normalise(text, config.tls.is_some())?;
             if routes.iter().all(|route| route.endpoint != endpoint) {
                 routes.push(config::route(endpoint, &config, tls.as_ref())?);
             }
         }
         let login = config.credentials.clone().map(|given| Arc::new(Login::new(given)));
-        let deadlines = Deadlines { request: config.request_timeout, walk: config.walk_timeout };
+        let deadlines = Deadlines {
+            request: config.request_timeout,
+            walk: config.walk_timeout,
+            waits_for_connection: config.waits_for_connection,
+        };
         let member = |routes: Arc<[Route]>| {
             let transport = Transport::new(routes, login.clone(), deadlines);
             Member {

@@ -22,6 +22,7 @@ const fn row(folder: &'static str, package: &'static str, may_use: &'static [&'s
 const API: &str = "holdfast-api";
 const BOLT: &str = "holdfast-bolt";
 const CORE: &str = "holdfast-core";
+const CTL: &str = "holdfast-ctl";
 const KMS: &str = "holdfast-kms";
 const POLICIES: &str = "holdfast-policies";
 const RESTORE: &str = "holdfast-restore";
@@ -33,6 +34,7 @@ const PEERS: &str = "holdfast-peers";
 /// The table, as in docs/ARCHITECTURE.md.
 pub(crate) const CRATES: [Row; 12] = [
     row("", "holdfast", &[AGENT, API, BOLT, CORE, KMS, POLICIES, RESTORE, SERVER, VAULT]),
+    row("", "holdfast", &[AGENT, API, BOLT, CORE, CTL, KMS, POLICIES, RESTORE, VAULT]),
     row("policies", POLICIES, &[]),
     row("vault", VAULT, &[POLICIES]),
     row("vault/kms", KMS, &[VAULT]),
@@ -40,6 +42,7 @@ pub(crate) const CRATES: [Row; 12] = [
     row("server/bolt", BOLT, &[]),
     row("server/core", CORE, &[API, BOLT]),
     row("server", SERVER, &[API, BOLT, CORE]),
+    row("ctl", CTL, &[API, BOLT, CORE]),
     row("restore", RESTORE, &[API, BOLT, CORE, POLICIES, VAULT]),
     row("agent", AGENT, &[API, BOLT, CORE, POLICIES, RESTORE, VAULT]),
     row("tests", "holdfast-tests", &[AGENT, API, BOLT, CORE, KMS, PEERS, POLICIES, RESTORE, VAULT]),

@@ -4,8 +4,8 @@
 //! wiped from memory when dropped.
 
 use super::error::ClientError;
-use super::socket;
 use super::transport::Route;
+use super::{socket, unverified};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -34,6 +34,14 @@ pub struct ClientConfig {
     pub walk_timeout: Duration,
     /// Largest answer taken.
     pub max_message_bytes: usize,
+    /// While no endpoint can be reached, a call tries again until its deadline, as a command line
+    /// wants it; a daemon decides for itself.
+    pub waits_for_connection: bool,
+    /// How often a connection in use is pinged. Go's servers refuse pings more often than every
+    /// 5 s.
+    pub keep_alive_interval: Duration,
+    /// Until a ping has its answer; then the connection counts as broken.
+    pub keep_alive_timeout: Duration,
 }
 
 impl ClientConfig {
@@ -48,6 +56,9 @@ impl ClientConfig {
             request_timeout: Duration::from_secs(10),
             walk_timeout: Duration::from_secs(600),
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
+            waits_for_connection: false,
+            keep_alive_interval: Duration::from_secs(30),
+            keep_alive_timeout: Duration::from_secs(10),
         }
     }
 
@@ -75,12 +86,20 @@ pub struct Tls {
     pub identity: Option<(Pem, Pem)>,
     /// The name to expect in the servers' certificates; else the endpoint's host.
     pub server_name: Option<String>,
+    /// Takes any server certificate. See [`Tls::unverified`].
+    pub takes_any_server: bool,
 }
 
 impl Tls {
     /// An authority only: the servers do not ask for a certificate of ours.
     pub fn new(ca: Pem) -> Self {
-        Tls { ca, identity: None, server_name: None }
+        Tls { ca, identity: None, server_name: None, takes_any_server: false }
+    }
+
+    /// Takes any server certificate: whoever stands in between can read and change all. For an
+    /// option whose name says so, and nothing else.
+    pub fn unverified() -> Self {
+        Tls { takes_any_server: true, ..Tls::new(Pem::text("")) }
     }
 
     /// The usual three files.
@@ -93,6 +112,7 @@ impl Tls {
             ca: Pem::File(ca.into()),
             identity: Some((Pem::File(cert.into()), Pem::File(key.into()))),
             server_name: None,
+            takes_any_server: false,
         }
     }
 
@@ -125,7 +145,7 @@ impl Pem {
         Pem::Text(Zeroizing::new(pem.into()))
     }
 
-    fn read(&self) -> Result<Zeroizing<Vec<u8>>, ClientError> {
+    pub(super) fn read(&self) -> Result<Zeroizing<Vec<u8>>, ClientError> {
         match self {
             Pem::Text(text) => Ok(text.clone()),
             Pem::File(path) => match std::fs::read(path) {
@@ -212,11 +232,18 @@ pub(super) fn route(
     tls: Option<&ClientTlsConfig>,
 ) -> Result<Route, ClientError> {
     let socket = socket::path(&endpoint).map(std::path::PathBuf::from);
-    let origin = if socket.is_some() { socket::ORIGIN.to_owned() } else { endpoint.clone() };
-    let prepared = prepare(&origin, config, tls)?;
-    let channel = match socket {
-        Some(path) => prepared.connect_with_connector_lazy(socket::connector(path)),
-        None => prepared.connect_lazy(),
+    let unverified = config.tls.as_ref().filter(|tls| tls.takes_any_server);
+    let origin = match (&socket, unverified) {
+        (Some(_), _) => socket::ORIGIN.to_owned(),
+        // TLS is the connector's own affair.
+        (None, Some(_)) => endpoint.replacen("https://", "http://", 1),
+        (None, None) => endpoint.clone(),
+    };
+    let prepared = prepare(&origin, config, tls.filter(|_| unverified.is_none()))?;
+    let channel = match (socket, unverified) {
+        (Some(path), _) => prepared.connect_with_connector_lazy(socket::connector(path)),
+        (None, Some(tls)) => prepared.connect_with_connector_lazy(unverified::connector(tls)?),
+        (None, None) => prepared.connect_lazy(),
     };
     Ok(Route { endpoint, origin, channel })
 }
@@ -228,14 +255,13 @@ fn prepare(
     tls: Option<&ClientTlsConfig>,
 ) -> Result<Endpoint, ClientError> {
     let bad = |reason: String| ClientError::BadEndpoint { endpoint: url.to_owned(), reason };
-    // Go's servers refuse pings more often than every 5 s, and any on idle connections. Wide
-    // windows drain a snapshot fast.
+    // Go's servers refuse pings on idle connections. Wide windows drain a snapshot fast.
     let mut endpoint = Endpoint::from_shared(url.to_owned())
         .map_err(|error| bad(error.to_string()))?
         .connect_timeout(config.connect_timeout)
         .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(10))
+        .http2_keep_alive_interval(config.keep_alive_interval)
+        .keep_alive_timeout(config.keep_alive_timeout)
         .keep_alive_while_idle(false)
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(8 << 20);

@@ -26,6 +26,12 @@ pub enum ClientError {
         /// Why.
         source: std::io::Error,
     },
+    /// Certificates that TLS does not take.
+    #[error("the certificate or key cannot be used: {reason}")]
+    BadTls {
+        /// Why.
+        reason: String,
+    },
     /// No configured endpoint has this URL.
     #[error("{endpoint} is not one of the configured endpoints ({known})")]
     UnknownEndpoint {

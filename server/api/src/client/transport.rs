@@ -12,11 +12,12 @@ use http_body_util::{BodyExt, Full};
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tonic::body::Body;
+use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, ConnectError, Status};
 use tower::{Service, ServiceExt};
@@ -59,6 +60,8 @@ pub(super) struct Route {
 pub(super) struct Deadlines {
     pub(super) request: Duration,
     pub(super) walk: Duration,
+    /// What reached nobody is tried again until then.
+    pub(super) waits_for_connection: bool,
 }
 
 /// What the stubs send through: one endpoint, or several of which the first that answers is kept.
@@ -68,7 +71,14 @@ pub struct Transport {
     preferred: Arc<AtomicUsize>,
     login: Option<Arc<Login>>,
     deadlines: Deadlines,
+    /// Why nobody was reached last.
+    unreached: Arc<Mutex<String>>,
 }
+
+/// A mark on a status of our own: no server has done anything.
+const NOT_DONE: &str = "holdfast-not-done";
+/// Between two tries to reach somebody.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 impl Transport {
     pub(super) fn new(
@@ -77,7 +87,8 @@ impl Transport {
         deadlines: Deadlines,
     ) -> Self {
         assert!(!routes.is_empty(), "a transport has at least one endpoint");
-        Transport { routes, preferred: Arc::new(AtomicUsize::new(0)), login, deadlines }
+        let preferred = Arc::new(AtomicUsize::new(0));
+        Transport { routes, preferred, login, deadlines, unreached: Arc::default() }
     }
 
     /// The endpoints, as one text for messages.
@@ -106,13 +117,16 @@ impl Transport {
         let Some(deadline) = self.deadline(&path) else {
             return self.pass_through(request).await;
         };
+        let (names, unreached) = (self.names(), Arc::clone(&self.unreached));
         match tokio::time::timeout(deadline, self.run_buffered(request)).await {
             Ok(result) => result,
-            Err(_) => Err(Status::deadline_exceeded(format!(
-                "no answer from {} within {} s",
-                self.names(),
-                deadline.as_secs_f32()
-            ))),
+            Err(_) => {
+                let reason = unreached.lock().unwrap_or_else(PoisonError::into_inner);
+                let because = if reason.is_empty() { "" } else { ": " };
+                let seconds = deadline.as_secs_f32();
+                let what = format!("no answer from {names} within {seconds} s{because}{reason}");
+                Err(Status::deadline_exceeded(what))
+            }
         }
     }
 
@@ -136,10 +150,37 @@ impl Transport {
             *copy.headers_mut() = head.headers.clone();
             copy
         };
+        loop {
+            let answer = self.attempt(&copy).await;
+            let Err(status) = &answer else { return answer };
+            let again = self.deadlines.waits_for_connection
+                && status.metadata().contains_key(NOT_DONE);
+            if !again {
+                return answer;
+            }
+            self.note_unreached(status);
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    fn note_unreached(&self, status: &Status) {
+        let mut reason = self.unreached.lock().unwrap_or_else(PoisonError::into_inner);
+        status.message().clone_into(&mut reason);
+    }
+
+    /// One try, with a second one if the token is refused.
+    async fn attempt(
+        &self,
+        copy: &(impl Fn() -> Request<Body> + Sync),
+    ) -> Result<Response<Body>, Status> {
         let Some(login) = &self.login else {
             return self.first_that_connects(copy).await;
         };
-        let token = login.token(&self.routes).await?;
+        let not_done = |status: Status| match status.code() {
+            Code::Unavailable => not_done(status),
+            _ => status,
+        };
+        let token = login.token(&self.routes).await.map_err(not_done)?;
         let with = |token: &Token| {
             let mut request = copy();
             token.attach(&mut request);
@@ -175,8 +216,14 @@ impl Transport {
                 Err(failure) => return Err(failure.status),
             }
         }
-        Err(Status::unavailable(reasons.join("; ")))
+        Err(not_done(Status::unavailable(reasons.join("; "))))
     }
+}
+
+/// Marks a status: what was asked may be asked again.
+fn not_done(mut status: Status) -> Status {
+    status.metadata_mut().insert(NOT_DONE, MetadataValue::from_static("1"));
+    status
 }
 
 impl Service<Request<Body>> for Transport {
