@@ -11,15 +11,11 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     end_quietly_with_the_reader();
-    if let Some(code) = cli::server::run_if_asked() {
-        return code;
-    }
-    let arguments = cli::Arguments::parse();
     // Before a secret is read. A container may forbid it, and a restore must run there too.
     if let Err(error) = holdfast_vault::keys::forbid_core_dumps() {
         eprintln!("holdfast: core dumps could not be forbidden: {error}");
     }
-    if let Some(code) = cli::tools::run() {
+    if let Some(code) = cli::server::run_if_asked().or_else(cli::tools::run) {
         return code;
     }
     let arguments = cli::Arguments::parse();

@@ -1,9 +1,9 @@
-//! The bundled etcd server, its outside: flags, listeners, pages, metrics, logs, gateway.
+//! The bundled etcd server: flags, listeners, pages, metrics, logs, gateway.
 //!
 //! [`run::run`] is the process: it reads the configuration ([`config`]), opens the log ([`log`]),
 //! binds the listeners ([`listen`], [`tls`]), lets a [`run::Boot`] start the member, and serves
 //! RPCs ([`grpc`]), pages ([`http`]) and the JSON gateway ([`gateway`]) that ask it through
-//! [`member::Member`]. Nothing here knows how a member works.
+//! [`member::Member`]. How a member works only [`engine`] knows, which runs the core.
 
 pub mod config;
 pub mod engine;

@@ -65,8 +65,7 @@ impl Metrics {
         let family = |row: &names::Row| (row.name, Family::new(row));
         let families = names::FAMILIES.iter().map(family).collect();
         let (collectors, refreshers) = (Mutex::default(), Mutex::default());
-        Metrics { inner: Arc::new(Inner { families, collectors, refreshers }) }
-        let inner = Inner { families, collectors: Mutex::new(Vec::new()) };
+        let inner = Inner { families, collectors, refreshers };
         let metrics = Metrics { inner: Arc::new(inner) };
         for status in ["200", "500", "503"] {
             metrics.counter_with("promhttp_metric_handler_requests_total", &[status]);
@@ -123,8 +122,7 @@ impl Metrics {
 
     /// The page.
     pub fn page(&self) -> String {
-        for refresh in
-            self.inner.refreshers.lock().unwrap_or_else(|lock| lock.into_inner()).iter()
+        for refresh in self.inner.refreshers.lock().unwrap_or_else(|lock| lock.into_inner()).iter()
         {
             refresh();
         }

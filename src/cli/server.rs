@@ -3,11 +3,6 @@
 use holdfast_server::engine::EngineBoot;
 use std::path::Path;
 use std::process::ExitCode;
-use holdfast_server::config::Config;
-use holdfast_server::log::Logger;
-use holdfast_server::metrics::Metrics;
-use holdfast_server::run::{Boot, Started};
-use std::sync::Arc;
 
 /// The name under which the whole program is the server.
 const NAME: &str = "etcd";
@@ -32,23 +27,6 @@ pub(crate) fn run_if_asked() -> Option<ExitCode> {
     let environment: Vec<(String, String)> =
         std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
     Some(holdfast_server::run::run(&own, &environment, Box::new(EngineBoot)))
-    Some(holdfast_server::run::run(&own, &environment, Box::new(NoMember)))
-}
-
-/// There is no member to start in this version: flags are judged, and the start says so.
-struct NoMember;
-
-#[async_trait::async_trait]
-impl Boot for NoMember {
-    async fn boot(
-        self: Box<Self>,
-        config: Arc<Config>,
-        _: Logger,
-        _: Metrics,
-    ) -> Result<Started, String> {
-        config.check_initial_cluster().map_err(|error| error.to_string())?;
-        Err("this version holds no member to start yet; run upstream's etcd".to_owned())
-    }
 }
 
 #[cfg(test)]

@@ -4,11 +4,9 @@
 #   tests/peers/build.sh              all of them (make peers)
 #   tests/peers/build.sh etcd-3.6     only the named ones (make demo)
 #
-# Names: etcd-3.5 etcd-3.6 etcd-3.7 (each gives etcd-X, etcdctl-X, etcdutl-X), bbolt, versitygw,
-# minio, kms-plugin-ref; raft-testdata (no program: the text files of upstream's raft tests). Each is built once per version: a stamp beside the binaries names what was built,
 # Names: etcd-3.5 etcd-3.6 etcd-3.7 (each gives etcd-X, etcdctl-X, etcdutl-X), bbolt, bolt-peer,
-# versitygw, minio, kms-plugin-ref. Each is built once per version: a stamp beside the binaries names what was built,
-# minio, kms-plugin-ref; raft-scripts, raft-testdata (no program: the text files of upstream's raft tests). Each is built once per version: a stamp beside the binaries names what was built,
+# versitygw, minio, kms-plugin-ref, raft-scripts, raft-testdata (no program: the text files of
+# upstream's raft tests). Each is built once per version: a stamp beside the binaries names what was built,
 # and a missing or different stamp builds again.
 #
 #   HOLDFAST_PEERS   where they go; default ${XDG_CACHE_HOME:-~/.cache}/holdfast/peers
@@ -24,13 +22,11 @@ peers=$(cd "$peers" && pwd)
 declare -A version=(
   [etcd-3.5]=v3.5.35 [etcd-3.6]=v3.6.16 [etcd-3.7]=v3.7.3
   [bbolt]=v1.4.3 [versitygw]=v1.8.0 [kms-plugin-ref]=1 [raft-testdata]=v3.6.0 [raft-scripts]=1
+  [bolt-peer]=1
   # MinIO's tags are no module versions; this is its last commit.
   [minio]=v0.0.0-20260212201848-7aac2a2c5b7c
 )
-order=(etcd-3.6 etcd-3.5 etcd-3.7 bbolt versitygw kms-plugin-ref raft-testdata minio)
-  [bbolt]=v1.4.3 [versitygw]=v1.8.0 [kms-plugin-ref]=1 [bolt-peer]=1
-order=(etcd-3.6 etcd-3.5 etcd-3.7 bbolt bolt-peer versitygw kms-plugin-ref minio)
-order=(etcd-3.6 etcd-3.5 etcd-3.7 bbolt versitygw kms-plugin-ref raft-testdata raft-scripts minio)
+order=(etcd-3.6 etcd-3.5 etcd-3.7 bbolt bolt-peer versitygw kms-plugin-ref raft-testdata raft-scripts minio)
 
 # No workspace of the caller's, no C compiler, no toolchain fetched behind our back.
 export GOWORK=off CGO_ENABLED=0 GOTOOLCHAIN=local
@@ -83,7 +79,6 @@ build_installed() { # package@version
   rm -rf "$work"
 }
 
-build_own() { # folder program
 # A program of ours around upstream's library.
 build_own() { # folder name
   local work
@@ -118,11 +113,8 @@ build() {
   local name=$1 wanted=${version[$1]:-}
   [ -n "$wanted" ] || { say "no such peer: $name (have: ${order[*]})"; exit 2; }
   # The recipe is part of what was built: a changed program of ours is a new version.
-  [ "$name" != kms-plugin-ref ] || wanted=$(cat "$here"/kmsplugin/* | sha256sum | cut -c1-16)
-  [ "$name" != bolt-peer ] || wanted=$(cat "$here"/boltpeer/* | sha256sum | cut -c1-16)
-  # The recipe is part of what was built: a changed plugin is a new version.
   local own=
-  case $name in kms-plugin-ref) own=kmsplugin ;; raft-scripts) own=raftscripts ;; esac
+  case $name in kms-plugin-ref) own=kmsplugin ;; raft-scripts) own=raftscripts ;; bolt-peer) own=boltpeer ;; esac
   [ -z "$own" ] || wanted=$(cat "$here/$own"/* | sha256sum | cut -c1-16)
   local stamp=$peers/.stamps/$name
   local made=("$name") file whole=yes
@@ -137,10 +129,8 @@ build() {
     bbolt)          build_installed "go.etcd.io/bbolt/cmd/bbolt@$wanted" ;;
     versitygw)      build_installed "github.com/versity/versitygw/cmd/versitygw@$wanted" ;;
     minio)          build_installed "github.com/minio/minio@$wanted" ;;
-    kms-plugin-ref | raft-scripts) build_own "$own" "$name" ;;
+    kms-plugin-ref | raft-scripts | bolt-peer) build_own "$own" "$name" ;;
     raft-testdata)  fetch_raft_testdata "$wanted" ;;
-    kms-plugin-ref) build_own kmsplugin kms-plugin-ref ;;
-    bolt-peer)      build_own boltpeer bolt-peer ;;
   esac
   printf '%s\n' "$wanted" >"$stamp"
 }

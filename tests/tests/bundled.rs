@@ -25,8 +25,7 @@ async fn filled(version: &str) -> (Etcd, State) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_calls_give_the_same_store() {
-    let ((mut ours, state), (_theirs, expected)) =
-        tokio::join!(filled(BUNDLED), filled("3.6"));
+    let ((mut ours, state), (_theirs, expected)) = tokio::join!(filled(BUNDLED), filled("3.6"));
     expected.assert_same(&state, "ours against etcd 3.6");
     ours.stop().await;
     judge::bbolt_agrees(&ours.database());
@@ -37,12 +36,18 @@ async fn data_directories_change_hands() {
     let (mut etcd, mut state) = filled(BUNDLED).await;
     let mut round = 0;
     for upstreams in VERSIONS.into_iter().filter(|version| *version != "3.5") {
-        for (version, killed) in [(upstreams, false), (BUNDLED, false), (upstreams, true), (BUNDLED, true)] {
+        for (version, killed) in
+            [(upstreams, false), (BUNDLED, false), (upstreams, true), (BUNDLED, true)]
+        {
             // Ours does not take over what 3.7 has marked as its own.
             if upstreams == "3.7" && version == BUNDLED {
                 continue;
             }
-            if killed { etcd.kill().await } else { etcd.stop().await }
+            if killed {
+                etcd.kill().await
+            } else {
+                etcd.stop().await
+            }
             etcd.boot_as(version).await;
             let client = judge::client_of(&etcd, true);
             let now = State::read(&client).await.unwrap();

@@ -3,9 +3,9 @@
 //! No async, no clock, no sockets. Everything that is read may be damaged: it is an error with a
 //! place and a reason, never a panic.
 
-pub mod backend;
 pub mod alarm;
 pub mod auth;
+pub mod backend;
 mod bitmap;
 pub mod bootstrap;
 pub mod buckets;
@@ -21,8 +21,8 @@ mod keytable;
 pub mod lease;
 pub mod membership;
 pub mod meta;
-pub mod raft;
 pub mod mvcc;
+pub mod raft;
 pub mod raftpb;
 pub mod rebuilt;
 pub mod record;

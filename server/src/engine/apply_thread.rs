@@ -294,9 +294,8 @@ impl ApplyThread {
         let progress = self.machine.store.apply_compaction(batch);
         desk.due.get_or_insert_with(|| Instant::now() + self.commit_interval);
         if let CompactionProgress::Finished { revision, .. } = progress {
-            let done: Vec<u64> = desk.physical.extract_if(.., |(at, _)| *at <= revision)
-                .map(|(_, id)| id)
-                .collect();
+            let done: Vec<u64> =
+                desk.physical.extract_if(.., |(at, _)| *at <= revision).map(|(_, id)| id).collect();
             let (waits, now) = (self.waits.clone(), self.machine.store.revision());
             if !done.is_empty() {
                 // They wait for the disk too.
@@ -375,7 +374,9 @@ impl ApplyThread {
 fn refused(refusal: Refusal) -> Status {
     match refusal {
         Refusal::IdExists => Status::failed_precondition("etcdserver: member ID already exist"),
-        Refusal::PeerUrlExists => Status::failed_precondition("etcdserver: Peer URLs already exists"),
+        Refusal::PeerUrlExists => {
+            Status::failed_precondition("etcdserver: Peer URLs already exists")
+        }
         Refusal::IdNotFound => Status::not_found("etcdserver: member not found"),
         Refusal::IdRemoved => Status::not_found("etcdserver: member not found"),
         Refusal::NotLearner => {

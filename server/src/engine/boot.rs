@@ -4,8 +4,8 @@
 //! closed), then apply (all that is applied is frozen), then commit (all that is frozen is in the
 //! file). A thread that fails ends the member with its reason; its files are touched no more.
 
-use std::sync::mpsc::{self, Sender};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -164,7 +164,9 @@ fn tie(
         raft_thread: spawn("raft", fate, move || raft_thread.run())?,
         apply_thread: spawn("apply", fate, move || apply_thread.run())?,
         rest: vec![
-            spawn("commit", fate, move || commit_thread::run(&to_commit, &apply_again, &commits_took))?,
+            spawn("commit", fate, move || {
+                commit_thread::run(&to_commit, &apply_again, &commits_took)
+            })?,
             chores_thread,
             watch_thread,
         ],
@@ -267,7 +269,13 @@ fn started(
             let _ = tokio::task::spawn_blocking(move || threads.stop()).await;
         })
     });
-    Started { routes: routes(&handle), member: Arc::new(handle) as Arc<dyn Member>, ready, ended, stop }
+    Started {
+        routes: routes(&handle),
+        member: Arc::new(handle) as Arc<dyn Member>,
+        ready,
+        ended,
+        stop,
+    }
 }
 
 async fn reason(fate: &mut watch::Receiver<Option<Result<(), String>>>) -> Result<(), String> {

@@ -164,8 +164,7 @@ impl Handle {
 
     fn is_over_quota(&self, bytes: usize) -> bool {
         let quota = self.inner.limits.quota_bytes;
-        quota > 0
-            && self.inner.file.stats().size_bytes + PUT_OVERHEAD_BYTES + bytes as u64 >= quota
+        quota > 0 && self.inner.file.stats().size_bytes + PUT_OVERHEAD_BYTES + bytes as u64 >= quota
     }
 
     /// Who sent a request with these headers over this connection.

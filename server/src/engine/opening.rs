@@ -79,8 +79,8 @@ pub(crate) fn open(
         server_version: V3_6,
         max_learners: config.max_learners,
     };
-    let (cluster, healed) = Cluster::load(cluster_config, &small, started.replayed.as_ref())
-        .map_err(said)?;
+    let (cluster, healed) =
+        Cluster::load(cluster_config, &small, started.replayed.as_ref()).map_err(said)?;
     let (auth, first) = Auth::restore(
         small.entries(buckets::AUTH),
         small.entries(buckets::AUTH_USERS),
@@ -98,7 +98,8 @@ pub(crate) fn open(
         backend.put(buckets::META, STORAGE_VERSION, V3_6.to_string().into_bytes().into());
     }
     backend.commit().map_err(said)?;
-    let alarms = Alarms::restore(small.entries(buckets::ALARM).map(|(key, _)| key)).map_err(said)?;
+    let alarms =
+        Alarms::restore(small.entries(buckets::ALARM).map(|(key, _)| key)).map_err(said)?;
     let shared = Arc::new(Shared {
         leases: RwLock::new(leases(config, &small, &restored, logger)?),
         auth: RwLock::new(auth),
@@ -213,8 +214,7 @@ fn leases(
         checkpoints: config.gates.enabled("LeaseCheckpoint"),
         ..LeaseConfig::default()
     };
-    let mut leases =
-        Leases::restore(lease_config, small.entries(buckets::LEASE)).map_err(said)?;
+    let mut leases = Leases::restore(lease_config, small.entries(buckets::LEASE)).map_err(said)?;
     let orphans = leases.restore_keys(restored.leased.iter().map(|(key, id)| (&**key, *id)));
     if orphans.count > 0 {
         logger.warn(

@@ -7,9 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_api::etcdserverpb::{
-    CompactionRequest, InternalRaftRequest, LeaseRevokeRequest,
-};
+use holdfast_api::etcdserverpb::{CompactionRequest, InternalRaftRequest, LeaseRevokeRequest};
 use holdfast_api::membershippb::{
     Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest,
 };

@@ -32,9 +32,8 @@ const SERVER: &str = "holdfast-server";
 const PEERS: &str = "holdfast-peers";
 
 /// The table, as in docs/ARCHITECTURE.md.
-pub(crate) const CRATES: [Row; 12] = [
-    row("", "holdfast", &[AGENT, API, BOLT, CORE, KMS, POLICIES, RESTORE, SERVER, VAULT]),
-    row("", "holdfast", &[AGENT, API, BOLT, CORE, CTL, KMS, POLICIES, RESTORE, VAULT]),
+pub(crate) const CRATES: [Row; 13] = [
+    row("", "holdfast", &[AGENT, API, BOLT, CORE, CTL, KMS, POLICIES, RESTORE, SERVER, VAULT]),
     row("policies", POLICIES, &[]),
     row("vault", VAULT, &[POLICIES]),
     row("vault/kms", KMS, &[VAULT]),

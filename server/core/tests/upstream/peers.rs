@@ -158,15 +158,17 @@ impl Etcd {
         serde_json::from_str(body).unwrap()
     }
 
-    /// One call through the JSON gateway, answered or refused.
-    pub(crate) fn answer(&self, path: &str, body: &Value) -> Value {
-        let answer = self.http("POST", path, &body.to_string()).unwrap();
     /// One call through the JSON gateway with a token, whatever the answer: an error has `code` and
     /// `message`.
     pub(crate) fn call_as(&self, token: Option<&str>, path: &str, body: &Value) -> Value {
         let answer = self.http_as(token, "POST", path, &body.to_string()).unwrap();
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
         serde_json::from_str(body).unwrap_or_else(|error| panic!("{path}: {error}: {answer}"))
+    }
+
+    /// One call through the JSON gateway, answered or refused.
+    pub(crate) fn answer(&self, path: &str, body: &Value) -> Value {
+        self.call_as(None, path, body)
     }
 
     /// All events of all keys from a revision on, until one of the revision `last` was read.

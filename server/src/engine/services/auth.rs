@@ -44,9 +44,8 @@ impl Handle {
         seal: fn(&mut T, u32, [u8; 16]) -> Result<(), AuthError>,
     ) -> Result<T, Status> {
         let (cost, salt) = (self.inner.bcrypt_cost, chance()?);
-        let sealed = tokio::task::spawn_blocking(move || {
-            seal(&mut request, cost, salt).map(|()| request)
-        });
+        let sealed =
+            tokio::task::spawn_blocking(move || seal(&mut request, cost, salt).map(|()| request));
         sealed.await.map_err(|_| Status::from(Refusal::Stopped))?.map_err(status)
     }
 
@@ -81,61 +80,91 @@ fn chance() -> Result<[u8; 16], Status> {
 
 #[tonic::async_trait]
 impl Auth for Handle {
-    async fn auth_enable(&self, request: Request<pb::AuthEnableRequest>) -> Reply<pb::AuthEnableResponse> {
+    async fn auth_enable(
+        &self,
+        request: Request<pb::AuthEnableRequest>,
+    ) -> Reply<pb::AuthEnableResponse> {
         let wrap = |inner| Raft { auth_enable: Some(inner), ..Raft::default() };
         let header = Some(self.ask(request, wrap).await?.1);
         Ok(Response::new(pb::AuthEnableResponse { header }))
     }
 
-    async fn auth_disable(&self, request: Request<pb::AuthDisableRequest>) -> Reply<pb::AuthDisableResponse> {
+    async fn auth_disable(
+        &self,
+        request: Request<pb::AuthDisableRequest>,
+    ) -> Reply<pb::AuthDisableResponse> {
         let wrap = |inner| Raft { auth_disable: Some(inner), ..Raft::default() };
         let header = Some(self.ask(request, wrap).await?.1);
         Ok(Response::new(pb::AuthDisableResponse { header }))
     }
 
-    async fn user_delete(&self, request: Request<pb::AuthUserDeleteRequest>) -> Reply<pb::AuthUserDeleteResponse> {
+    async fn user_delete(
+        &self,
+        request: Request<pb::AuthUserDeleteRequest>,
+    ) -> Reply<pb::AuthUserDeleteResponse> {
         let wrap = |inner| Raft { auth_user_delete: Some(inner), ..Raft::default() };
         let header = Some(self.ask(request, wrap).await?.1);
         Ok(Response::new(pb::AuthUserDeleteResponse { header }))
     }
 
-    async fn user_grant_role(&self, request: Request<pb::AuthUserGrantRoleRequest>) -> Reply<pb::AuthUserGrantRoleResponse> {
+    async fn user_grant_role(
+        &self,
+        request: Request<pb::AuthUserGrantRoleRequest>,
+    ) -> Reply<pb::AuthUserGrantRoleResponse> {
         let wrap = |inner| Raft { auth_user_grant_role: Some(inner), ..Raft::default() };
         let header = Some(self.ask(request, wrap).await?.1);
         Ok(Response::new(pb::AuthUserGrantRoleResponse { header }))
     }
 
-    async fn user_revoke_role(&self, request: Request<pb::AuthUserRevokeRoleRequest>) -> Reply<pb::AuthUserRevokeRoleResponse> {
+    async fn user_revoke_role(
+        &self,
+        request: Request<pb::AuthUserRevokeRoleRequest>,
+    ) -> Reply<pb::AuthUserRevokeRoleResponse> {
         let wrap = |inner| Raft { auth_user_revoke_role: Some(inner), ..Raft::default() };
         let header = Some(self.ask(request, wrap).await?.1);
         Ok(Response::new(pb::AuthUserRevokeRoleResponse { header }))
     }
 
-    async fn role_add(&self, request: Request<pb::AuthRoleAddRequest>) -> Reply<pb::AuthRoleAddResponse> {
+    async fn role_add(
+        &self,
+        request: Request<pb::AuthRoleAddRequest>,
+    ) -> Reply<pb::AuthRoleAddResponse> {
         let wrap = |inner| Raft { auth_role_add: Some(inner), ..Raft::default() };
         let header = Some(self.ask(request, wrap).await?.1);
         Ok(Response::new(pb::AuthRoleAddResponse { header }))
     }
 
-    async fn role_delete(&self, request: Request<pb::AuthRoleDeleteRequest>) -> Reply<pb::AuthRoleDeleteResponse> {
+    async fn role_delete(
+        &self,
+        request: Request<pb::AuthRoleDeleteRequest>,
+    ) -> Reply<pb::AuthRoleDeleteResponse> {
         let wrap = |inner| Raft { auth_role_delete: Some(inner), ..Raft::default() };
         let header = Some(self.ask(request, wrap).await?.1);
         Ok(Response::new(pb::AuthRoleDeleteResponse { header }))
     }
 
-    async fn role_grant_permission(&self, request: Request<pb::AuthRoleGrantPermissionRequest>) -> Reply<pb::AuthRoleGrantPermissionResponse> {
+    async fn role_grant_permission(
+        &self,
+        request: Request<pb::AuthRoleGrantPermissionRequest>,
+    ) -> Reply<pb::AuthRoleGrantPermissionResponse> {
         let wrap = |inner| Raft { auth_role_grant_permission: Some(inner), ..Raft::default() };
         let header = Some(self.ask(request, wrap).await?.1);
         Ok(Response::new(pb::AuthRoleGrantPermissionResponse { header }))
     }
 
-    async fn role_revoke_permission(&self, request: Request<pb::AuthRoleRevokePermissionRequest>) -> Reply<pb::AuthRoleRevokePermissionResponse> {
+    async fn role_revoke_permission(
+        &self,
+        request: Request<pb::AuthRoleRevokePermissionRequest>,
+    ) -> Reply<pb::AuthRoleRevokePermissionResponse> {
         let wrap = |inner| Raft { auth_role_revoke_permission: Some(inner), ..Raft::default() };
         let header = Some(self.ask(request, wrap).await?.1);
         Ok(Response::new(pb::AuthRoleRevokePermissionResponse { header }))
     }
 
-    async fn auth_status(&self, request: Request<pb::AuthStatusRequest>) -> Reply<pb::AuthStatusResponse> {
+    async fn auth_status(
+        &self,
+        request: Request<pb::AuthStatusRequest>,
+    ) -> Reply<pb::AuthStatusResponse> {
         let wrap = |inner| Raft { auth_status: Some(inner), ..Raft::default() };
         let (Said::Status { enabled, revision }, header) = self.ask(request, wrap).await? else {
             return Err(unexpected());
@@ -158,7 +187,10 @@ impl Auth for Handle {
         }
     }
 
-    async fn user_add(&self, request: Request<pb::AuthUserAddRequest>) -> Reply<pb::AuthUserAddResponse> {
+    async fn user_add(
+        &self,
+        request: Request<pb::AuthUserAddRequest>,
+    ) -> Reply<pb::AuthUserAddResponse> {
         let who = self.identity(&request).await?;
         let add = self.seal(request.into_inner(), seal_user_add).await?;
         let request = Raft { auth_user_add: Some(add), ..Raft::default() };
@@ -178,7 +210,10 @@ impl Auth for Handle {
         Ok(Response::new(pb::AuthUserChangePasswordResponse { header }))
     }
 
-    async fn user_get(&self, request: Request<pb::AuthUserGetRequest>) -> Reply<pb::AuthUserGetResponse> {
+    async fn user_get(
+        &self,
+        request: Request<pb::AuthUserGetRequest>,
+    ) -> Reply<pb::AuthUserGetResponse> {
         let wrap = |inner| Raft { auth_user_get: Some(inner), ..Raft::default() };
         let (Said::UserRoles(roles), header) = self.ask(request, wrap).await? else {
             return Err(unexpected());
@@ -186,7 +221,10 @@ impl Auth for Handle {
         Ok(Response::new(pb::AuthUserGetResponse { header: Some(header), roles }))
     }
 
-    async fn user_list(&self, request: Request<pb::AuthUserListRequest>) -> Reply<pb::AuthUserListResponse> {
+    async fn user_list(
+        &self,
+        request: Request<pb::AuthUserListRequest>,
+    ) -> Reply<pb::AuthUserListResponse> {
         let wrap = |inner| Raft { auth_user_list: Some(inner), ..Raft::default() };
         let (Said::Users(users), header) = self.ask(request, wrap).await? else {
             return Err(unexpected());
@@ -194,7 +232,10 @@ impl Auth for Handle {
         Ok(Response::new(pb::AuthUserListResponse { header: Some(header), users }))
     }
 
-    async fn role_get(&self, request: Request<pb::AuthRoleGetRequest>) -> Reply<pb::AuthRoleGetResponse> {
+    async fn role_get(
+        &self,
+        request: Request<pb::AuthRoleGetRequest>,
+    ) -> Reply<pb::AuthRoleGetResponse> {
         let wrap = |inner| Raft { auth_role_get: Some(inner), ..Raft::default() };
         let (Said::Permissions(perm), header) = self.ask(request, wrap).await? else {
             return Err(unexpected());
@@ -202,7 +243,10 @@ impl Auth for Handle {
         Ok(Response::new(pb::AuthRoleGetResponse { header: Some(header), perm }))
     }
 
-    async fn role_list(&self, request: Request<pb::AuthRoleListRequest>) -> Reply<pb::AuthRoleListResponse> {
+    async fn role_list(
+        &self,
+        request: Request<pb::AuthRoleListRequest>,
+    ) -> Reply<pb::AuthRoleListResponse> {
         let wrap = |inner| Raft { auth_role_list: Some(inner), ..Raft::default() };
         let (Said::Roles(roles), header) = self.ask(request, wrap).await? else {
             return Err(unexpected());

@@ -67,8 +67,7 @@ impl Cluster for Handle {
         let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let seconds = seconds.map_or(0, |since| since.as_secs());
         let id = ids::added_member_id(&peer_urls, &self.inner.token, seconds);
-        let member =
-            Member { id, peer_urls, is_learner: request.is_learner, ..Member::default() };
+        let member = Member { id, peer_urls, is_learner: request.is_learner, ..Member::default() };
         let new = shown(&member);
         let members = self.change(MemberRequest::Add(member)).await?;
         let header = Some(self.header());

@@ -3,8 +3,8 @@
 use holdfast_api::etcdserverpb::kv_server::Kv;
 use holdfast_api::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse,
-    InternalRaftRequest, PutRequest, PutResponse, RangeRequest, RangeResponse,
-    RangeStreamResponse, TxnRequest, TxnResponse,
+    InternalRaftRequest, PutRequest, PutResponse, RangeRequest, RangeResponse, RangeStreamResponse,
+    TxnRequest, TxnResponse,
 };
 use holdfast_core::auth::{Access, Identity};
 use holdfast_core::mvcc::{self, RangeStream};

@@ -115,7 +115,10 @@ impl Maintenance for Handle {
         }
     }
 
-    async fn defragment(&self, request: Request<pb::DefragmentRequest>) -> Reply<pb::DefragmentResponse> {
+    async fn defragment(
+        &self,
+        request: Request<pb::DefragmentRequest>,
+    ) -> Reply<pb::DefragmentResponse> {
         let who = self.identity(&request).await?;
         self.check_admin(&who)?;
         Err(Status::unimplemented(
@@ -133,8 +136,7 @@ impl Maintenance for Handle {
         let who = self.identity(&request).await?;
         self.check_admin(&who)?;
         let (handle, revision) = (self.clone(), request.into_inner().revision);
-        let hashed =
-            tokio::task::spawn_blocking(move || handle.inner.store.hashkv(revision)).await;
+        let hashed = tokio::task::spawn_blocking(move || handle.inner.store.hashkv(revision)).await;
         let hash = hashed.map_err(|_| Status::from(Refusal::Stopped))?.map_err(status)?;
         Ok(Response::new(pb::HashKvResponse {
             header: Some(self.header()),
@@ -154,7 +156,10 @@ impl Maintenance for Handle {
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
-    async fn move_leader(&self, request: Request<pb::MoveLeaderRequest>) -> Reply<pb::MoveLeaderResponse> {
+    async fn move_leader(
+        &self,
+        request: Request<pb::MoveLeaderRequest>,
+    ) -> Reply<pb::MoveLeaderResponse> {
         let who = self.identity(&request).await?;
         self.check_admin(&who)?;
         if !self.inner.view.leads() {
@@ -169,14 +174,15 @@ impl Maintenance for Handle {
         self.inner.raft.send(Input::Transfer(target)).map_err(|_| Refusal::Stopped)?;
         let moved = leader.wait_for(|leader| *leader == target);
         match tokio::time::timeout(self.inner.limits.patience, moved).await {
-            Ok(Ok(_)) => {
-                Ok(Response::new(pb::MoveLeaderResponse { header: Some(self.header()) }))
-            }
+            Ok(Ok(_)) => Ok(Response::new(pb::MoveLeaderResponse { header: Some(self.header()) })),
             _ => Err(Refusal::TimeoutDueToLeaderFail.into()),
         }
     }
 
-    async fn downgrade(&self, request: Request<pb::DowngradeRequest>) -> Reply<pb::DowngradeResponse> {
+    async fn downgrade(
+        &self,
+        request: Request<pb::DowngradeRequest>,
+    ) -> Reply<pb::DowngradeResponse> {
         let who = self.identity(&request).await?;
         self.check_admin(&who)?;
         Err(Status::unimplemented("this server does not downgrade a running cluster"))

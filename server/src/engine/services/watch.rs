@@ -10,9 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use holdfast_api::etcdserverpb::watch_create_request::FilterType;
 use holdfast_api::etcdserverpb::watch_request::RequestUnion;
 use holdfast_api::etcdserverpb::watch_server::Watch;
-use holdfast_api::etcdserverpb::{
-    WatchCreateRequest, WatchRequest, WatchResponse,
-};
+use holdfast_api::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
 use holdfast_core::auth::Access;
 use holdfast_core::watch::{
     Delivery, Filters, StreamWatches, WatchRange, WatchSpec, WatcherId, fragments,
