@@ -18,8 +18,9 @@
 //! per record. The answers are exact.
 //!
 //! Upstream cuts a key's history into generations, each ending in a tombstone. "The newest record ≤
-//! C" is the same rule as long as no transaction puts a key after deleting it. The API refuses that,
-//! but for deletes from a key on, which its check does not see; upstream then loses the value.
+//! C" is the same rule as long as no transaction puts a key after deleting it. The API refuses
+//! that, but for deletes from a key on, which its check does not see; upstream then loses the
+//! value.
 
 use crate::bitmap::Bitmap;
 use crate::keytable::{KeyTable, Latest, MAX_RECORDS};

@@ -57,8 +57,8 @@ impl Layer {
         }
     }
 
-    /// Adds a change. Of the two numbers: views so far have numbers up to the first, later ones from
-    /// the second on; a version between them that a newer one replaces is nobody's, and goes.
+    /// Adds a change. Of the two numbers: views so far have numbers up to the first, later ones
+    /// from the second on; a version between them that a newer one replaces is nobody's, and goes.
     pub(crate) fn change(
         &self,
         bucket: &[u8],

@@ -59,8 +59,9 @@ pub struct Applied<T> {
     pub response: T,
     /// The store's revision afterwards.
     pub revision: i64,
-    /// What changed, by sub revision; all of one main revision, [`Applied::revision`]. For watchers,
-    /// and for leases: a put hangs its key on its lease and on no other, a deletion takes it off.
+    /// What changed, by sub revision; all of one main revision, [`Applied::revision`]. For
+    /// watchers, and for leases: a put hangs its key on its lease and on no other, a deletion takes
+    /// it off.
     pub events: Vec<Event>,
 }
 
