@@ -96,8 +96,10 @@ impl Authority {
         command.arg(format!("--endpoints=https://127.0.0.1:{}", server.port)).args([
             "--cacert",
             &self.file("ca.pem"),
-            "--command-timeout=1s",
-            "--dial-timeout=1s",
+            "--command-timeout",
+            patience,
+            "--dial-timeout",
+            patience,
         ]);
         if let Some(name) = certificate {
             let (cert, key) =
