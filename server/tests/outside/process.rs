@@ -177,12 +177,23 @@ pub fn ask(port: u16, verb: &str, path: &str, body: &str, headers: &[(&str, &str
             break;
         }
         answer.extend_from_slice(&buffer[..count]);
-        let so_far = String::from_utf8_lossy(&answer);
-        if path == "/v3/watch" && parse(&so_far).body.contains('\n') {
+        if is_whole(&String::from_utf8_lossy(&answer), verb, path) {
             break;
         }
     }
     parse(&String::from_utf8_lossy(&answer))
+}
+
+/// Whether nothing more is to come: upstream's peer port leaves connections open for seconds.
+fn is_whole(answer: &str, verb: &str, path: &str) -> bool {
+    if !answer.contains("\r\n\r\n") {
+        return false;
+    }
+    let page = parse(answer);
+    let length: Option<usize> = page.header("content-length").and_then(|text| text.parse().ok());
+    verb == "HEAD"
+        || length.is_some_and(|length| page.body.len() >= length)
+        || path == "/v3/watch" && page.body.contains('\n')
 }
 
 fn parse(answer: &str) -> Page {

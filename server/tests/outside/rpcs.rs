@@ -206,3 +206,19 @@ async fn a_client_that_pings_too_often_is_sent_away() {
     let ended = tokio::time::timeout(Duration::from_secs(5), stream.message()).await;
     assert!(ended.unwrap().is_err());
 }
+
+#[tokio::test]
+async fn an_open_stream_does_not_hold_the_end_up() {
+    use std::os::unix::process::ExitStatusExt;
+    let mut server = Server::ours();
+    let stream = tokio_stream::once(WatchRequest::default());
+    let mut watch =
+        WatchClient::new(channel(&server).await).watch(stream).await.unwrap().into_inner();
+    assert!(watch.message().await.unwrap().unwrap().created);
+    let begun = Instant::now();
+    let status = tokio::task::spawn_blocking(move || server.signal("TERM")).await.unwrap();
+    assert_eq!(status.signal(), Some(15));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let ended = tokio::time::timeout(Duration::from_secs(5), watch.message()).await;
+    assert!(!matches!(ended, Ok(Ok(Some(_))) | Err(_)), "the client is told");
+}
