@@ -12,8 +12,8 @@ use http_body_util::{BodyExt, Full};
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tonic::body::Body;
@@ -153,8 +153,8 @@ impl Transport {
         loop {
             let answer = self.attempt(&copy).await;
             let Err(status) = &answer else { return answer };
-            let again = self.deadlines.waits_for_connection
-                && status.metadata().contains_key(NOT_DONE);
+            let again =
+                self.deadlines.waits_for_connection && status.metadata().contains_key(NOT_DONE);
             if !again {
                 return answer;
             }
