@@ -69,7 +69,10 @@ pub(crate) fn theirs(
     variables: &[(&str, &str)],
 ) -> Said {
     let name = if tool == Tool::Ctl { "etcdctl" } else { "etcdutl" };
-    let mut process = Command::new(peer(&format!("{name}-{version}")))
+    // Some of its verbs wait without end for a server that is not there.
+    let mut process = Command::new("timeout")
+        .arg("30")
+        .arg(peer(&format!("{name}-{version}")))
         .args(words)
         .envs(variables.iter().copied())
         .stdin(Stdio::piped())
