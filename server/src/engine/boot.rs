@@ -16,12 +16,13 @@ use holdfast_api::etcdserverpb::kv_server::KvServer;
 use holdfast_api::etcdserverpb::lease_server::LeaseServer;
 use holdfast_api::etcdserverpb::maintenance_server::MaintenanceServer;
 use holdfast_api::etcdserverpb::watch_server::WatchServer;
+use holdfast_core::bootstrap::MemberDirs;
 use holdfast_core::mvcc::{AutoCompaction, ByRevision, Periodic};
 use tokio::sync::watch;
 use tonic::service::Routes;
 
 use super::applied::Applied;
-use super::apply_thread::{ApplyThread, Work};
+use super::apply_thread::{ApplyThread, Reply, Work};
 use super::chores::Chores;
 use super::commit_thread;
 use super::handle::{Handle, Inner, Limits};
@@ -98,6 +99,19 @@ impl Boot for EngineBoot {
     }
 }
 
+/// What the threads and the calls meet by.
+struct Wires {
+    raft: Sender<Input>,
+    work: Sender<Work>,
+    chores: Chores,
+    view: Arc<RaftView>,
+    applied: Arc<Applied>,
+    identities: Arc<Identities>,
+    watching: Watching,
+    waits: Waits<Reply>,
+    begun: Instant,
+}
+
 /// Starts the threads.
 fn tie(
     config: &Config,
@@ -106,97 +120,104 @@ fn tie(
     metrics: &Metrics,
     fate: &Fate,
 ) -> Result<(Handle, Threads), String> {
-    let begun = Instant::now();
     let (raft, inbox) = mpsc::channel();
     let (work, to_apply) = mpsc::channel();
     let (commits, to_commit) = mpsc::channel();
     let failed = |error: std::io::Error| format!("cannot start a thread: {error}");
     let (chores, chores_thread) = Chores::start(raft.clone(), logger.clone()).map_err(failed)?;
-    let view = Arc::new(RaftView::new(opened.term, opened.committed));
-    let (store, waits) = (opened.store.handle(), Waits::new());
-    let fate_of_watch = fate.clone();
+    let watch_failed = fate.clone();
     let (watching, watch_thread) =
-        Watching::start(store.clone(), move |error| fate_of_watch.ended(Err(error)))
+        Watching::start(opened.store.handle(), move |error| watch_failed.ended(Err(error)))
             .map_err(failed)?;
-    let metadata = opened.wal.metadata();
-    let applied = Arc::new(Applied::at(opened.snapshot_index));
-    let identities = Arc::new(Identities::new(config.auth_token_ttl));
-    let publisher = watching.clone();
-    let apply_thread = ApplyThread {
-        machine: Machine {
-            store: opened.store,
-            shared: Arc::clone(&opened.shared),
-            identities: Arc::clone(&identities),
-        },
-        cluster: Arc::clone(&opened.cluster),
-        work: to_apply,
-        raft: raft.clone(),
-        commits,
-        own: work.clone(),
-        publish: Box::new(move |revision, events| publisher.publish(revision, &events)),
-        waits: waits.clone(),
-        applied: Arc::clone(&applied),
-        snapshots: Snapshots::new(
-            config.snapshot_count,
-            opened.snapshot_index,
-            opened.dirs.snap(),
-            chores.clone(),
-            raft.clone(),
-        ),
-        chores: chores.clone(),
-        consistent_index: opened.consistent_index,
-        commit_interval: config.backend_batch_interval,
-        begun,
+    let wires = Wires {
+        raft,
+        work,
+        chores,
+        view: Arc::new(RaftView::new(opened.term, opened.committed)),
+        applied: Arc::new(Applied::at(opened.snapshot_index)),
+        identities: Arc::new(Identities::new(config.auth_token_ttl)),
+        watching,
+        waits: Waits::new(),
+        begun: Instant::now(),
     };
+    let inner = inner(config, &opened, &wires);
     let raft_thread = RaftThread {
         node: opened.node,
         wal: opened.wal,
         inbox,
-        apply: work.clone(),
+        apply: wires.work.clone(),
         peers: Box::new(|_| {}),
-        view: Arc::clone(&view),
-        chores,
+        view: Arc::clone(&wires.view),
+        chores: wires.chores.clone(),
         pace: Pace { tick: config.heartbeat, catch_up_entries: config.snapshot_catchup_entries },
         next_context: chance()?,
     };
-    let (apply_again, commits_took) = (work.clone(), metrics.histogram(COMMIT_SECONDS));
+    let snapshots = snapshots(config, &opened.dirs, opened.snapshot_index, &wires);
+    let identities = Arc::clone(&wires.identities);
+    let machine = Machine { store: opened.store, shared: opened.shared, identities };
+    let publisher = wires.watching.clone();
+    let apply_thread = ApplyThread {
+        machine,
+        cluster: opened.cluster,
+        work: to_apply,
+        raft: wires.raft.clone(),
+        commits,
+        own: wires.work.clone(),
+        publish: Box::new(move |revision, events| publisher.publish(revision, &events)),
+        waits: wires.waits.clone(),
+        applied: Arc::clone(&wires.applied),
+        snapshots,
+        chores: wires.chores,
+        consistent_index: opened.consistent_index,
+        commit_interval: config.backend_batch_interval,
+        begun: wires.begun,
+    };
+    let (again, took) = (wires.work.clone(), metrics.histogram(COMMIT_SECONDS));
     let threads = Threads {
         raft_thread: spawn("raft", fate, move || raft_thread.run())?,
         apply_thread: spawn("apply", fate, move || apply_thread.run())?,
         rest: vec![
-            spawn("commit", fate, move || {
-                commit_thread::run(&to_commit, &apply_again, &commits_took)
-            })?,
+            spawn("commit", fate, move || commit_thread::run(&to_commit, &again, &took))?,
             chores_thread,
             watch_thread,
         ],
-        raft: raft.clone(),
-        work: work.clone(),
-        watching: watching.clone(),
+        raft: wires.raft,
+        work: wires.work,
+        watching: wires.watching,
     };
-    let inner = Inner {
+    Ok((Handle { inner: Arc::new(inner) }, threads))
+}
+
+fn snapshots(config: &Config, dirs: &MemberDirs, last: u64, wires: &Wires) -> Snapshots {
+    let (chores, raft) = (wires.chores.clone(), wires.raft.clone());
+    Snapshots::new(config.snapshot_count, last, dirs.snap(), chores, raft)
+}
+
+/// What calls share.
+fn inner(config: &Config, opened: &Opened, wires: &Wires) -> Inner {
+    let metadata = opened.wal.metadata();
+    Inner {
         member_id: metadata.node_id,
         cluster_id: metadata.cluster_id,
         ids: RequestIds::new(metadata.node_id, unix_ms()),
-        waits,
-        raft,
-        work,
-        view,
-        applied,
-        store,
-        shared: opened.shared,
-        cluster: opened.cluster,
-        identities,
-        watching,
+        waits: wires.waits.clone(),
+        raft: wires.raft.clone(),
+        work: wires.work.clone(),
+        view: Arc::clone(&wires.view),
+        applied: Arc::clone(&wires.applied),
+        store: opened.store.handle(),
+        shared: Arc::clone(&opened.shared),
+        cluster: Arc::clone(&opened.cluster),
+        identities: Arc::clone(&wires.identities),
+        watching: wires.watching.clone(),
         limits: limits(config),
-        begun,
+        begun: wires.begun,
         token: config.initial_cluster_token.clone(),
         progress_interval: config.watch_progress_notify_interval,
         bcrypt_cost: config.bcrypt_cost,
         serving: watch::Sender::new(true),
-        file: opened.file,
-    };
-    Ok((Handle { inner: Arc::new(inner) }, threads))
+        file: Arc::clone(&opened.file),
+    }
 }
 
 fn limits(config: &Config) -> Limits {

@@ -8,7 +8,6 @@
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use holdfast_api::etcdserverpb::alarm_request::AlarmAction;
 use holdfast_api::etcdserverpb::{
     AlarmMember, AlarmRequest, CompactionRequest, DeleteRangeResponse, InternalRaftRequest,
     LeaseCheckpointRequest, LeaseGrantRequest, PutResponse, TxnResponse,
@@ -219,20 +218,7 @@ impl Machine {
     }
 
     fn apply_alarm(&mut self, request: &AlarmRequest) -> Outcome {
-        let mut alarms = write(&self.shared.alarms);
-        let (listed, change) = match AlarmAction::try_from(request.action) {
-            Ok(AlarmAction::Get) => (alarms.list(request.alarm), None),
-            Ok(AlarmAction::Activate) => {
-                let (raised, change) = alarms.activate(request.member_id, request.alarm);
-                (raised.into_iter().collect(), change)
-            }
-            Ok(AlarmAction::Deactivate) => {
-                let cleared = alarms.deactivate(request.member_id, request.alarm);
-                cleared.map_or((Vec::new(), None), |(member, change)| (vec![member], Some(change)))
-            }
-            Err(_) => (Vec::new(), None),
-        };
-        drop(alarms);
+        let (listed, change) = write(&self.shared.alarms).apply(request);
         self.store_changes(change);
         Outcome::answered(Answer::Alarms(listed))
     }
@@ -283,6 +269,7 @@ pub(crate) trait OnTheWire: std::fmt::Display {
 }
 
 /// The status that a client gets.
+#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
 pub(crate) fn status(error: impl OnTheWire) -> Status {
     Status::new(Code::from_i32(error.number()), error.to_string())
 }
