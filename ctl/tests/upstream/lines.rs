@@ -100,9 +100,9 @@ impl Side {
         }
         if self.added != "0" && (out.contains("ADDED") || out.contains("ETCD_NAME")) {
             // Members are in the order of their ids, which are made of the time.
-            let mut parts: Vec<&str> = out.split_inclusive(['{', '}', ',', '"', '\n']).collect();
+            let mut parts: Vec<&str> = out.split(['{', '}', ',', '"', '\n']).collect();
             parts.sort_unstable();
-            out = parts.concat();
+            out = parts.join("|");
         }
         if out.starts_with("NAME:\n") {
             // A page of help is in our own words.
