@@ -2,11 +2,29 @@
 
 use crate::member::Member;
 use crate::side::{Tool, ours, theirs, words};
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-/// A member's snapshot with a little history.
-pub(crate) fn snapshot(folder: &Path, version: &str) -> PathBuf {
+/// A member's snapshot with a little history; made once for each version, since a member takes
+/// seconds to note its version.
+pub(crate) fn snapshot(folder: &Path, version: &'static str) -> PathBuf {
+    static MADE: Mutex<BTreeMap<&str, Vec<u8>>> = Mutex::new(BTreeMap::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let path = folder.join(format!("{version}.db"));
+    match made.get(version) {
+        Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+        None => {
+            save(&path, version);
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+            made.insert(version, std::fs::read(&path).unwrap());
+        }
+    }
+    path
+}
+
+fn save(path: &Path, version: &str) {
     let member = Member::start(version);
     let run = |line: &str| {
         let mut all = vec![format!("--endpoints={}", member.endpoint())];
@@ -35,12 +53,10 @@ pub(crate) fn snapshot(folder: &Path, version: &str) -> PathBuf {
         assert!(std::time::Instant::now() < deadline, "no storage version");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    let path = folder.join(format!("{version}.db"));
     let said = run(&format!("snapshot save '{}'", path.display()));
     let text = said.clone().good();
     assert!(text.starts_with(&format!("Snapshot saved at {}\n", path.display())), "{said:?}");
     assert_eq!(text.contains("Server version"), version != "3.5", "{text}");
-    path
 }
 
 fn utl(line: &str) -> Vec<String> {
@@ -52,7 +68,6 @@ fn saved_snapshots_are_good_and_a_flipped_byte_is_not() {
     let folder = tempfile::tempdir().unwrap();
     for version in ["3.5", "3.6", "3.7"] {
         let path = snapshot(folder.path(), version);
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         for format in ["simple", "json", "table", "fields", "protobuf", "odd"] {
             let line = utl(&format!("snapshot status '{}' -w {format}", path.display()));
             let theirs = theirs(Tool::Utl, version, &line, b"", &[]);
