@@ -16,6 +16,7 @@ use holdfast_api::etcdserverpb::kv_server::KvServer;
 use holdfast_api::etcdserverpb::lease_server::LeaseServer;
 use holdfast_api::etcdserverpb::maintenance_server::MaintenanceServer;
 use holdfast_api::etcdserverpb::watch_server::WatchServer;
+use holdfast_api::health::health_server::HealthServer;
 use holdfast_core::bootstrap::MemberDirs;
 use holdfast_core::mvcc::{AutoCompaction, ByRevision, Periodic};
 use tokio::sync::watch;
@@ -38,6 +39,7 @@ use super::snapshots::Snapshots;
 use super::waits::Waits;
 use super::watching::Watching;
 use crate::config::{Compaction, Config};
+use crate::grpc::HealthService;
 use crate::log::Logger;
 use crate::member::Member;
 use crate::metrics::Metrics;
@@ -135,7 +137,7 @@ fn tie(
         chores,
         view: Arc::new(RaftView::new(opened.term, opened.committed)),
         applied: Arc::new(Applied::at(opened.snapshot_index)),
-        identities: Arc::new(Identities::new(config.auth_token_ttl)),
+        identities: Arc::new(Identities::new(&config.auth_token, config.auth_token_ttl)?),
         watching,
         waits: Waits::new(),
         begun: Instant::now(),
@@ -328,6 +330,7 @@ fn routes(handle: &Handle) -> Routes {
         .add_service(ClusterServer::new(handle.clone()))
         .add_service(AuthServer::new(handle.clone()))
         .add_service(MaintenanceServer::new(handle.clone()))
+        .add_service(HealthServer::new(HealthService::new(handle.serving())))
 }
 
 impl Threads {

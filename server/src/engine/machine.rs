@@ -130,14 +130,16 @@ impl Machine {
             Ok(applied) => {
                 self.store_changes(applied.changes);
                 self.identities.log_out(&applied.logged_out);
-                Outcome::answered(match (applied.answer, &request.authenticate) {
+                match (applied.answer, &request.authenticate) {
                     (auth::Answer::LogIn(who), Some(login)) => {
-                        let mut tokens = self.identities.lock();
-                        let token = tokens.assign(&login.simple_token, index, &who.user, now);
-                        Answer::Token(token)
+                        let token = self.identities.log_in(&login.simple_token, index, &who, now);
+                        match token {
+                            Ok(token) => Outcome::answered(Answer::Token(token)),
+                            Err(refusal) => Outcome::refused(status(refusal)),
+                        }
                     }
-                    (answer, _) => Answer::Auth(answer),
-                })
+                    (answer, _) => Outcome::answered(Answer::Auth(answer)),
+                }
             }
             Err(refusal) => Outcome::refused(status(refusal)),
         })

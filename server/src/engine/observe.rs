@@ -5,6 +5,7 @@ use std::time::Instant;
 use holdfast_core::wal::SyncObserver;
 
 use super::handle::Handle;
+use crate::member::Member;
 use crate::metrics::{Histogram, Metrics};
 
 const FSYNC_SECONDS: &str = "etcd_disk_wal_fsync_duration_seconds";
@@ -52,9 +53,18 @@ pub(crate) fn measure(handle: &Handle, metrics: &Metrics) {
     let watchers = gauge("etcd_debugging_mvcc_watcher_total");
     let slow = gauge("etcd_debugging_mvcc_slow_watcher_total");
     let changes = metrics.counter("etcd_server_leader_changes_seen_total");
+    let id = format!("{:x}", handle.inner.member_id);
+    metrics.gauge_with("etcd_server_id", &[&id]).set(1.0);
+    let (pages, versions) = (metrics.clone(), "etcd_cluster_version");
     metrics.refresh(Box::new(move || {
         let inner = &figures.inner;
         let flag = |on: bool| f64::from(u8::from(on));
+        if let Some(version) = figures.cluster_version() {
+            // As upstream shows it: without the patch.
+            let minor = version.rsplit_once('.').map_or(&*version, |(minor, _)| minor);
+            pages.clear(versions);
+            pages.gauge_with(versions, &[minor]).set(1.0);
+        }
         has_leader.set(flag(inner.view.leader() != holdfast_core::raft::NOBODY));
         changes.add(inner.view.leader_changes().saturating_sub(changes.get()));
         is_leader.set(flag(inner.view.leads()));

@@ -113,7 +113,7 @@ pub(crate) async fn look_after_leases(handle: Handle) {
     let room = Arc::new(tokio::sync::Semaphore::new(REVOKED_AT_ONCE));
     loop {
         ticks.tick().await;
-        handle.inner.identities.lock().sweep(handle.now());
+        handle.inner.identities.sweep(handle.now());
         let expired = write(&handle.inner.shared.leases).expired(handle.now());
         for id in expired {
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };

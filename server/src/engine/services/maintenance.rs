@@ -129,7 +129,12 @@ impl Maintenance for Handle {
     async fn hash(&self, request: Request<pb::HashRequest>) -> Reply<pb::HashResponse> {
         let who = self.identity(&request).await?;
         self.check_admin(&who)?;
-        Err(Status::unimplemented("this server answers HashKV, not Hash"))
+        let handle = self.clone();
+        let hashed =
+            tokio::task::spawn_blocking(move || handle.inner.store.reader().view().hash()).await;
+        let hash = hashed.map_err(|_| Status::from(Refusal::Stopped))?;
+        let hash = hash.map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(pb::HashResponse { header: Some(self.header()), hash }))
     }
 
     async fn hash_kv(&self, request: Request<pb::HashKvRequest>) -> Reply<pb::HashKvResponse> {
