@@ -167,6 +167,7 @@ fn take_over(version: &'static str) {
         let dir = root.path().join("source");
         let ports = Ports::free();
         let etcd = Etcd::start(version, &dir, ports, &["--snapshot-count", snapshot_count]);
+        etcd.wait_for_version();
         fill(&etcd, 3);
         drop(etcd); // killed
 

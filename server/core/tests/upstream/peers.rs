@@ -116,6 +116,18 @@ impl Etcd {
         }
     }
 
+    /// Waits until the cluster has agreed on its version: a member does so a moment after it is
+    /// healthy.
+    pub(crate) fn wait_for_version(&self) {
+        let end = Instant::now() + DEADLINE;
+        let undecided =
+            |body: String| !body.contains("etcdcluster") || body.contains("not_decided");
+        while self.http("GET", "/version", "").is_none_or(undecided) {
+            assert!(Instant::now() < end, "etcd {} has no version:\n{}", self.version, self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
