@@ -1,4 +1,4 @@
-//! The running member: the core's state machine with its threads, and what clients' calls use of it.
+//! The running member: the core's state machine with its threads, and what calls use of it.
 //!
 //! ```text
 //! Handle ─ Input ─► raft thread ─ Work ─► apply thread ─ CommitOrder ─► commit thread

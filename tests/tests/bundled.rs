@@ -1,5 +1,6 @@
-//! The bundled server beside upstream's: the same calls give the same store, data directories change
-//! hands in both directions after a clean stop and after SIGKILL, and what was acknowledged is kept.
+//! The bundled server beside upstream's: the same calls give the same store, data directories
+//! change hands in both directions after a clean stop and after SIGKILL, and what was acknowledged
+//! is kept.
 
 #![allow(clippy::unwrap_used, reason = "all of this is test code")]
 

@@ -1,5 +1,5 @@
-//! Locks of state that stays whole when a thread panics: what a lock guards here is changed by calls
-//! that either do all of it or nothing, so a poisoned lock is taken as it is.
+//! Locks of state that stays whole when a thread panics: what a lock guards here is changed by
+//! calls that do all of it or nothing, so a poisoned lock is taken as it is.
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

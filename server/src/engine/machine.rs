@@ -1,7 +1,7 @@
 //! The state machine: what each committed request does to records, leases, users and alarms.
 //!
-//! One thread owns it and applies entries in order; readers share what stands behind the locks. What
-//! must hold: the outcome of an entry depends on the entries before it and on nothing else (no
+//! One thread owns it and applies entries in order; readers share what stands behind the locks.
+//! What must hold: the outcome of an entry depends on the entries before it and on nothing else (no
 //! clock, no size of a file, no chance), so that all members agree; the time that a lease lives is
 //! a leader's own matter.
 

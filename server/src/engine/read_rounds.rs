@@ -1,9 +1,9 @@
 //! Linearizable reads in rounds: many readers share one confirmation by raft.
 //!
 //! One round is in flight at a time. A reader that comes while one flies waits for the next, since
-//! the index of the round that flies may be older than its request. What must hold: a reader gets an
-//! index that raft confirmed after the reader came; a round without an answer is asked again under a
-//! new context, and an answer to any of its contexts ends it.
+//! the index of the round that flies may be older than its request. What must hold: a reader gets
+//! an index that raft confirmed after the reader came; a round without an answer is asked again
+//! under a new context, and an answer to any of its contexts ends it.
 
 use std::time::Duration;
 

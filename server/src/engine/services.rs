@@ -1,5 +1,5 @@
-//! The gRPC services over the running member. Each method: who asks, may they, is the request sound;
-//! then read or propose; then fill the header.
+//! The gRPC services over the running member. Each method: who asks, may they, is the request
+//! sound; then read or propose; then fill the header.
 
 mod auth;
 mod cluster;

@@ -1,5 +1,5 @@
-//! Watches of all streams: the hub behind its lock, the queues of the streams, the thread that reads
-//! history for those who are behind.
+//! Watches of all streams: the hub behind its lock, the queues of the streams, the thread that
+//! reads history for those who are behind.
 //!
 //! What must hold: a stream's queue is bounded in bytes, and whoever finds it full goes back to the
 //! history instead of waiting or holding others back; what is put in a queue under the hub's lock
