@@ -51,6 +51,9 @@ pub(crate) enum Command {
     /// Judge an object store
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Run the bundled etcd server, one member: `holdfast server --help`
+    #[command(disable_help_flag = true)]
+    Server(tools::ToolArguments),
     /// The verbs of etcdctl: `holdfast ctl --help`
     #[command(disable_help_flag = true)]
     Ctl(tools::ToolArguments),
@@ -76,6 +79,7 @@ pub(crate) fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Vault(command) => vault::run(command),
         Command::Store(command) => store::run(command),
         // Taken before the command line was parsed, unless an option of ours stands in front.
+        Command::Server(arguments) => Ok(server::run(&arguments.arguments)),
         Command::Ctl(arguments) => Ok(tools::ctl(&arguments)),
         Command::Utl(arguments) => Ok(tools::utl(&arguments)),
     }

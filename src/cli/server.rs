@@ -23,10 +23,19 @@ fn own_arguments(arguments: &[String]) -> Option<Vec<String>> {
 pub(crate) fn run_if_asked() -> Option<ExitCode> {
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     let arguments: Vec<String> = std::env::args_os().map(text).collect();
-    let own = own_arguments(&arguments)?;
+    own_arguments(&arguments).map(|own| start(&own))
+}
+
+/// Runs it with these arguments, where an option of ours stood in front of the verb.
+pub(crate) fn run(arguments: &[String]) -> ExitCode {
+    start(&[&[NAME.to_owned()], arguments].concat())
+}
+
+fn start(own: &[String]) -> ExitCode {
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     let environment: Vec<(String, String)> =
         std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
-    Some(holdfast_server::run::run(&own, &environment, Box::new(EngineBoot)))
+    holdfast_server::run::run(own, &environment, Box::new(EngineBoot))
 }
 
 #[cfg(test)]

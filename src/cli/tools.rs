@@ -11,7 +11,7 @@ use std::process::ExitCode;
 #[derive(Args)]
 pub(crate) struct ToolArguments {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    arguments: Vec<String>,
+    pub(super) arguments: Vec<String>,
 }
 
 /// Runs one of the two tools if we are called by its name, or with its name as the first word.
