@@ -12,7 +12,8 @@ pub(crate) use parse::{Refusal, Wish, parse};
 
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::go::{duration, number};
+use crate::go::number;
+use holdfast_core::duration::GoDuration;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -33,6 +34,26 @@ pub(crate) struct Command {
     pub(crate) inherited: &'static [Flag],
     /// Its verbs; empty for a verb.
     pub(crate) commands: &'static [Command],
+}
+
+/// A verb.
+pub(crate) const fn verb(
+    name: &'static str,
+    arguments: &'static str,
+    about: &'static str,
+    flags: &'static [Flag],
+) -> Command {
+    Command { name, arguments, about, more: "", flags, inherited: &[], commands: &[] }
+}
+
+/// A group of verbs.
+pub(crate) const fn group(
+    name: &'static str,
+    arguments: &'static str,
+    about: &'static str,
+    commands: &'static [Command],
+) -> Command {
+    Command { name, arguments, about, more: "", flags: &[], inherited: &[], commands }
 }
 
 /// An option.
@@ -95,7 +116,9 @@ impl Flag {
             }),
             Kind::Int => number::int(value, 0).map(|_| ()),
             Kind::Uint => number::uint(value, 0).map(|_| ()),
-            Kind::Span => duration::parse(value).map(|_| ()),
+            Kind::Span => {
+                GoDuration::parse_span(value).map(|_| ()).map_err(|error| error.to_string())
+            }
         }
     }
 }
@@ -171,7 +194,7 @@ impl Given {
 
     /// A span of time.
     pub(crate) fn span(&self, name: &str) -> Duration {
-        duration::parse(self.text(name)).unwrap_or_default()
+        GoDuration::parse_span(self.text(name)).unwrap_or_default()
     }
 
     /// Texts between commas.

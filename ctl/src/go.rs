@@ -1,7 +1,6 @@
 //! How Go spells values: what upstream's tools print is compared byte by byte, so numbers, texts,
-//! spans, JSON and tables must come out as Go's libraries write them.
+//! JSON and tables must come out as Go's libraries write them.
 
-pub(crate) mod duration;
 pub(crate) mod json;
 pub(crate) mod number;
 pub(crate) mod quote;

@@ -17,6 +17,7 @@ use holdfast_api::etcdserverpb::{
     LeaseTimeToLiveResponse, MemberAddResponse, MemberListResponse, PutResponse, RangeResponse,
     ResponseHeader, StatusResponse, TxnResponse, WatchResponse,
 };
+use holdfast_core::duration::GoDuration;
 use prost::Message;
 use std::time::Duration;
 
@@ -80,6 +81,13 @@ pub(crate) struct Health {
     pub(crate) took: Option<Duration>,
     /// Why it is not healthy; empty if it is.
     pub(crate) fault: String,
+}
+
+impl Health {
+    /// How long the read took, as Go writes it; empty if it was not made.
+    fn took(&self) -> String {
+        self.took.map(|took| GoDuration::from(took).to_string()).unwrap_or_default()
+    }
 }
 
 /// What a snapshot file holds.

@@ -18,7 +18,7 @@ use holdfast_core::meta::CompactionMarks;
 use holdfast_core::record::Record;
 use sha2::{Digest, Sha256};
 
-use crate::rebuild::{Counts, RebuildError, RecordSink, SourceRecord, write_small};
+use crate::rebuild::{Counts, RebuildError, RecordSink, SourceRecord};
 
 const READ_BYTES: usize = 1 << 20;
 
@@ -111,7 +111,7 @@ impl Export {
     pub fn finish(mut self) -> Result<Exported, ExportError> {
         let mut builder = self.builder.take().expect("it is taken only here");
         builder.end_bucket().map_err(RebuildError::from)?;
-        write_small(&mut builder, &self.small).map_err(RebuildError::from)?;
+        self.small.write(&mut builder).map_err(RebuildError::from)?;
         let (mut disk, _) = builder.finish().map_err(RebuildError::from)?;
         let size = disk.size_bytes()?;
         let digest = digest_of(&disk, size)?;

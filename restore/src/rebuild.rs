@@ -240,7 +240,7 @@ impl<D: Disk> Rebuild<D> {
         if self.spec.authentication_off {
             switch_authentication_off(&mut rebuilt.small, &mut rebuilt.changes);
         }
-        write_small(&mut self.builder, &rebuilt.small)?;
+        rebuilt.small.write(&mut self.builder)?;
         let (disk, summary) = self.builder.finish()?;
         let served_revision = bump.map_or(revision, |bump| bump.record().revision.main);
         let done = Rebuilt {
@@ -303,21 +303,6 @@ impl Counts {
         self.bump_records += u64::from(!record.tombstone && content.key.is_empty());
         (self.last_main, self.last_sub) = (record.main, record.sub);
     }
-}
-
-/// Writes every bucket but `key`.
-pub(crate) fn write_small<D: Disk>(
-    builder: &mut Builder<D>,
-    small: &SmallBuckets,
-) -> Result<(), BuildError> {
-    for (name, entries) in small.iter() {
-        builder.begin_bucket(name)?;
-        for (key, value) in entries {
-            builder.push(key, value)?;
-        }
-        builder.end_bucket()?;
-    }
-    Ok(())
 }
 
 fn switch_authentication_off(small: &mut SmallBuckets, changes: &mut Vec<Change>) {

@@ -6,7 +6,6 @@
 
 mod check;
 mod command_line;
-mod duration;
 mod file;
 mod flags;
 mod gates;
@@ -14,7 +13,6 @@ mod member_url;
 mod settings;
 mod values;
 
-pub use duration::GoDuration;
 pub use gates::Gates;
 pub use member_url::{MemberUrl, parse_cluster};
 pub use settings::{Compaction, Config, KeepAlive, LogConfig, TlsConfig, TlsVersion};

@@ -1,10 +1,9 @@
-//! What every RPC shares: refusals with upstream's codes and texts, the checks that need no
-//! state, tokens and leader demands from metadata, metrics, and the health service.
+//! What every RPC shares: refusals with upstream's codes and texts, tokens and leader demands from
+//! metadata, metrics, and the health service.
 //!
 //! The services themselves (KV, Watch, Lease, …) stand on the core; they come in as tonic routes
 //! and are wrapped by [`Gate`].
 
-pub mod checks;
 pub(crate) mod frames;
 mod gate;
 mod health;

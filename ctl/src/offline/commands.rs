@@ -1,6 +1,6 @@
 //! The table of etcdutl's verbs and options: names, kinds and defaults are upstream's.
 
-use crate::args::{Command, Flag, Kind};
+use crate::args::{Command, Flag, Kind, verb};
 use Kind::{Int, Text, Truth, Uint};
 
 /// All of it.
@@ -112,12 +112,3 @@ pub(crate) const RESTORE_FLAGS: &[Flag] = &[
     ),
     Flag::new("wal-dir", Text, "", "where the log is to be, if not in the data directory"),
 ];
-
-const fn verb(
-    name: &'static str,
-    arguments: &'static str,
-    about: &'static str,
-    flags: &'static [Flag],
-) -> Command {
-    Command { name, arguments, about, more: "", flags, inherited: &[], commands: &[] }
-}

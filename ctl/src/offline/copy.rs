@@ -7,10 +7,8 @@
 use super::at;
 use crate::failure::Failure;
 use holdfast_bolt::{
-    BuildError, BuildOptions, Builder, CompactError, Db, Disk, FileDisk, MappedFile, compact,
-    sync_directory,
+    BuildOptions, CompactError, Db, FileDisk, MappedFile, compact, sync_directory,
 };
-use holdfast_core::buckets::SmallBuckets;
 use std::path::Path;
 
 /// Opens the database of a stopped member.
@@ -58,22 +56,4 @@ pub(super) fn replace_with(
         let _ = std::fs::remove_file(&aside);
     }
     placed
-}
-
-/// Writes all buckets but `key`, which must be there already.
-///
-/// # Errors
-/// The builder's.
-pub(super) fn write_small<D: Disk>(
-    builder: &mut Builder<D>,
-    small: &SmallBuckets,
-) -> Result<(), BuildError> {
-    for (name, entries) in small.iter() {
-        builder.begin_bucket(name)?;
-        for (key, value) in entries {
-            builder.push(key, value)?;
-        }
-        builder.end_bucket()?;
-    }
-    Ok(())
 }

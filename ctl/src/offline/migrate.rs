@@ -181,7 +181,7 @@ fn write_all(
         }
         builder.end_bucket()?;
     }
-    copy::write_small(&mut builder, small)?;
+    small.write(&mut builder)?;
     builder.finish()?;
     Ok(())
 }

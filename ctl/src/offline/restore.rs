@@ -199,7 +199,7 @@ impl Job<'_> {
             builder.push(&record.raw_key, b"").map_err(|why| why.to_string())?;
         }
         builder.end_bucket().map_err(|why| why.to_string())?;
-        copy::write_small(&mut builder, &rebuilt.small).map_err(|why| why.to_string())?;
+        rebuilt.small.write(&mut builder).map_err(|why| why.to_string())?;
         builder.finish().map(|_| ()).map_err(|why| why.to_string())
     }
 

@@ -1,31 +1,11 @@
 //! The table of etcdctl's verbs and options: names, kinds and defaults are upstream's.
 
-use crate::args::{Command, Flag, Kind};
+use crate::args::{Command, Flag, Kind, group, verb};
 use Kind::{Int, List, Span, Text, Truth, Uint};
 
 const ABOUT_MEMBERS: &str = "take all endpoints from the cluster's list of members";
 const CONSISTENCY: Flag =
     Flag::new("consistency", Text, "l", "l: linearizable, through the leader; s: serializable");
-
-/// A verb.
-const fn verb(
-    name: &'static str,
-    arguments: &'static str,
-    about: &'static str,
-    flags: &'static [Flag],
-) -> Command {
-    Command { name, arguments, about, more: "", flags, inherited: &[], commands: &[] }
-}
-
-/// A group of verbs.
-const fn group(
-    name: &'static str,
-    arguments: &'static str,
-    about: &'static str,
-    commands: &'static [Command],
-) -> Command {
-    Command { name, arguments, about, more: "", flags: &[], inherited: &[], commands }
-}
 
 /// All of it.
 pub(crate) static ROOT: Command = Command {

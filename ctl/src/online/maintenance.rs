@@ -2,12 +2,13 @@
 
 use super::session::{Call, check};
 use crate::failure::{Failure, words};
-use crate::go::{duration, number};
+use crate::go::number;
 use crate::print::Answer;
 use holdfast_api::etcdserverpb::downgrade_request::DowngradeAction;
 use holdfast_api::etcdserverpb::{
     CompactionRequest, DefragmentRequest, DowngradeRequest, MoveLeaderRequest, StatusRequest,
 };
+use holdfast_core::duration::GoDuration;
 use std::time::Instant;
 
 /// `compaction`
@@ -29,7 +30,7 @@ pub(super) async fn defrag(call: &Call) -> Result<(), Failure> {
         let client = call.client_at(&endpoint)?;
         let start = Instant::now();
         let answer = client.maintenance().defragment(DefragmentRequest {}).await;
-        let took = duration::text(start.elapsed());
+        let took = GoDuration::from(start.elapsed());
         match answer {
             Ok(_) => call
                 .console

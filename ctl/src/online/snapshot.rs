@@ -6,8 +6,9 @@
 
 use super::session::{Call, Session};
 use crate::failure::Failure;
-use crate::go::{duration, size};
+use crate::go::size;
 use holdfast_api::etcdserverpb::SnapshotRequest;
+use holdfast_core::duration::GoDuration;
 use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -45,7 +46,7 @@ pub(super) async fn save(call: &Call) -> Result<(), Failure> {
     };
     let (size_bytes, version) = fetched?;
     part.keep(path).map_err(|why| Failure::interrupted(why.to_string()))?;
-    let (took, shown) = (duration::text(start.elapsed()), size::text(size_bytes));
+    let (took, shown) = (GoDuration::from(start.elapsed()), size::text(size_bytes));
     call.console.complain(format!("saved {shown} from {} in {took}", endpoints[0]));
     call.console.line(format!("Snapshot saved at {}", path.display()))?;
     if version.is_empty() {

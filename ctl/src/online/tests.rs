@@ -2,6 +2,7 @@
 
 use super::commands::ROOT;
 use crate::args::{Command, Kind};
+use holdfast_core::duration::GoDuration;
 
 #[test]
 fn every_default_is_a_value_of_its_kind() {
@@ -13,7 +14,7 @@ fn every_default_is_a_value_of_its_kind() {
             let good = match flag.kind {
                 Kind::Int => crate::go::number::int(flag.default, 0).is_ok(),
                 Kind::Uint => crate::go::number::uint(flag.default, 0).is_ok(),
-                Kind::Span => crate::go::duration::parse(flag.default).is_ok(),
+                Kind::Span => GoDuration::parse_span(flag.default).is_ok(),
                 Kind::Truth => ["true", "false"].contains(&flag.default),
                 Kind::Text | Kind::List => true,
             };

@@ -1,7 +1,7 @@
 //! One field a line, `"Name" : value`.
 
 use super::{Answer, FileHash, FileStatus, Printer, header};
-use crate::go::{duration, quote};
+use crate::go::quote;
 use holdfast_api::authpb::permission::Type;
 use holdfast_api::etcdserverpb::response_op::Response;
 use holdfast_api::etcdserverpb::{
@@ -44,7 +44,7 @@ pub(super) fn text(printer: Printer, answer: &Answer<'_>) -> Option<String> {
             for health in *all {
                 out.field("Endpoint", quote::text(&health.endpoint));
                 out.field("Health", health.fault.is_empty());
-                out.field("Took", health.took.map(duration::text).unwrap_or_default());
+                out.field("Took", health.took());
                 out.field("Error", &health.fault);
                 out.text.push('\n');
             }

@@ -2,7 +2,6 @@
 //! values left out where their types say so, some answers with their header spread flat.
 
 use super::{Answer, Health, Printer, header};
-use crate::go::duration;
 use crate::go::json::{self, Object};
 use holdfast_api::authpb::Permission;
 use holdfast_api::etcdserverpb::response_op::Response;
@@ -90,7 +89,7 @@ fn health(health: &Health) -> String {
     Object::new()
         .raw("endpoint", json::text(&health.endpoint))
         .raw("health", health.fault.is_empty())
-        .raw("took", json::text(&health.took.map(duration::text).unwrap_or_default()))
+        .raw("took", json::text(&health.took()))
         .text("error", &health.fault)
         .end()
 }

@@ -1,7 +1,7 @@
 //! The answers that are tables; `simple` prints the same rows with commas.
 
 use super::Answer;
-use crate::go::{duration, size};
+use crate::go::size;
 use holdfast_api::etcdserverpb::{Member, StatusResponse};
 
 /// Header and rows of an answer that is a table.
@@ -15,7 +15,7 @@ pub(super) fn of(answer: &Answer<'_>) -> Option<(Vec<&'static str>, Vec<Vec<Stri
             vec!["endpoint", "health", "took", "error"],
             all.iter()
                 .map(|health| {
-                    let took = health.took.map(duration::text).unwrap_or_default();
+                    let took = health.took();
                     let healthy = health.fault.is_empty().to_string();
                     vec![health.endpoint.clone(), healthy, took, health.fault.clone()]
                 })

@@ -3,7 +3,6 @@
 use super::{Answer, Health, Printer, header, rows};
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::go::duration;
 use crate::keys;
 use holdfast_api::authpb::Permission;
 use holdfast_api::authpb::permission::Type;
@@ -18,7 +17,7 @@ use std::fmt::Write;
 /// The healthy go to standard output, the others to standard error.
 pub(super) fn health(console: &Console, all: &[Health]) -> Result<(), Failure> {
     for health in all {
-        let took = health.took.map(duration::text).unwrap_or_default();
+        let took = health.took();
         let endpoint = &health.endpoint;
         if health.fault.is_empty() {
             console.line(format!(

@@ -180,7 +180,7 @@ fn a_schema_check_names_what_is_wrong() {
     builder.push(&key(6), &[10, 99]).unwrap();
     builder.push(&key(9), b"").unwrap();
     builder.end_bucket().unwrap();
-    write_small(&mut builder, &wrong).unwrap();
+    wrong.write(&mut builder).unwrap();
     let (disk, _) = builder.finish().unwrap();
     let mut bytes = disk.into_bytes();
     let findings = check_database(&Db::open(bytes.as_slice()).unwrap());

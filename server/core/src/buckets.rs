@@ -20,6 +20,8 @@
 
 use std::collections::BTreeMap;
 
+use holdfast_bolt::{BuildError, Builder, Disk};
+
 use crate::wire::{self, Reader, WireError};
 
 /// The history: the one large bucket.
@@ -111,6 +113,21 @@ impl SmallBuckets {
     /// Whether the bucket exists, empty or not.
     pub fn contains(&self, bucket: &[u8]) -> bool {
         self.buckets.contains_key(bucket)
+    }
+
+    /// Writes all of them with a builder, which must have got the bucket `key` before.
+    ///
+    /// # Errors
+    /// The builder's.
+    pub fn write<D: Disk>(&self, builder: &mut Builder<D>) -> Result<(), BuildError> {
+        for (name, entries) in self.iter() {
+            builder.begin_bucket(name)?;
+            for (key, value) in entries {
+                builder.push(key, value)?;
+            }
+            builder.end_bucket()?;
+        }
+        Ok(())
     }
 
     /// All buckets with their entries, sorted by name: the order in which a builder wants them.

@@ -15,6 +15,7 @@ pub mod compaction;
 pub mod database;
 pub mod datadir;
 pub mod disk;
+pub mod duration;
 pub mod hashkv;
 pub mod ids;
 mod keytable;

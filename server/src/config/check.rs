@@ -1,7 +1,6 @@
 //! What a configuration must hold, in upstream's order and words: the first fault found is told,
 //! and tests and operators know these texts.
 
-use super::duration::GoDuration;
 use super::flags;
 use super::gates::Gates;
 use super::member_url::MemberUrl;
@@ -9,6 +8,7 @@ use super::settings::{Config, LogConfig};
 use super::values::{Value, Values};
 use super::{ConfigError, Notice, parse_cluster};
 use crate::log::{Format, Level, messages};
+use holdfast_core::duration::GoDuration;
 
 /// Longest election timeout, in milliseconds.
 const LONGEST_ELECTION_MS: u64 = 50_000;

@@ -1,11 +1,11 @@
 //! The configuration as the member uses it: typed, checked, older names resolved.
 
-use super::duration::GoDuration;
 use super::flags;
 use super::gates::Gates;
 use super::member_url::MemberUrl;
 use super::values::Values;
 use crate::log::{Format, Level, OpenError, Output, Rotation};
+use holdfast_core::duration::GoDuration;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -354,9 +354,9 @@ pub(super) fn compaction(values: &Values) -> Result<Compaction, super::ConfigErr
             Compaction::Periodic(Duration::from_secs(number.unsigned_abs().saturating_mul(3600)))
         }
         _ => match GoDuration::parse(text) {
-            Some(GoDuration(nanos)) if by_revision => Compaction::Revisions(nanos),
-            Some(time) => Compaction::Periodic(time.to_std()),
-            None => {
+            Ok(GoDuration(nanos)) if by_revision => Compaction::Revisions(nanos),
+            Ok(time) => Compaction::Periodic(time.to_std()),
+            Err(_) => {
                 let why =
                     format!("error parsing CompactionRetention: time: invalid duration {text:?}");
                 return Err(super::ConfigError::Invalid(why));

@@ -1,9 +1,9 @@
 //! Values of flags: read as Go reads them, kept by the flag's name.
 
-use super::duration::GoDuration;
 use super::flags::{self, Flag, Kind};
 use super::gates::{Gates, truth};
 use super::member_url::MemberUrl;
+use holdfast_core::duration::GoDuration;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A flag's value.
@@ -146,7 +146,7 @@ fn read(kind: Kind, text: &str) -> Result<Value, String> {
             let why = if error == "parse error" { "invalid syntax" } else { &error };
             format!("strconv.ParseUint: parsing {text:?}: {why}")
         })?,
-        Kind::Duration => Value::Duration(GoDuration::parse(text).ok_or("parse error")?),
+        Kind::Duration => Value::Duration(GoDuration::parse(text).map_err(|_| "parse error")?),
         Kind::Urls if text.is_empty() => Value::Urls(Vec::new()),
         Kind::Urls => Value::Urls(MemberUrl::parse_list(text)?),
         Kind::Origins if matches!(text, "" | "*") => Value::Texts(vec![text.to_owned()]),

@@ -32,6 +32,7 @@ use super::machine::{Answer, Broken, Machine};
 use super::raft_thread::{Committed, Input};
 use super::snapshots::Snapshots;
 use super::waits::Waits;
+use crate::grpc;
 use std::sync::RwLock;
 
 /// So many changes are pending at most before they are frozen: as upstream.
@@ -370,20 +371,12 @@ impl ApplyThread {
     }
 }
 
-/// The texts are those of upstream's RPC errors.
 fn refused(refusal: Refusal) -> Status {
-    match refusal {
-        Refusal::IdExists => Status::failed_precondition("etcdserver: member ID already exist"),
-        Refusal::PeerUrlExists => {
-            Status::failed_precondition("etcdserver: Peer URLs already exists")
-        }
-        Refusal::IdNotFound => Status::not_found("etcdserver: member not found"),
-        Refusal::IdRemoved => Status::not_found("etcdserver: member not found"),
-        Refusal::NotLearner => {
-            Status::failed_precondition("etcdserver: can only promote a learner member")
-        }
-        Refusal::TooManyLearners => {
-            Status::failed_precondition("etcdserver: too many learner members in cluster")
-        }
-    }
+    Status::from(match refusal {
+        Refusal::IdExists => grpc::Refusal::MemberExist,
+        Refusal::PeerUrlExists => grpc::Refusal::PeerURLExist,
+        Refusal::IdNotFound | Refusal::IdRemoved => grpc::Refusal::MemberNotFound,
+        Refusal::NotLearner => grpc::Refusal::MemberNotLearner,
+        Refusal::TooManyLearners => grpc::Refusal::TooManyLearners,
+    })
 }

@@ -244,13 +244,7 @@ impl Machine {
 
     /// Writes what a state machine wants stored.
     pub(crate) fn store_changes(&self, changes: impl IntoIterator<Item = BucketChange>) {
-        let backend = self.store.backend();
-        for BucketChange { bucket, key, value } in changes {
-            match value {
-                Some(value) => backend.put(bucket, &key, value.into()),
-                None => backend.delete(bucket, &key),
-            }
-        }
+        self.store.backend().change(changes);
     }
 }
 

@@ -3,7 +3,6 @@
 //! Must hold: what is found decides ([`bootstrap::decide`]), and is told in the log; nothing is
 //! served before everything is read; a directory that cannot be gone on from is left as it is.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -87,12 +86,7 @@ pub(crate) fn open(
         small.entries(buckets::AUTH_ROLES),
     )
     .map_err(said)?;
-    for change in healed.into_iter().chain(first) {
-        match change.value {
-            Some(value) => backend.put(change.bucket, &change.key, value.into()),
-            None => backend.delete(change.bucket, &change.key),
-        }
-    }
+    backend.change(healed.into_iter().chain(first));
     let is_new = small.get(buckets::META, STORAGE_VERSION).is_none();
     if is_new {
         backend.put(buckets::META, STORAGE_VERSION, V3_6.to_string().into_bytes().into());
@@ -234,8 +228,7 @@ fn min_ttl(election: Duration) -> i64 {
 /// All buckets but the records.
 fn small_buckets(view: &View) -> Result<SmallBuckets, Refused> {
     let mut small = SmallBuckets::empty();
-    let names: BTreeMap<&[u8], ()> = buckets::ALL.iter().map(|name| (*name, ())).collect();
-    for name in names.into_keys().filter(|name| *name != buckets::KEY) {
+    for name in buckets::ALL.into_iter().filter(|name| *name != buckets::KEY) {
         for (key, value) in view.entries(name).map_err(said)? {
             small.put(name, &key, value);
         }

@@ -128,14 +128,13 @@ impl RaftThread {
         };
         loop {
             let goes_on = self.take_inputs(&mut desk)?;
-            self.ask_for_reads(&mut desk);
+            self.ask_for_reads(&mut desk, false);
             while self.node.has_ready() {
                 let ready = self.node.ready()?;
                 self.carry_out(ready, &mut desk)?;
                 self.node.advance()?;
             }
             self.propose_waiting(&mut desk)?;
-            self.show();
             if !goes_on {
                 self.wal.close()?;
                 return Ok(());
@@ -231,21 +230,26 @@ impl RaftThread {
         Ok(())
     }
 
-    fn ask_for_reads(&mut self, desk: &mut Desk) {
+    /// Asks raft for the index of those who wait; `again` also for a round that flies, since raft
+    /// forgets what was asked before the first commit of a term.
+    fn ask_for_reads(&mut self, desk: &mut Desk, again: bool) {
         let now = desk.begun.elapsed();
         let context = &mut self.next_context;
         let mut draw = || {
             *context += 1;
             *context
         };
-        let again = desk.reads.again(now, false, &mut draw);
-        if let Some(asked) = again.or_else(|| desk.reads.begin(now, draw)) {
+        let asked = desk.reads.again(now, again, &mut draw);
+        if let Some(asked) = asked.or_else(|| desk.reads.begin(now, draw)) {
             self.node.read_index(Bytes::copy_from_slice(&asked.to_be_bytes()));
         }
     }
 
     /// Carries out one round; see the file's header for the order.
     fn carry_out(&mut self, ready: Ready, desk: &mut Desk) -> Result<(), RaftEnd> {
+        if let Some(state) = &ready.hard_state {
+            self.view.set_term(state.term);
+        }
         if let Some(soft) = ready.soft_state {
             self.view.set_leader(soft.leader, soft.role == Role::Leader);
         }
@@ -281,11 +285,7 @@ impl RaftThread {
         self.view.set_committed(last.index);
         if self.node.is_leader() && last.term != desk.term_began {
             desk.term_began = last.term;
-            let (now, context) = (desk.begun.elapsed(), self.next_context + 1);
-            if desk.reads.again(now, true, || context).is_some() {
-                self.next_context = context;
-                self.node.read_index(Bytes::copy_from_slice(&context.to_be_bytes()));
-            }
+            self.ask_for_reads(desk, true);
         }
         // The apply thread is gone only when the member ends.
         let _ = self.apply.send(Work::Committed(committed));
@@ -308,11 +308,6 @@ impl RaftThread {
             }
         }
         Ok(())
-    }
-
-    fn show(&self) {
-        let status = self.node.status();
-        self.view.set_term(status.hard_state.term);
     }
 }
 

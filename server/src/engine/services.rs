@@ -17,8 +17,7 @@ use crate::grpc::metadata::Peer;
 impl Handle {
     /// Who sent a request.
     pub(super) async fn identity<T>(&self, request: &Request<T>) -> Result<Identity, Status> {
-        let headers = request.metadata().clone().into_headers();
         let peer = request.extensions().get::<Peer>();
-        self.identity_of(&headers, peer).await
+        self.identity_of(request.metadata().as_ref(), peer).await
     }
 }

@@ -2,12 +2,11 @@
 //! the certificate that it came with.
 
 use crate::grpc::Refusal;
+use holdfast_core::auth::token::{METADATA, bearer};
 use http::HeaderMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Where clients put the token; the second is what HTTP clients and the gateway use.
-const TOKENS: [&str; 2] = ["token", "authorization"];
 /// The demand for a leader, and what it must say.
 const LEADER: (&str, &str) = ("hasleader", "true");
 /// The client's API version.
@@ -35,8 +34,7 @@ impl Peer {
 
 /// The token, without the word that HTTP puts before it.
 pub fn token(headers: &HeaderMap) -> Option<&str> {
-    let found = TOKENS.iter().find_map(|name| headers.get(*name)?.to_str().ok())?;
-    Some(found.strip_prefix("Bearer ").unwrap_or(found))
+    METADATA.iter().find_map(|name| headers.get(*name)?.to_str().ok()).map(bearer)
 }
 
 /// Whether the client wants to be refused while there is no leader.

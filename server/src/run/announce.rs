@@ -1,10 +1,11 @@
 //! What the start tells: the data directory, the whole configuration, the figures that stand still.
 
-use crate::config::{Compaction, Config, GoDuration, MemberUrl};
+use crate::config::{Compaction, Config, MemberUrl};
 use crate::log::{Logger, messages};
 use crate::member::Member;
 use crate::metrics::Metrics;
 use crate::version;
+use holdfast_core::duration::GoDuration;
 use serde_json::{Value, json};
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
@@ -83,7 +84,7 @@ fn texts(urls: &[MemberUrl]) -> Value {
 }
 
 fn time(time: Duration) -> Value {
-    json!(GoDuration(i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)).to_string())
+    json!(GoDuration::from(time).to_string())
 }
 
 /// The line with the whole configuration.

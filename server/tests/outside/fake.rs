@@ -5,8 +5,9 @@ use holdfast_api::etcdserverpb::kv_server::{Kv, KvServer};
 use holdfast_api::etcdserverpb::watch_server::{Watch, WatchServer};
 use holdfast_api::etcdserverpb::*;
 use holdfast_api::health::health_server::HealthServer;
+use holdfast_core::mvcc::{self, MvccError};
 use holdfast_server::config::Config;
-use holdfast_server::grpc::{HealthService, Refusal, checks};
+use holdfast_server::grpc::{HealthService, Refusal};
 use holdfast_server::log::Logger;
 use holdfast_server::member::{Member, Position};
 use holdfast_server::metrics::Metrics;
@@ -122,7 +123,7 @@ impl Kv for Served {
         &self,
         request: Request<RangeRequest>,
     ) -> Result<Response<RangeResponse>, Status> {
-        checks::range(request.get_ref())?;
+        mvcc::check_range(request.get_ref()).map_err(refused)?;
         if request.get_ref().key.starts_with(b"slow") {
             tokio::time::sleep(std::time::Duration::from_millis(400)).await;
         }
@@ -137,7 +138,7 @@ impl Kv for Served {
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
-        checks::put(request.get_ref())?;
+        mvcc::check_put(request.get_ref()).map_err(refused)?;
         self.0.obey(&request.get_ref().key, &request.get_ref().value);
         Ok(Response::new(PutResponse { header: Some(POSITION.header()), ..Default::default() }))
     }
@@ -146,13 +147,13 @@ impl Kv for Served {
         &self,
         request: Request<DeleteRangeRequest>,
     ) -> Result<Response<DeleteRangeResponse>, Status> {
-        checks::delete_range(request.get_ref())?;
+        mvcc::check_delete_range(request.get_ref()).map_err(refused)?;
         let header = Some(POSITION.header());
         Ok(Response::new(DeleteRangeResponse { header, ..Default::default() }))
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
-        checks::txn(request.get_ref(), self.0.max_txn_ops)?;
+        mvcc::check_txn(request.get_ref(), self.0.max_txn_ops).map_err(refused)?;
         Ok(Response::new(TxnResponse { header: Some(POSITION.header()), ..Default::default() }))
     }
 
@@ -221,4 +222,9 @@ impl Boot for Fake {
             stop: Box::new(|| -> BoxFuture<'static, ()> { Box::pin(async {}) }),
         })
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
+fn refused(error: MvccError) -> Status {
+    Status::new(tonic::Code::from_i32(error.code() as i32), error.to_string())
 }

@@ -33,6 +33,8 @@ use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
 
+use crate::change::BucketChange;
+
 pub use base::{Base, BaseRead, Change, SizeBytes, Visit};
 pub use bolt::BoltBase;
 pub use error::BackendError;
@@ -98,12 +100,19 @@ impl Backend {
 
     /// Sets a key of a bucket, which is made with the next commit if it is not there.
     pub fn put(&self, bucket: &[u8], key: &[u8], value: Bytes) {
-        self.change(bucket, key, Some(value));
+        self.set(bucket, key, Some(value));
     }
 
     /// Removes a key of a bucket; it need not be there.
     pub fn delete(&self, bucket: &[u8], key: &[u8]) {
-        self.change(bucket, key, None);
+        self.set(bucket, key, None);
+    }
+
+    /// Writes what state machines want stored, in that order.
+    pub fn change(&self, changes: impl IntoIterator<Item = BucketChange>) {
+        for BucketChange { bucket, key, value } in changes {
+            self.set(bucket, &key, value.map(Bytes::from));
+        }
     }
 
     /// Makes sure that a bucket exists after the next commit, empty or not.
@@ -198,7 +207,7 @@ impl Backend {
         Ok(())
     }
 
-    fn change(&self, bucket: &[u8], key: &[u8], value: Option<Bytes>) {
+    fn set(&self, bucket: &[u8], key: &[u8], value: Option<Bytes>) {
         let number = self.inner.changed.fetch_add(1, Ordering::Relaxed) + 1;
         let state = shared(&self.inner.state);
         let viewed = self.inner.viewed.load(Ordering::Relaxed);

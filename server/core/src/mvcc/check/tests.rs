@@ -5,6 +5,8 @@ use crate::mvcc::Code;
 use holdfast_api::etcdserverpb::Compare;
 use proptest::prelude::*;
 
+const EMPTY_KEY: &str = "etcdserver: key is not provided";
+
 fn put(key: &str) -> RequestOp {
     let put = PutRequest { key: key.into(), ..PutRequest::default() };
     RequestOp { request: Some(Request::RequestPut(put)) }
@@ -37,6 +39,9 @@ fn a_key_is_put_once() {
     assert_eq!(verdict(vec![put("a"), delete("a", "")]), duplicate);
     assert_eq!(verdict(vec![put("b"), delete("a", "c")]), duplicate);
     assert_eq!(verdict(vec![put("c"), delete("a", "c")]), None);
+    assert_eq!(verdict(vec![put("a"), delete("a", "c")]), duplicate);
+    assert_eq!(verdict(vec![delete("a", ""), delete("a", "b")]), None);
+    assert_eq!(verdict(vec![nested(vec![delete("a", "")], vec![]), put("a")]), duplicate);
     assert_eq!(verdict(vec![delete("a", "c"), delete("b", "d")]), None);
     // Either branch may put it, but not beside another one.
     assert_eq!(verdict(vec![nested(vec![put("a")], vec![put("a")])]), None);
@@ -59,11 +64,13 @@ fn limits_and_flags_have_upstreams_texts() {
     let deep = TxnRequest { success: vec![inner], ..TxnRequest::default() };
     assert!(check_txn(&deep, 3).is_ok());
     assert_eq!(text(check_txn(&deep, 2)), "etcdserver: too many operations in txn request");
+    assert_eq!(text(check_delete_range(&DeleteRangeRequest::default())), EMPTY_KEY);
+    assert_eq!(text(check_range(&RangeRequest::default())), EMPTY_KEY);
     let empty = RequestOp { request: None };
     assert_eq!(verdict(vec![empty]).unwrap(), "etcdserver: key not found");
-    assert_eq!(verdict(vec![put("")]).unwrap(), "etcdserver: key is not provided");
+    assert_eq!(verdict(vec![put("")]).unwrap(), EMPTY_KEY);
     let compare = TxnRequest { compare: vec![Compare::default()], ..TxnRequest::default() };
-    assert_eq!(text(check_txn(&compare, 128)), "etcdserver: key is not provided");
+    assert_eq!(text(check_txn(&compare, 128)), EMPTY_KEY);
     let request = PutRequest {
         key: b"a".to_vec(),
         value: b"v".to_vec(),
