@@ -25,7 +25,7 @@ use tonic::service::Routes;
 use super::applied::Applied;
 use super::apply_thread::{ApplyThread, Reply, Work};
 use super::chores::Chores;
-use super::commit_thread;
+use super::commit_thread::{CommitThread, Figures};
 use super::handle::{Handle, Inner, Limits};
 use super::identity::Identities;
 use super::machine::Machine;
@@ -45,7 +45,6 @@ use crate::member::Member;
 use crate::metrics::Metrics;
 use crate::run::{Boot, Started};
 
-const COMMIT_SECONDS: &str = "etcd_disk_backend_commit_duration_seconds";
 /// Upstream's quota where none is given.
 const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
 
@@ -125,6 +124,7 @@ fn tie(
     let (raft, inbox) = mpsc::channel();
     let (work, to_apply) = mpsc::channel();
     let (commits, to_commit) = mpsc::channel();
+    let (tell_written, written) = mpsc::sync_channel(1);
     let failed = |error: std::io::Error| format!("cannot start a thread: {error}");
     let (chores, chores_thread) = Chores::start(raft.clone(), logger.clone()).map_err(failed)?;
     let watch_failed = fate.clone();
@@ -156,6 +156,14 @@ fn tie(
     };
     let snapshots = snapshots(config, &opened.dirs, opened.snapshot_index, &wires);
     let identities = Arc::clone(&wires.identities);
+    let commit_thread = CommitThread {
+        orders: to_commit,
+        written: tell_written,
+        backend: opened.store.backend().clone(),
+        database: opened.database,
+        logger: logger.clone(),
+        figures: Figures::new(metrics),
+    };
     let machine = Machine { store: opened.store, shared: opened.shared, identities };
     let publisher = wires.watching.clone();
     let apply_thread = ApplyThread {
@@ -164,6 +172,7 @@ fn tie(
         work: to_apply,
         raft: wires.raft.clone(),
         commits,
+        written,
         own: wires.work.clone(),
         publish: Box::new(move |revision, events| publisher.publish(revision, &events)),
         waits: wires.waits.clone(),
@@ -174,12 +183,11 @@ fn tie(
         commit_interval: config.backend_batch_interval,
         begun: wires.begun,
     };
-    let (again, took) = (wires.work.clone(), metrics.histogram(COMMIT_SECONDS));
     let threads = Threads {
         raft_thread: spawn("raft", fate, move || raft_thread.run())?,
         apply_thread: spawn("apply", fate, move || apply_thread.run())?,
         rest: vec![
-            spawn("commit", fate, move || commit_thread::run(&to_commit, &again, &took))?,
+            spawn("commit", fate, move || commit_thread.run())?,
             chores_thread,
             watch_thread,
         ],
@@ -218,7 +226,9 @@ fn inner(config: &Config, opened: &Opened, wires: &Wires) -> Inner {
         progress_interval: config.watch_progress_notify_interval,
         bcrypt_cost: config.bcrypt_cost,
         serving: watch::Sender::new(true),
-        file: Arc::clone(&opened.file),
+        database: Arc::clone(&opened.database),
+        defragmenting: tokio::sync::Mutex::new(()),
+        pauses_to_defragment: config.gates.enabled("StopGRPCServiceOnDefrag"),
     }
 }
 

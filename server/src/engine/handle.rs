@@ -24,6 +24,7 @@ use tonic::Status;
 
 use super::applied::Applied;
 use super::apply_thread::{Reply, Work};
+use super::database::Database;
 use super::identity::Identities;
 use super::locks::read;
 use super::machine::{Answer, Shared};
@@ -83,7 +84,11 @@ pub(crate) struct Inner {
     /// `--bcrypt-cost`.
     pub(crate) bcrypt_cost: u32,
     /// The database's file, for sizes and streams.
-    pub(crate) file: Arc<holdfast_bolt::Store>,
+    pub(crate) database: Arc<Database>,
+    /// One defragmentation at a time.
+    pub(crate) defragmenting: tokio::sync::Mutex<()>,
+    /// `--feature-gates=StopGRPCServiceOnDefrag=true`.
+    pub(crate) pauses_to_defragment: bool,
 }
 
 /// What a put weighs beside key and value: as upstream.
@@ -164,7 +169,8 @@ impl Handle {
 
     fn is_over_quota(&self, bytes: usize) -> bool {
         let quota = self.inner.limits.quota_bytes;
-        quota > 0 && self.inner.file.stats().size_bytes + PUT_OVERHEAD_BYTES + bytes as u64 >= quota
+        quota > 0
+            && self.inner.database.stats().size_bytes + PUT_OVERHEAD_BYTES + bytes as u64 >= quota
     }
 
     /// Who sent a request with these headers over this connection.
@@ -212,6 +218,22 @@ impl Handle {
             Ok(Err(_)) => Err(Refusal::Stopped.into()),
             Err(_) => Err(Refusal::Timeout.into()),
         }
+    }
+
+    /// Writes the database's file anew. It goes on if the caller goes away.
+    pub(crate) async fn defragment(&self) -> Result<(), Status> {
+        let handle = self.clone();
+        let defragmenting = tokio::spawn(async move {
+            let inner = &handle.inner;
+            let _alone = inner.defragmenting.lock().await;
+            let (done, defragmented) = oneshot::channel();
+            inner.work.send(Work::Defragment(done)).map_err(|_| Refusal::Stopped)?;
+            inner.serving.send_replace(!inner.pauses_to_defragment);
+            let outcome = defragmented.await;
+            inner.serving.send_replace(true);
+            outcome.map_err(|_| Refusal::Stopped)?.map_err(Status::unknown)
+        });
+        defragmenting.await.map_err(|_| Status::from(Refusal::Stopped))?
     }
 
     fn timed_out(&self) -> Status {
