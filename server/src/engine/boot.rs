@@ -17,6 +17,8 @@ use holdfast_api::etcdserverpb::lease_server::LeaseServer;
 use holdfast_api::etcdserverpb::maintenance_server::MaintenanceServer;
 use holdfast_api::etcdserverpb::watch_server::WatchServer;
 use holdfast_api::health::health_server::HealthServer;
+use holdfast_api::v3electionpb::election_server::ElectionServer;
+use holdfast_api::v3lockpb::lock_server::LockServer;
 use holdfast_core::bootstrap::MemberDirs;
 use holdfast_core::mvcc::{AutoCompaction, ByRevision, Periodic};
 use tokio::sync::watch;
@@ -231,6 +233,7 @@ fn limits(config: &Config) -> Limits {
             // Below zero: no quota.
             given => u64::try_from(given).unwrap_or(0),
         },
+        strict_reconfig: config.strict_reconfig_check,
         patience: config.request_timeout(),
     }
 }
@@ -330,6 +333,8 @@ fn routes(handle: &Handle) -> Routes {
         .add_service(ClusterServer::new(handle.clone()))
         .add_service(AuthServer::new(handle.clone()))
         .add_service(MaintenanceServer::new(handle.clone()))
+        .add_service(LockServer::new(handle.clone()).max_decoding_message_size(most))
+        .add_service(ElectionServer::new(handle.clone()).max_decoding_message_size(most))
         .add_service(HealthServer::new(HealthService::new(handle.serving())))
 }
 

@@ -3,8 +3,11 @@
 
 mod auth;
 mod cluster;
+mod contest;
+mod election;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
 mod watch;
 

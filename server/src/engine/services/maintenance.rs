@@ -102,6 +102,8 @@ impl Maintenance for Handle {
 
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Reply<pb::AlarmResponse> {
         let who = self.identity(&request).await?;
+        // Whoever changes alarms is asked for more when the entry is applied.
+        read(&self.inner.shared.auth).check_somebody(&who).map_err(status)?;
         let request = pb::InternalRaftRequest {
             alarm: Some(request.into_inner()),
             ..pb::InternalRaftRequest::default()
