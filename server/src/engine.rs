@@ -25,6 +25,7 @@ mod request_ids;
 mod routine;
 mod services;
 mod snapshots;
+mod versions;
 mod view;
 mod waits;
 mod watching;

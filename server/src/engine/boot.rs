@@ -37,7 +37,8 @@ use super::raft_thread::{Input, Pace, RaftThread};
 use super::raft_view::RaftView;
 use super::request_ids::RequestIds;
 use super::routine;
-use super::snapshots::Snapshots;
+use super::snapshots::{SnapshotPace, Snapshots};
+use super::versions;
 use super::waits::Waits;
 use super::watching::Watching;
 use crate::config::{Compaction, Config};
@@ -153,7 +154,11 @@ fn tie(
         peers: Box::new(|_| {}),
         view: Arc::clone(&wires.view),
         chores: wires.chores.clone(),
-        pace: Pace { tick: config.heartbeat, catch_up_entries: config.snapshot_catchup_entries },
+        pace: Pace {
+            tick: config.heartbeat,
+            catch_up_entries: config.snapshot_catchup_entries,
+            kept_segments: kept(config.max_wals),
+        },
         next_context: chance()?,
     };
     let snapshots = snapshots(config, &opened.dirs, opened.snapshot_index, &wires);
@@ -173,6 +178,7 @@ fn tie(
         snapshots,
         chores: wires.chores,
         consistent_index: opened.consistent_index,
+        lowered_at: opened.consistent_index,
         commit_interval: config.backend_batch_interval,
         begun: wires.begun,
     };
@@ -194,7 +200,13 @@ fn tie(
 
 fn snapshots(config: &Config, dirs: &MemberDirs, last: u64, wires: &Wires) -> Snapshots {
     let (chores, raft) = (wires.chores.clone(), wires.raft.clone());
-    Snapshots::new(config.snapshot_count, last, dirs.snap(), chores, raft)
+    let pace = SnapshotPace { every: config.snapshot_count, kept: kept(config.max_snapshots) };
+    Snapshots::new(pace, last, dirs.snap(), chores, raft)
+}
+
+/// Files to keep, of `--max-wals` and `--max-snapshots`: 0 keeps all.
+fn kept(flag: u64) -> usize {
+    if flag == 0 { usize::MAX } else { usize::try_from(flag).unwrap_or(usize::MAX) }
 }
 
 /// What calls share.
@@ -266,7 +278,7 @@ fn started(
 ) -> Started {
     let mut tasks = vec![
         tokio::spawn(routine::follow_leadership(handle.clone(), config.election)),
-        tokio::spawn(routine::agree_on_version(handle.clone(), logger.clone())),
+        tokio::spawn(versions::agree(handle.clone(), logger.clone())),
         tokio::spawn(routine::look_after_leases(handle.clone())),
     ];
     if let Some(policy) = policy(config, handle.inner.store.revision()) {

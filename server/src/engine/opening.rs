@@ -11,7 +11,7 @@ use holdfast_core::alarm::Alarms;
 use holdfast_core::auth::Auth;
 use holdfast_core::backend::{Backend, BoltBase, View};
 use holdfast_core::bootstrap::{self, Action, Flags, InitialState, MemberDirs, Started};
-use holdfast_core::buckets::{self, SmallBuckets};
+use holdfast_core::buckets::{self, META, SmallBuckets};
 use holdfast_core::disk::FileSystem;
 use holdfast_core::lease::{LeaseConfig, Leases};
 use holdfast_core::membership::{Cluster, ClusterConfig};
@@ -64,6 +64,7 @@ pub(crate) fn open(
     };
     let file = File::open_path(&dirs.db(), options).map_err(|error| error.to_string())?;
     let file = Arc::new(file);
+    tell_free_space(config, &file, logger);
     let backend = Backend::new(Box::new(BoltBase::new(Arc::clone(&file)))).map_err(said)?;
     let (store, restored) = Store::open(backend.clone()).map_err(said)?;
     logger.info(
@@ -87,9 +88,10 @@ pub(crate) fn open(
     )
     .map_err(said)?;
     backend.change(healed.into_iter().chain(first));
-    let is_new = small.get(buckets::META, STORAGE_VERSION).is_none();
+    // One of 3.5, or on its way there, has none until the cluster's version goes up.
+    let is_new = cluster.version().is_none() && small.get(META, STORAGE_VERSION).is_none();
     if is_new {
-        backend.put(buckets::META, STORAGE_VERSION, V3_6.to_string().into_bytes().into());
+        backend.put(META, STORAGE_VERSION, V3_6.to_string().into_bytes().into());
     }
     backend.commit().map_err(said)?;
     let alarms =
@@ -99,7 +101,7 @@ pub(crate) fn open(
         auth: RwLock::new(auth),
         alarms: RwLock::new(alarms),
     });
-    let consistent_index = small.get(buckets::META, CONSISTENT_INDEX);
+    let consistent_index = small.get(META, CONSISTENT_INDEX);
     let consistent_index = consistent_index.and_then(|bytes| bytes.try_into().ok());
     let node = node(config, &started, metadata.node_id, seed)?;
     Ok(Opened {
@@ -115,6 +117,25 @@ pub(crate) fn open(
         committed: started.hard_state.commit,
         wal: started.wal,
     })
+}
+
+/// `--bootstrap-defrag-threshold-megabytes`: where less could be given back it is not worth it.
+fn tell_free_space(config: &Config, file: &File, logger: &Logger) {
+    let threshold = config.bootstrap_defrag_threshold_megabytes.saturating_mul(1 << 20);
+    if threshold == 0 {
+        return;
+    }
+    let stats = file.stats();
+    let fields = [
+        ("current-db-size-bytes", json!(stats.size_bytes)),
+        ("current-db-size-in-use-bytes", json!(stats.in_use_bytes())),
+        ("experimental-bootstrap-defrag-threshold-bytes", json!(threshold)),
+    ];
+    if stats.size_bytes.saturating_sub(stats.in_use_bytes()) < threshold {
+        logger.info("Skipping defragmentation", &fields);
+    } else {
+        logger.warn("the database is worth a defragmentation; it is not done at start", &fields);
+    }
 }
 
 fn start(

@@ -4,6 +4,7 @@
 mod auth;
 mod cluster;
 mod contest;
+mod downgrade;
 mod election;
 mod kv;
 mod lease;

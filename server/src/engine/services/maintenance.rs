@@ -192,6 +192,9 @@ impl Maintenance for Handle {
     ) -> Reply<pb::DowngradeResponse> {
         let who = self.identity(&request).await?;
         self.check_admin(&who)?;
-        Err(Status::unimplemented("this server does not downgrade a running cluster"))
+        self.change_downgrade(request.into_inner()).await?;
+        let version = read(&self.inner.cluster).version();
+        let version = version.map(|version| version.to_string()).unwrap_or_default();
+        Ok(Response::new(pb::DowngradeResponse { header: Some(self.header()), version }))
     }
 }
