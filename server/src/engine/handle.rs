@@ -48,6 +48,8 @@ pub(crate) struct Limits {
     pub(crate) txn_ops: usize,
     /// `--quota-backend-bytes`.
     pub(crate) quota_bytes: u64,
+    /// `--strict-reconfig-check`.
+    pub(crate) strict_reconfig: bool,
     /// How long a proposal may take: 5 s and two election timeouts, as upstream.
     pub(crate) patience: Duration,
 }

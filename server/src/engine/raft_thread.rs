@@ -35,8 +35,6 @@ use super::read_rounds::ReadRounds;
 const MOST_INPUTS: usize = 4_096;
 /// Most proposals that wait while there is no leader.
 const MOST_WAITING: usize = 5_000;
-/// WAL segments and .snap files that are kept.
-const KEPT_FILES: usize = holdfast_core::wal::KEEP_FILES;
 
 /// What the thread is asked for.
 pub(crate) enum Input {
@@ -83,6 +81,8 @@ pub(crate) struct Pace {
     pub(crate) tick: Duration,
     /// Entries that are kept in memory behind a snapshot: `--snapshot-catchup-entries`.
     pub(crate) catch_up_entries: u64,
+    /// WAL segments that are kept: `--max-wals`.
+    pub(crate) kept_segments: usize,
 }
 
 /// What the thread owns and whom it speaks to.
@@ -298,7 +298,7 @@ impl RaftThread {
     ) -> Result<(), RaftEnd> {
         self.wal.save_snapshot(record)?;
         self.wal.release_to(record.index);
-        self.chores.purge(self.wal.purge_order(KEPT_FILES));
+        self.chores.purge(self.wal.purge_order(self.pace.kept_segments));
         let log = self.node.storage_mut();
         // One of another index is there already after a snapshot from the leader: nothing to do.
         if log.create_snapshot(record.index, members, Bytes::new()).is_ok() {

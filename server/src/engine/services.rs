@@ -3,8 +3,12 @@
 
 mod auth;
 mod cluster;
+mod contest;
+mod downgrade;
+mod election;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
 mod watch;
 
