@@ -39,7 +39,7 @@ use super::snapshots::Snapshots;
 use super::waits::Waits;
 use super::watching::Watching;
 use crate::config::{Compaction, Config};
-use crate::grpc::HealthService;
+use crate::grpc::{HealthService, Services};
 use crate::log::Logger;
 use crate::member::Member;
 use crate::metrics::Metrics;
@@ -293,7 +293,7 @@ fn started(
         })
     });
     Started {
-        routes: routes(&handle),
+        services: services(&handle, config.max_receive_bytes()),
         member: Arc::new(handle) as Arc<dyn Member>,
         ready,
         ended,
@@ -321,16 +321,16 @@ fn policy(config: &Config, revision: i64) -> Option<AutoCompaction> {
     }
 }
 
-/// The services. Sizes are checked by the gate before them.
-fn routes(handle: &Handle) -> Routes {
-    let most = usize::MAX;
-    Routes::new(KvServer::new(handle.clone()).max_decoding_message_size(most))
+/// The services; none takes a message of more than so many bytes.
+fn services(handle: &Handle, most: usize) -> Services {
+    let routes = Routes::new(KvServer::new(handle.clone()).max_decoding_message_size(most))
         .add_service(WatchServer::new(handle.clone()).max_decoding_message_size(most))
         .add_service(LeaseServer::new(handle.clone()))
         .add_service(ClusterServer::new(handle.clone()))
         .add_service(AuthServer::new(handle.clone()))
         .add_service(MaintenanceServer::new(handle.clone()))
-        .add_service(HealthServer::new(HealthService::new(handle.serving())))
+        .add_service(HealthServer::new(HealthService::new(handle.serving())));
+    Services { routes, frequent: Some(Arc::new(handle.clone())) }
 }
 
 impl Threads {

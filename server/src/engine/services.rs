@@ -3,6 +3,7 @@
 
 mod auth;
 mod cluster;
+mod frequent;
 mod kv;
 mod lease;
 mod maintenance;
