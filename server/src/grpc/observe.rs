@@ -6,8 +6,8 @@
 
 use super::methods::{Method, methods};
 use crate::metrics::{Counter, FamilyKind, Histogram, Metrics, Page};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// gRPC's codes by number, as metrics name them.
 const CODES: [&str; 17] = [
