@@ -42,7 +42,7 @@ use super::versions;
 use super::waits::Waits;
 use super::watching::Watching;
 use crate::config::{Compaction, Config};
-use crate::grpc::HealthService;
+use crate::grpc::{HealthService, Services};
 use crate::log::Logger;
 use crate::member::Member;
 use crate::metrics::Metrics;
@@ -318,7 +318,7 @@ fn started(
         })
     });
     Started {
-        routes: routes(&handle),
+        services: services(&handle, config.max_receive_bytes()),
         member: Arc::new(handle) as Arc<dyn Member>,
         ready,
         ended,
@@ -346,10 +346,9 @@ fn policy(config: &Config, revision: i64) -> Option<AutoCompaction> {
     }
 }
 
-/// The services. Sizes are checked by the gate before them.
-fn routes(handle: &Handle) -> Routes {
-    let most = usize::MAX;
-    Routes::new(KvServer::new(handle.clone()).max_decoding_message_size(most))
+/// The services; none takes a message of more than so many bytes.
+fn services(handle: &Handle, most: usize) -> Services {
+    let routes = Routes::new(KvServer::new(handle.clone()).max_decoding_message_size(most))
         .add_service(WatchServer::new(handle.clone()).max_decoding_message_size(most))
         .add_service(LeaseServer::new(handle.clone()))
         .add_service(ClusterServer::new(handle.clone()))
@@ -357,7 +356,8 @@ fn routes(handle: &Handle) -> Routes {
         .add_service(MaintenanceServer::new(handle.clone()))
         .add_service(LockServer::new(handle.clone()).max_decoding_message_size(most))
         .add_service(ElectionServer::new(handle.clone()).max_decoding_message_size(most))
-        .add_service(HealthServer::new(HealthService::new(handle.serving())))
+        .add_service(HealthServer::new(HealthService::new(handle.serving())));
+    Services { routes, frequent: Some(Arc::new(handle.clone())) }
 }
 
 impl Threads {
