@@ -59,6 +59,7 @@ fuzz:
 	tests/fuzz/run.sh
 
 bench: peers packages
+	tests/peers/build.sh benchmark
 	$(CARGO) build --release --locked -p holdfast -p holdfast-tests --bin holdfast --bin bench
 	$(TARGET)/release/bench --holdfast $(TARGET)/release/holdfast
 

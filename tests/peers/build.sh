@@ -8,8 +8,7 @@
 # versitygw, minio, kms-plugin-ref, raft-scripts, raft-testdata (no program: the text files of
 # upstream's raft tests). Only when named: benchmark (upstream's load client), kube-apiserver,
 # kubectl (many minutes). Each is built once per version: a stamp beside the binaries names what was
-# built,
-# and a missing or different stamp builds again.
+# built, and a missing or different stamp builds again.
 #
 #   HOLDFAST_PEERS   where they go; default ${XDG_CACHE_HOME:-~/.cache}/holdfast/peers
 #
@@ -31,7 +30,7 @@ declare -A version=(
   # MinIO's tags are no module versions; this is its last commit.
   [minio]=v0.0.0-20260212201848-7aac2a2c5b7c
 )
-order=(etcd-3.6 etcd-3.5 etcd-3.7 benchmark bbolt bolt-peer versitygw kms-plugin-ref raft-testdata raft-scripts minio)
+order=(etcd-3.6 etcd-3.5 etcd-3.7 bbolt bolt-peer versitygw kms-plugin-ref raft-testdata raft-scripts minio)
 
 # No workspace of the caller's, no C compiler, no toolchain fetched behind our back.
 export GOWORK=off CGO_ENABLED=0 GOTOOLCHAIN=local
