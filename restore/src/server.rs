@@ -280,6 +280,14 @@ impl Server {
         self.tether.release();
         graceful
     }
+
+    /// SIGKILL at once, and waits for its end.
+    pub async fn kill(mut self) {
+        // It cannot fail but for a process that is gone.
+        let _ = kill_process_group(self.group, Signal::KILL);
+        let _ = self.child.wait().await;
+        self.tether.release();
+    }
 }
 
 /// Asks a binary for its version.

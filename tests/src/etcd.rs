@@ -9,12 +9,12 @@ use crate::peers::{holdfast, peer};
 use crate::pki::Pki;
 use holdfast_api::client::{Client, ClientConfig, ClientError, Tls};
 use holdfast_api::etcdserverpb::{RangeRequest, SnapshotRequest};
-use holdfast_restore::server::{Ports, Server, ServerProgram, ServerSpec};
+use holdfast_restore::server::{Ports, Server, ServerError, ServerProgram, ServerSpec};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub use holdfast_peers::run;
@@ -158,6 +158,43 @@ impl Etcd {
         self.wait_ready().await;
     }
 
+    /// Starts it again; what its log says if it ends before it serves.
+    ///
+    /// # Errors
+    /// It ends; with its exit status and the end of its log.
+    ///
+    /// # Panics
+    /// It runs already, or neither ends nor serves.
+    pub async fn try_boot(&mut self) -> Result<(), String> {
+        self.spawn();
+        let client = self.client();
+        let server = self.server.as_mut().expect("the member was started");
+        match server.wait_ready(READY, || linearizable_read(&client)).await {
+            Ok(_) => Ok(()),
+            Err(ended @ ServerError::Ended { .. }) => {
+                self.server = None;
+                Err(ended.to_string())
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Waits until it has ended by itself; its exit status and the end of its log.
+    ///
+    /// # Panics
+    /// It does not run, or does not end in time.
+    pub async fn ended(&mut self) -> String {
+        let mut server = self.server.take().expect("the member runs");
+        let end = Instant::now() + READY;
+        loop {
+            if let Err(ended) = server.check_running() {
+                return ended.to_string();
+            }
+            assert!(Instant::now() < end, "it goes on:\n{}", server.log_tail());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Starts another version on its data directory, and waits until it serves.
     ///
     /// # Panics
@@ -166,6 +203,16 @@ impl Etcd {
         self.spec.program = program(version);
         version.clone_into(&mut self.version);
         self.boot().await;
+    }
+
+    /// Starts it again and kills it after so long, whatever it is at then.
+    ///
+    /// # Panics
+    /// It runs already.
+    pub async fn boot_for(&mut self, life: Duration) {
+        self.spawn();
+        tokio::time::sleep(life).await;
+        self.kill().await;
     }
 
     /// SIGTERM, and waits for its end.
@@ -180,7 +227,7 @@ impl Etcd {
     /// SIGKILL, and waits for its end.
     pub async fn kill(&mut self) {
         if let Some(server) = self.server.take() {
-            server.stop(Duration::ZERO).await;
+            server.kill().await;
         }
     }
 

@@ -1,7 +1,8 @@
 //! The apply thread: committed entries in, answers, events and a growing applied index out.
 //!
 //! It is the only one that changes the state. It never waits for the database's disk: every 100 ms
-//! or 10,000 changes it freezes what is pending, and the commit thread writes that. What must hold:
+//! or 10,000 changes it freezes what is pending, and the commit thread writes that; only when that
+//! thread is so far behind that a lot is pending it waits. What must hold:
 //! each entry is applied once and in order; entries at or below the database's consistent index
 //! change only what a snapshot file replays; the consistent index is pending together with the
 //! changes it speaks of before anything is frozen; an entry that cannot be applied ends the member.
@@ -15,18 +16,19 @@ use holdfast_api::mvccpb::Event;
 use holdfast_core::backend::BackendError;
 use holdfast_core::buckets::META;
 use holdfast_core::membership::{Cluster, ClusterError, MemberChange, Refusal, Scope};
-use holdfast_core::meta::{CONF_STATE, CONSISTENT_INDEX, ConfState, TERM};
+use holdfast_core::meta::{CONF_STATE, CONSISTENT_INDEX, ConfState, STORAGE_VERSION, TERM};
 use holdfast_core::mvcc::{CompactionBatch, CompactionProgress, MvccError};
 use holdfast_core::raft::Entry;
 use holdfast_core::raftpb::{ConfChange, EntryKind};
 use holdfast_core::request::{EntryRequest, Payload, PayloadError};
+use holdfast_core::versions::{EtcdVersion, V3_6};
 use holdfast_core::wire::WireError;
 use tokio::sync::oneshot;
 use tonic::Status;
 
 use super::applied::Applied;
 use super::chores::Chores;
-use super::commit_thread::CommitOrder;
+use super::commit_thread::{CommitOrder, Defragmented};
 use super::locks::write;
 use super::machine::{Answer, Broken, Machine};
 use super::raft_thread::{Committed, Input};
@@ -37,6 +39,9 @@ use std::sync::RwLock;
 
 /// So many changes are pending at most before they are frozen: as upstream.
 const MOST_PENDING: usize = 10_000;
+/// So many bytes are pending at most before the thread waits for the disk, as happens while a large
+/// database is defragmented.
+const MOST_PENDING_BYTES: usize = 256 << 20;
 /// Records that one step of a compaction looks at: upstream's `--compaction-batch-limit`.
 const COMPACTION_BATCH: usize = 1_000;
 
@@ -51,8 +56,10 @@ pub(crate) enum Work {
     Compaction(Result<CompactionBatch, MvccError>),
     /// Everything applied so far shall be in the file before this is told.
     Flush(oneshot::Sender<()>),
-    /// The commit thread wrote what was frozen.
-    Written,
+    /// The database's file shall be written anew without its free pages.
+    Defragment(Defragmented),
+    /// The stored schema shall be of that version.
+    StorageVersion(EtcdVersion),
     /// The member ends.
     Stop,
 }
@@ -93,6 +100,8 @@ pub(crate) struct ApplyThread {
     pub(crate) work: Receiver<Work>,
     pub(crate) raft: Sender<Input>,
     pub(crate) commits: Sender<CommitOrder>,
+    /// The commit thread has written a layer.
+    pub(crate) written: Receiver<()>,
     pub(crate) chores: Chores,
     /// To itself, for what chores find.
     pub(crate) own: Sender<Work>,
@@ -102,6 +111,8 @@ pub(crate) struct ApplyThread {
     pub(crate) snapshots: Snapshots,
     /// Index of the last entry in the database when the member started.
     pub(crate) consistent_index: u64,
+    /// Index of the entry that took the cluster's version down; at the start, of the last entry.
+    pub(crate) lowered_at: u64,
     pub(crate) commit_interval: Duration,
     pub(crate) begun: Instant,
 }
@@ -147,7 +158,11 @@ impl ApplyThread {
                 Work::Committed(entries) => self.apply_all(&entries, &mut desk)?,
                 Work::Compaction(batch) => self.compacted(batch, &mut desk)?,
                 Work::Flush(done) => self.flush(done, &mut desk)?,
-                Work::Written => {}
+                Work::Defragment(done) => {
+                    self.freeze(&mut desk)?;
+                    let _ = self.commits.send(CommitOrder::Defragment(done));
+                }
+                Work::StorageVersion(version) => self.migrate(version, &mut desk),
                 Work::Stop => return self.finish(&desk),
             }
         }
@@ -161,6 +176,7 @@ impl ApplyThread {
             if self.machine.store.backend().pending_changes() >= MOST_PENDING {
                 self.freeze(desk)?;
             }
+            self.wait_for_room(desk)?;
         }
         if desk.due.is_none() {
             desk.due = Some(Instant::now() + self.commit_interval);
@@ -240,6 +256,9 @@ impl ApplyThread {
             if let Some(version) = version.as_ref().and_then(|set| set.ver.parse().ok()) {
                 let set = cluster.set_version(version, scope).map_err(failed)?;
                 self.snapshots.force(set.force_snapshot);
+                if set.force_snapshot {
+                    self.lowered_at = index;
+                }
                 changes.extend(set.changes);
             }
             if let Some(set) = downgrade {
@@ -250,6 +269,22 @@ impl ApplyThread {
         self.machine.store_changes(changes);
         self.waits.answer(request.id, (Ok(Answer::Done), self.machine.store.revision()));
         Ok(())
+    }
+
+    /// Marks the database as one of an older or newer schema. It goes down only when a saved
+    /// snapshot holds the entry that asked for it: an older server must not meet that entry, nor
+    /// what came before it, in the log.
+    fn migrate(&mut self, version: EtcdVersion, desk: &mut Desk) {
+        let is_down = version < V3_6;
+        if is_down && self.snapshots.saved() < self.lowered_at {
+            self.snapshots.force(true);
+        } else if is_down {
+            self.machine.store.backend().delete(META, STORAGE_VERSION);
+        } else {
+            let version = version.to_string().into_bytes();
+            self.machine.store.backend().put(META, STORAGE_VERSION, version.into());
+        }
+        desk.due.get_or_insert_with(|| Instant::now() + self.commit_interval);
     }
 
     fn change_members(
@@ -317,9 +352,22 @@ impl ApplyThread {
             Some(commit) => {
                 desk.due = None;
                 let then = self.snapshots.due(desk.last, &self.cluster);
-                let _ = self.commits.send(CommitOrder { commit, then });
+                let _ = self.commits.send(CommitOrder::Write(commit, then));
             }
             None => desk.due = Some(Instant::now() + self.commit_interval),
+        }
+        Ok(())
+    }
+
+    /// Waits while too much is pending. What is committed then waits in raft's log, and new
+    /// requests are refused at a limit.
+    fn wait_for_room(&mut self, desk: &mut Desk) -> Result<(), ApplyEnd> {
+        while self.machine.store.backend().pending_bytes() >= MOST_PENDING_BYTES {
+            self.freeze(desk)?;
+            if desk.due.is_some() && self.written.recv().is_err() {
+                // The commit thread ended, which ends the member.
+                return Ok(());
+            }
         }
         Ok(())
     }
@@ -359,13 +407,12 @@ impl ApplyThread {
         loop {
             match self.machine.store.backend().freeze()? {
                 Some(commit) => {
-                    let _ = self.commits.send(CommitOrder { commit, then: Vec::new() });
+                    let _ = self.commits.send(CommitOrder::Write(commit, Vec::new()));
                     return Ok(());
                 }
                 None if self.machine.store.backend().pending_changes() == 0 => return Ok(()),
-                None => {
-                    let _ = self.work.recv();
-                }
+                None if self.written.recv().is_err() => return Ok(()),
+                None => {}
             }
         }
     }

@@ -6,22 +6,23 @@
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use holdfast_bolt::{Store as File, StoreOptions};
+use holdfast_bolt::StoreOptions;
 use holdfast_core::alarm::Alarms;
 use holdfast_core::auth::Auth;
-use holdfast_core::backend::{Backend, BoltBase, View};
+use holdfast_core::backend::{Backend, View};
 use holdfast_core::bootstrap::{self, Action, Flags, InitialState, MemberDirs, Started};
-use holdfast_core::buckets::{self, SmallBuckets};
+use holdfast_core::buckets::{self, META, SmallBuckets};
 use holdfast_core::disk::FileSystem;
 use holdfast_core::lease::{LeaseConfig, Leases};
 use holdfast_core::membership::{Cluster, ClusterConfig};
 use holdfast_core::meta::{CONSISTENT_INDEX, STORAGE_VERSION};
 use holdfast_core::mvcc::{Restored, Store};
 use holdfast_core::raft::{Config as RaftConfig, Entry, MemoryLog, Node, Snapshot, Start};
-use holdfast_core::versions::V3_6;
+use holdfast_core::versions::{NEWEST_TAKEN_OVER, V3_6};
 use holdfast_core::wal::{SyncObserver, Wal, WalOptions};
 use serde_json::json;
 
+use super::database::Database;
 use super::machine::Shared;
 use crate::config::Config;
 use crate::log::Logger;
@@ -37,7 +38,7 @@ pub(crate) type Refused = String;
 pub(crate) struct Opened {
     pub(crate) wal: Wal<FileSystem>,
     pub(crate) node: Node<MemoryLog>,
-    pub(crate) file: Arc<File>,
+    pub(crate) database: Arc<Database>,
     pub(crate) store: Store,
     pub(crate) shared: Arc<Shared>,
     pub(crate) cluster: Arc<RwLock<Cluster>>,
@@ -62,9 +63,9 @@ pub(crate) fn open(
         no_sync: config.unsafe_no_fsync,
         ..StoreOptions::default()
     };
-    let file = File::open_path(&dirs.db(), options).map_err(|error| error.to_string())?;
-    let file = Arc::new(file);
-    let backend = Backend::new(Box::new(BoltBase::new(Arc::clone(&file)))).map_err(said)?;
+    let database = Database::open(&dirs.db(), options).map_err(said)?;
+    let backend = Backend::new(Box::new(database.base())).map_err(said)?;
+    defragment(config, &database, &backend, logger)?;
     let (store, restored) = Store::open(backend.clone()).map_err(said)?;
     logger.info(
         "restored the store",
@@ -75,7 +76,7 @@ pub(crate) fn open(
     let cluster_config = ClusterConfig {
         local_id: metadata.node_id,
         cluster_id: metadata.cluster_id,
-        server_version: V3_6,
+        server_version: NEWEST_TAKEN_OVER,
         max_learners: config.max_learners,
     };
     let (cluster, healed) =
@@ -87,9 +88,10 @@ pub(crate) fn open(
     )
     .map_err(said)?;
     backend.change(healed.into_iter().chain(first));
-    let is_new = small.get(buckets::META, STORAGE_VERSION).is_none();
+    // One of 3.5, or on its way there, has none until the cluster's version goes up.
+    let is_new = cluster.version().is_none() && small.get(META, STORAGE_VERSION).is_none();
     if is_new {
-        backend.put(buckets::META, STORAGE_VERSION, V3_6.to_string().into_bytes().into());
+        backend.put(META, STORAGE_VERSION, V3_6.to_string().into_bytes().into());
     }
     backend.commit().map_err(said)?;
     let alarms =
@@ -99,12 +101,12 @@ pub(crate) fn open(
         auth: RwLock::new(auth),
         alarms: RwLock::new(alarms),
     });
-    let consistent_index = small.get(buckets::META, CONSISTENT_INDEX);
+    let consistent_index = small.get(META, CONSISTENT_INDEX);
     let consistent_index = consistent_index.and_then(|bytes| bytes.try_into().ok());
     let node = node(config, &started, metadata.node_id, seed)?;
     Ok(Opened {
         node,
-        file,
+        database: Arc::new(database),
         store,
         shared,
         cluster: Arc::new(RwLock::new(cluster)),
@@ -115,6 +117,45 @@ pub(crate) fn open(
         committed: started.hard_state.commit,
         wal: started.wal,
     })
+}
+
+/// At a start, if so much can be given back as `--bootstrap-defrag-threshold-megabytes` says.
+fn defragment(
+    config: &Config,
+    database: &Database,
+    backend: &Backend,
+    logger: &Logger,
+) -> Result<(), Refused> {
+    let least_bytes = config.bootstrap_defrag_threshold_megabytes.saturating_mul(1 << 20);
+    if least_bytes == 0 {
+        return Ok(());
+    }
+    let stats = database.stats();
+    if stats.size_bytes.saturating_sub(stats.in_use_bytes()) < least_bytes {
+        logger.info(
+            "Skipping defragmentation",
+            &[
+                ("current-db-size-bytes", json!(stats.size_bytes)),
+                ("current-db-size-in-use-bytes", json!(stats.in_use_bytes())),
+                ("experimental-bootstrap-defrag-threshold-bytes", json!(least_bytes)),
+            ],
+        );
+        return Ok(());
+    }
+    match database.rewrite(backend) {
+        Ok(sizes) => logger.info(
+            "defragmented the database at the start",
+            &[
+                ("size-before-bytes", json!(sizes.before.size_bytes)),
+                ("size-bytes", json!(sizes.after.size_bytes)),
+            ],
+        ),
+        Err(error) if error.is_final() => return Err(error.to_string()),
+        Err(error) => {
+            logger.warn("failed to defragment", &[("error", json!(error.to_string()))]);
+        }
+    }
+    Ok(())
 }
 
 fn start(
@@ -134,7 +175,7 @@ fn start(
         },
         token: config.initial_cluster_token.clone(),
         force_new_cluster: config.force_new_cluster,
-        server_version: V3_6,
+        server_version: NEWEST_TAKEN_OVER,
     };
     let facts = bootstrap::survey(&FileSystem, dirs).map_err(said)?;
     let plan = bootstrap::decide(&flags, &facts, dirs).map_err(said)?;

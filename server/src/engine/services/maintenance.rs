@@ -41,7 +41,7 @@ impl Handle {
 
     /// Sends the database as it was when the reader was taken, then its SHA-256.
     fn send_database(&self, blobs: &mpsc::Sender<Result<pb::SnapshotResponse, Status>>) {
-        let reader = self.inner.file.read();
+        let reader = self.inner.database.read();
         let (size, version) = (reader.size_bytes(), self.storage_version().unwrap_or_default());
         let (mut digest, mut offset) = (Sha256::new(), 0u64);
         let send = |blob: Vec<u8>, remaining_bytes| {
@@ -77,7 +77,7 @@ impl Maintenance for Handle {
     async fn status(&self, request: Request<pb::StatusRequest>) -> Reply<pb::StatusResponse> {
         let who = self.identity(&request).await?;
         read(&self.inner.shared.auth).check_somebody(&who).map_err(status)?;
-        let (stats, view) = (self.inner.file.stats(), &self.inner.view);
+        let (stats, view) = (self.inner.database.stats(), &self.inner.view);
         let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         let downgrade = read(&self.inner.cluster).downgrade().clone();
         Ok(Response::new(pb::StatusResponse {
@@ -102,6 +102,8 @@ impl Maintenance for Handle {
 
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Reply<pb::AlarmResponse> {
         let who = self.identity(&request).await?;
+        // Whoever changes alarms is asked for more when the entry is applied.
+        read(&self.inner.shared.auth).check_somebody(&who).map_err(status)?;
         let request = pb::InternalRaftRequest {
             alarm: Some(request.into_inner()),
             ..pb::InternalRaftRequest::default()
@@ -121,9 +123,8 @@ impl Maintenance for Handle {
     ) -> Reply<pb::DefragmentResponse> {
         let who = self.identity(&request).await?;
         self.check_admin(&who)?;
-        Err(Status::unimplemented(
-            "this server does not defragment while it runs; stop it and use `utl defrag`",
-        ))
+        self.defragment().await?;
+        Ok(Response::new(pb::DefragmentResponse { header: Some(self.header()) }))
     }
 
     async fn hash(&self, request: Request<pb::HashRequest>) -> Reply<pb::HashResponse> {
@@ -190,6 +191,9 @@ impl Maintenance for Handle {
     ) -> Reply<pb::DowngradeResponse> {
         let who = self.identity(&request).await?;
         self.check_admin(&who)?;
-        Err(Status::unimplemented("this server does not downgrade a running cluster"))
+        self.change_downgrade(request.into_inner()).await?;
+        let version = read(&self.inner.cluster).version();
+        let version = version.map(|version| version.to_string()).unwrap_or_default();
+        Ok(Response::new(pb::DowngradeResponse { header: Some(self.header()), version }))
     }
 }
