@@ -12,6 +12,8 @@ mod disks;
 mod kills;
 #[path = "lifetimes/kubernetes.rs"]
 mod kubernetes;
+#[path = "lifetimes/versions.rs"]
+mod versions;
 
 #[path = "matrix/judge.rs"]
 #[allow(dead_code, reason = "the matrix needs more of it")]
