@@ -25,7 +25,7 @@ impl Side {
             let at = list.find(mark).unwrap() + mark.len();
             let id: u64 = list[at..].split([',', '}']).next().unwrap().parse().unwrap();
             side.names.push((id.to_string(), name.to_owned()));
-            side.names.push((format!("{id:x}"), format!("{name:16}")));
+            side.names.push((format!("{id:x}"), name.to_owned()));
         }
         for url in list.split('"').filter(|part| part.starts_with("http://")) {
             side.names.push((url.to_owned(), "URL".to_owned()));
@@ -34,7 +34,7 @@ impl Side {
     }
 
     fn own(&self, name: &str) -> &str {
-        let (own, _) = self.names.iter().find(|(_, stands)| stands.trim_end() == name).unwrap();
+        let (own, _) = self.names.iter().find(|(_, stands)| stands == name).unwrap();
         own
     }
 
@@ -74,10 +74,21 @@ impl Side {
         }
         let timeless = said.lines().map(|line| {
             let cut = line.find("took ").or_else(|| line.find("remaining(")).unwrap_or(line.len());
-            line[..cut].to_owned()
+            squeezed(&line[..cut])
         });
         (code, timeless.collect::<Vec<_>>().join("\n"))
     }
+}
+
+/// A line without what depends on how long an id is: runs of blanks, and a table's rules.
+fn squeezed(line: &str) -> String {
+    let mut out = String::new();
+    for letter in line.trim_end().chars() {
+        if !(matches!(letter, ' ' | '-') && out.ends_with(letter)) {
+            out.push(letter);
+        }
+    }
+    out
 }
 
 async fn compare(tool: &str) {
