@@ -1,6 +1,6 @@
 # The two commands of the README, and what they are made of.
 #
-#   make demo    builds and tells the whole story on this machine
+#   make demo    builds and tells the whole story on this machine; ETCD=FILE: with that etcd, grown to three
 #   make check   everything that CI runs; installs what the tests need
 #   make peers   builds upstream's programs that judge us (cached by version)
 #   make bench   figures beside etcdutl's and restic's; takes long
@@ -18,9 +18,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 .PHONY: demo check peers packages lint test kills check-kube races fuzz bench format
 
 demo:
-	tests/peers/build.sh etcd-3.6
 	$(CARGO) build --release --locked -p holdfast -p holdfast-tests --bin holdfast --bin demo
-	$(TARGET)/release/demo --holdfast $(TARGET)/release/holdfast
+	$(TARGET)/release/demo --holdfast $(TARGET)/release/holdfast $(if $(ETCD),--etcd $(ETCD))
 
 check: packages peers lint test
 
@@ -59,6 +58,7 @@ fuzz:
 	tests/fuzz/run.sh
 
 bench: peers packages
+	tests/peers/build.sh benchmark
 	$(CARGO) build --release --locked -p holdfast -p holdfast-tests --bin holdfast --bin bench
 	$(TARGET)/release/bench --holdfast $(TARGET)/release/holdfast
 

@@ -182,6 +182,9 @@ fn finish(
                     .with("flag", &format!("--{}", flag.name))
                     .with("reason", why),
             ),
+            // Set to nothing, as in upstream's sample of a configuration file.
+            Treatment::Refused(_)
+                if flag.kind == flags::Kind::Text && values.text(flag.name).is_empty() => {}
             Treatment::Refused(why) => {
                 return Err(ConfigError::Invalid(format!("--{} is refused: {why}", flag.name)));
             }

@@ -26,6 +26,7 @@ mod request_ids;
 mod routine;
 mod services;
 mod snapshots;
+mod versions;
 mod view;
 mod waits;
 mod watching;

@@ -8,7 +8,7 @@ mod advice;
 mod announce;
 
 use crate::config::{self, Config, ConfigError, LogConfig, Notice, Wanted};
-use crate::grpc::{Gate, GateConfig, RpcMetrics};
+use crate::grpc::{Gate, GateConfig, RpcMetrics, Services};
 use crate::http::{Access, Pages, PagesConfig, PeerPages};
 use crate::listen::{Answers, Listeners, Running, answering, make_certificates};
 use crate::log::{Level, Logger, messages};
@@ -21,7 +21,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tonic::service::Routes;
 
 /// Time that calls have to end after a signal.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -31,7 +30,7 @@ pub struct Started {
     /// What pages and checks ask.
     pub member: Arc<dyn Member>,
     /// The services.
-    pub routes: Routes,
+    pub services: Services,
     /// Resolves when the member has joined its cluster and may serve clients.
     pub ready: BoxFuture<'static, Result<(), String>>,
     /// Resolves when the member ends by itself, with a reason if that is a failure.
@@ -246,7 +245,7 @@ fn answers(
     };
     let member = || started.member.clone();
     let gate =
-        Gate::new(member(), gate_config, metrics, rpcs, logger.clone(), started.routes.clone());
+        Gate::new(member(), gate_config, metrics, rpcs, logger.clone(), started.services.clone());
     let pages_config = PagesConfig {
         access: Access::new(config.cors.clone(), config.host_whitelist.clone()),
         gateway: config.enable_grpc_gateway,

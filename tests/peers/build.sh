@@ -6,8 +6,9 @@
 #
 # Names: etcd-3.5 etcd-3.6 etcd-3.7 (each gives etcd-X, etcdctl-X, etcdutl-X), bbolt, bolt-peer,
 # versitygw, minio, kms-plugin-ref, raft-scripts, raft-testdata (no program: the text files of
-# upstream's raft tests). Only when named: kube-apiserver, kubectl (many minutes). Each is built once per version: a stamp beside the binaries names what was built,
-# and a missing or different stamp builds again.
+# upstream's raft tests). Only when named: benchmark (upstream's load client), kube-apiserver,
+# kubectl (many minutes). Each is built once per version: a stamp beside the binaries names what was
+# built, and a missing or different stamp builds again.
 #
 #   HOLDFAST_PEERS   where they go; default ${XDG_CACHE_HOME:-~/.cache}/holdfast/peers
 #
@@ -24,6 +25,8 @@ declare -A version=(
   [bbolt]=v1.4.3 [versitygw]=v1.8.0 [kms-plugin-ref]=1 [raft-testdata]=v3.6.0 [raft-scripts]=1
   [bolt-peer]=1
   [kube-apiserver]=v1.34.4 [kubectl]=v1.34.4
+  # Of etcd's root module not every version is on the proxy.
+  [benchmark]=v3.6.14
   # MinIO's tags are no module versions; this is its last commit.
   [minio]=v0.0.0-20260212201848-7aac2a2c5b7c
 )
@@ -68,6 +71,22 @@ build_etcd() {
     go build -buildvcs=false -o "$work/etcdctl-$series" go.etcd.io/etcd/etcdctl/v3
     go build -buildvcs=false -o "$work/etcdutl-$series" go.etcd.io/etcd/etcdutl/v3
     mv -f "$work"/etcd-* "$work"/etcdctl-* "$work"/etcdutl-* "$peers/"
+  )
+  chmod -R u+w "$work"; rm -rf "$work"
+}
+
+# As etcd: its module's replacements are for its own repository.
+build_benchmark() { # version
+  local work
+  work=$(mktemp -d)
+  (
+    cd "$work"
+    export GOFLAGS=-mod=mod
+    go mod init holdfast.invalid/peer 2>/dev/null
+    patiently go get "go.etcd.io/etcd/v3/tools/benchmark@$1"
+    patiently go get "go.etcd.io/etcd/v3/tools/benchmark@$1"
+    go build -buildvcs=false -o "$work/benchmark" go.etcd.io/etcd/v3/tools/benchmark
+    mv -f "$work/benchmark" "$peers/"
   )
   chmod -R u+w "$work"; rm -rf "$work"
 }
@@ -153,6 +172,7 @@ build() {
   rm -f "$stamp"
   case $name in
     etcd-*)         build_etcd "$name" "$wanted" ;;
+    benchmark)      build_benchmark "$wanted" ;;
     bbolt)          build_installed "go.etcd.io/bbolt/cmd/bbolt@$wanted" ;;
     versitygw)      build_installed "github.com/versity/versitygw/cmd/versitygw@$wanted" ;;
     minio)          build_installed "github.com/minio/minio@$wanted" ;;

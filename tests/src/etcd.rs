@@ -9,7 +9,7 @@ use crate::peers::{holdfast, peer};
 use crate::pki::Pki;
 use holdfast_api::client::{Client, ClientConfig, ClientError, Tls};
 use holdfast_api::etcdserverpb::{RangeRequest, SnapshotRequest};
-use holdfast_restore::server::{Ports, Server, ServerError, ServerSpec};
+use holdfast_restore::server::{Ports, Server, ServerError, ServerProgram, ServerSpec};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -86,19 +86,16 @@ pub struct Etcd {
     spec: ServerSpec,
     version: String,
     pki: Option<Arc<Pki>>,
-    folder: TempDir,
+    _folder: TempDir,
 }
 
-/// The server of a version. Ours answers to the name `etcd`: a link in `folder`.
-fn program(version: &str, folder: &Path) -> PathBuf {
-    if version != BUNDLED {
-        return peer(&format!("etcd-{version}"));
+/// The server of a version.
+fn program(version: &str) -> ServerProgram {
+    if version == BUNDLED {
+        ServerProgram::in_holdfast(holdfast())
+    } else {
+        peer(&format!("etcd-{version}")).into()
     }
-    let link = folder.join("etcd");
-    if !link.exists() {
-        std::os::unix::fs::symlink(holdfast(), &link).expect("the folder is ours");
-    }
-    link
 }
 
 impl Etcd {
@@ -124,7 +121,7 @@ impl Etcd {
             extra.extend(tls_flags(pki));
         }
         let spec = ServerSpec {
-            program: program(&options.version, folder.path()),
+            program: program(&options.version),
             data_dir: options.data_dir.clone().unwrap_or_else(|| folder.path().join("data")),
             name: options.name.clone(),
             listens: ports.into(),
@@ -136,7 +133,7 @@ impl Etcd {
             tls: options.pki.is_some(),
         };
         let (version, pki) = (options.version.clone(), options.pki.clone());
-        Etcd { server: None, spec, version, pki, folder }
+        Etcd { server: None, spec, version, pki, _folder: folder }
     }
 
     fn spawn(&mut self) {
@@ -203,7 +200,7 @@ impl Etcd {
     /// # Panics
     /// It runs already, or does not serve.
     pub async fn boot_as(&mut self, version: &str) {
-        self.spec.program = program(version, self.folder.path());
+        self.spec.program = program(version);
         version.clone_into(&mut self.version);
         self.boot().await;
     }

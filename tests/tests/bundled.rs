@@ -139,3 +139,22 @@ async fn the_agent_backs_it_up_and_it_boots_what_is_restored() {
     let restored = judge::boot(&data_dir, BUNDLED, true).await;
     state.assert_same(&restored, "backed up from ours, booted on ours");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drill_boots_it_where_no_other_server_is_named() {
+    for version in ["3.5", "3.7", BUNDLED] {
+        let (source, _) = filled(version).await;
+        let site = Site::on_disk();
+        site.watch(&source, Login { user: Some(seed::ROOT), ..Login::default() });
+        site.init().await;
+        site.back_up().await;
+        // No program is to be found by name.
+        let mut command = site.command(&site.on_vault(&["drill", "-o", "json"]));
+        let output = command.env("PATH", "/nowhere").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "a backup of {version}: {said}");
+        let report: serde_json::Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(report["level"], "L6", "{said}");
+        assert!(report["server"].as_str().unwrap().ends_with("(bundled)"), "{said}");
+    }
+}

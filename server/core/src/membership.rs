@@ -7,6 +7,7 @@
 
 mod change;
 mod cluster;
+mod downgrade;
 mod reconfig;
 #[cfg(test)]
 mod replay_tests;
@@ -14,6 +15,7 @@ mod replay_tests;
 pub use change::{MemberRequest, MemberRequestError};
 pub use cluster::{Cluster, ClusterConfig, ClusterError, ConfChangeOutcome, Downgrade};
 pub use cluster::{MAX_LEARNERS, MemberChange, Refusal, Scope, VersionChange};
+pub use downgrade::DowngradeRefusal;
 pub use reconfig::{Connections, ReconfigError};
 
 use std::collections::BTreeMap;

@@ -16,11 +16,12 @@ use holdfast_api::mvccpb::Event;
 use holdfast_core::backend::BackendError;
 use holdfast_core::buckets::META;
 use holdfast_core::membership::{Cluster, ClusterError, MemberChange, Refusal, Scope};
-use holdfast_core::meta::{CONF_STATE, CONSISTENT_INDEX, ConfState, TERM};
+use holdfast_core::meta::{CONF_STATE, CONSISTENT_INDEX, ConfState, STORAGE_VERSION, TERM};
 use holdfast_core::mvcc::{CompactionBatch, CompactionProgress, MvccError};
 use holdfast_core::raft::Entry;
 use holdfast_core::raftpb::{ConfChange, EntryKind};
 use holdfast_core::request::{EntryRequest, Payload, PayloadError};
+use holdfast_core::versions::{EtcdVersion, V3_6};
 use holdfast_core::wire::WireError;
 use tokio::sync::oneshot;
 use tonic::Status;
@@ -57,6 +58,8 @@ pub(crate) enum Work {
     Flush(oneshot::Sender<()>),
     /// The database's file shall be written anew without its free pages.
     Defragment(Defragmented),
+    /// The stored schema shall be of that version.
+    StorageVersion(EtcdVersion),
     /// The member ends.
     Stop,
 }
@@ -108,6 +111,8 @@ pub(crate) struct ApplyThread {
     pub(crate) snapshots: Snapshots,
     /// Index of the last entry in the database when the member started.
     pub(crate) consistent_index: u64,
+    /// Index of the entry that took the cluster's version down; at the start, of the last entry.
+    pub(crate) lowered_at: u64,
     pub(crate) commit_interval: Duration,
     pub(crate) begun: Instant,
 }
@@ -157,6 +162,7 @@ impl ApplyThread {
                     self.freeze(&mut desk)?;
                     let _ = self.commits.send(CommitOrder::Defragment(done));
                 }
+                Work::StorageVersion(version) => self.migrate(version, &mut desk),
                 Work::Stop => return self.finish(&desk),
             }
         }
@@ -250,6 +256,9 @@ impl ApplyThread {
             if let Some(version) = version.as_ref().and_then(|set| set.ver.parse().ok()) {
                 let set = cluster.set_version(version, scope).map_err(failed)?;
                 self.snapshots.force(set.force_snapshot);
+                if set.force_snapshot {
+                    self.lowered_at = index;
+                }
                 changes.extend(set.changes);
             }
             if let Some(set) = downgrade {
@@ -260,6 +269,22 @@ impl ApplyThread {
         self.machine.store_changes(changes);
         self.waits.answer(request.id, (Ok(Answer::Done), self.machine.store.revision()));
         Ok(())
+    }
+
+    /// Marks the database as one of an older or newer schema. It goes down only when a saved
+    /// snapshot holds the entry that asked for it: an older server must not meet that entry, nor
+    /// what came before it, in the log.
+    fn migrate(&mut self, version: EtcdVersion, desk: &mut Desk) {
+        let is_down = version < V3_6;
+        if is_down && self.snapshots.saved() < self.lowered_at {
+            self.snapshots.force(true);
+        } else if is_down {
+            self.machine.store.backend().delete(META, STORAGE_VERSION);
+        } else {
+            let version = version.to_string().into_bytes();
+            self.machine.store.backend().put(META, STORAGE_VERSION, version.into());
+        }
+        desk.due.get_or_insert_with(|| Instant::now() + self.commit_interval);
     }
 
     fn change_members(

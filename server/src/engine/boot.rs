@@ -17,6 +17,8 @@ use holdfast_api::etcdserverpb::lease_server::LeaseServer;
 use holdfast_api::etcdserverpb::maintenance_server::MaintenanceServer;
 use holdfast_api::etcdserverpb::watch_server::WatchServer;
 use holdfast_api::health::health_server::HealthServer;
+use holdfast_api::v3electionpb::election_server::ElectionServer;
+use holdfast_api::v3lockpb::lock_server::LockServer;
 use holdfast_core::bootstrap::MemberDirs;
 use holdfast_core::mvcc::{AutoCompaction, ByRevision, Periodic};
 use tokio::sync::watch;
@@ -35,11 +37,12 @@ use super::raft_thread::{Input, Pace, RaftThread};
 use super::raft_view::RaftView;
 use super::request_ids::RequestIds;
 use super::routine;
-use super::snapshots::Snapshots;
+use super::snapshots::{SnapshotPace, Snapshots};
+use super::versions;
 use super::waits::Waits;
 use super::watching::Watching;
 use crate::config::{Compaction, Config};
-use crate::grpc::HealthService;
+use crate::grpc::{HealthService, Services};
 use crate::log::Logger;
 use crate::member::Member;
 use crate::metrics::Metrics;
@@ -151,7 +154,11 @@ fn tie(
         peers: Box::new(|_| {}),
         view: Arc::clone(&wires.view),
         chores: wires.chores.clone(),
-        pace: Pace { tick: config.heartbeat, catch_up_entries: config.snapshot_catchup_entries },
+        pace: Pace {
+            tick: config.heartbeat,
+            catch_up_entries: config.snapshot_catchup_entries,
+            kept_segments: kept(config.max_wals),
+        },
         next_context: chance()?,
     };
     let snapshots = snapshots(config, &opened.dirs, opened.snapshot_index, &wires);
@@ -180,6 +187,7 @@ fn tie(
         snapshots,
         chores: wires.chores,
         consistent_index: opened.consistent_index,
+        lowered_at: opened.consistent_index,
         commit_interval: config.backend_batch_interval,
         begun: wires.begun,
     };
@@ -200,7 +208,13 @@ fn tie(
 
 fn snapshots(config: &Config, dirs: &MemberDirs, last: u64, wires: &Wires) -> Snapshots {
     let (chores, raft) = (wires.chores.clone(), wires.raft.clone());
-    Snapshots::new(config.snapshot_count, last, dirs.snap(), chores, raft)
+    let pace = SnapshotPace { every: config.snapshot_count, kept: kept(config.max_snapshots) };
+    Snapshots::new(pace, last, dirs.snap(), chores, raft)
+}
+
+/// Files to keep, of `--max-wals` and `--max-snapshots`: 0 keeps all.
+fn kept(flag: u64) -> usize {
+    if flag == 0 { usize::MAX } else { usize::try_from(flag).unwrap_or(usize::MAX) }
 }
 
 /// What calls share.
@@ -241,6 +255,7 @@ fn limits(config: &Config) -> Limits {
             // Below zero: no quota.
             given => u64::try_from(given).unwrap_or(0),
         },
+        strict_reconfig: config.strict_reconfig_check,
         patience: config.request_timeout(),
     }
 }
@@ -273,7 +288,7 @@ fn started(
 ) -> Started {
     let mut tasks = vec![
         tokio::spawn(routine::follow_leadership(handle.clone(), config.election)),
-        tokio::spawn(routine::agree_on_version(handle.clone(), logger.clone())),
+        tokio::spawn(versions::agree(handle.clone(), logger.clone())),
         tokio::spawn(routine::look_after_leases(handle.clone())),
     ];
     if let Some(policy) = policy(config, handle.inner.store.revision()) {
@@ -303,7 +318,7 @@ fn started(
         })
     });
     Started {
-        routes: routes(&handle),
+        services: services(&handle, config.max_receive_bytes()),
         member: Arc::new(handle) as Arc<dyn Member>,
         ready,
         ended,
@@ -331,16 +346,18 @@ fn policy(config: &Config, revision: i64) -> Option<AutoCompaction> {
     }
 }
 
-/// The services. Sizes are checked by the gate before them.
-fn routes(handle: &Handle) -> Routes {
-    let most = usize::MAX;
-    Routes::new(KvServer::new(handle.clone()).max_decoding_message_size(most))
+/// The services; none takes a message of more than so many bytes.
+fn services(handle: &Handle, most: usize) -> Services {
+    let routes = Routes::new(KvServer::new(handle.clone()).max_decoding_message_size(most))
         .add_service(WatchServer::new(handle.clone()).max_decoding_message_size(most))
         .add_service(LeaseServer::new(handle.clone()))
         .add_service(ClusterServer::new(handle.clone()))
         .add_service(AuthServer::new(handle.clone()))
         .add_service(MaintenanceServer::new(handle.clone()))
-        .add_service(HealthServer::new(HealthService::new(handle.serving())))
+        .add_service(LockServer::new(handle.clone()).max_decoding_message_size(most))
+        .add_service(ElectionServer::new(handle.clone()).max_decoding_message_size(most))
+        .add_service(HealthServer::new(HealthService::new(handle.serving())));
+    Services { routes, frequent: Some(Arc::new(handle.clone())) }
 }
 
 impl Threads {

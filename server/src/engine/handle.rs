@@ -48,6 +48,8 @@ pub(crate) struct Limits {
     pub(crate) txn_ops: usize,
     /// `--quota-backend-bytes`.
     pub(crate) quota_bytes: u64,
+    /// `--strict-reconfig-check`.
+    pub(crate) strict_reconfig: bool,
     /// How long a proposal may take: 5 s and two election timeouts, as upstream.
     pub(crate) patience: Duration,
 }
@@ -247,10 +249,19 @@ impl Handle {
     /// Waits until this member's state holds everything that was acknowledged before the call.
     pub(crate) async fn catch_up(&self) -> Result<(), Status> {
         let inner = &self.inner;
-        let (reader, index) = oneshot::channel();
-        inner.raft.send(Input::Read(reader)).map_err(|_| Refusal::Stopped)?;
+        let alone = inner.view.read_index_alone();
+        if alone.is_some_and(|index| inner.applied.index() >= index) {
+            return Ok(());
+        }
         let caught_up = async {
-            let index = index.await.map_err(|_| Refusal::Stopped)?;
+            let index = match alone {
+                Some(index) => index,
+                None => {
+                    let (reader, index) = oneshot::channel();
+                    inner.raft.send(Input::Read(reader)).map_err(|_| Refusal::Stopped)?;
+                    index.await.map_err(|_| Refusal::Stopped)?
+                }
+            };
             if inner.applied.wait(index).await { Ok(()) } else { Err(Refusal::Stopped) }
         };
         match timeout(inner.limits.patience, caught_up).await {

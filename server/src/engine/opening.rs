@@ -11,7 +11,7 @@ use holdfast_core::alarm::Alarms;
 use holdfast_core::auth::Auth;
 use holdfast_core::backend::{Backend, View};
 use holdfast_core::bootstrap::{self, Action, Flags, InitialState, MemberDirs, Started};
-use holdfast_core::buckets::{self, SmallBuckets};
+use holdfast_core::buckets::{self, META, SmallBuckets};
 use holdfast_core::disk::FileSystem;
 use holdfast_core::lease::{LeaseConfig, Leases};
 use holdfast_core::membership::{Cluster, ClusterConfig};
@@ -88,9 +88,10 @@ pub(crate) fn open(
     )
     .map_err(said)?;
     backend.change(healed.into_iter().chain(first));
-    let is_new = small.get(buckets::META, STORAGE_VERSION).is_none();
+    // One of 3.5, or on its way there, has none until the cluster's version goes up.
+    let is_new = cluster.version().is_none() && small.get(META, STORAGE_VERSION).is_none();
     if is_new {
-        backend.put(buckets::META, STORAGE_VERSION, V3_6.to_string().into_bytes().into());
+        backend.put(META, STORAGE_VERSION, V3_6.to_string().into_bytes().into());
     }
     backend.commit().map_err(said)?;
     let alarms =
@@ -100,7 +101,7 @@ pub(crate) fn open(
         auth: RwLock::new(auth),
         alarms: RwLock::new(alarms),
     });
-    let consistent_index = small.get(buckets::META, CONSISTENT_INDEX);
+    let consistent_index = small.get(META, CONSISTENT_INDEX);
     let consistent_index = consistent_index.and_then(|bytes| bytes.try_into().ok());
     let node = node(config, &started, metadata.node_id, seed)?;
     Ok(Opened {
@@ -118,16 +119,27 @@ pub(crate) fn open(
     })
 }
 
-/// At a start, if so much can be given back as the operator says.
+/// At a start, if so much can be given back as `--bootstrap-defrag-threshold-megabytes` says.
 fn defragment(
     config: &Config,
     database: &Database,
     backend: &Backend,
     logger: &Logger,
 ) -> Result<(), Refused> {
-    let stats = database.stats();
     let least_bytes = config.bootstrap_defrag_threshold_megabytes.saturating_mul(1 << 20);
-    if least_bytes == 0 || stats.size_bytes - stats.in_use_bytes() < least_bytes {
+    if least_bytes == 0 {
+        return Ok(());
+    }
+    let stats = database.stats();
+    if stats.size_bytes.saturating_sub(stats.in_use_bytes()) < least_bytes {
+        logger.info(
+            "Skipping defragmentation",
+            &[
+                ("current-db-size-bytes", json!(stats.size_bytes)),
+                ("current-db-size-in-use-bytes", json!(stats.in_use_bytes())),
+                ("experimental-bootstrap-defrag-threshold-bytes", json!(least_bytes)),
+            ],
+        );
         return Ok(());
     }
     match database.rewrite(backend) {

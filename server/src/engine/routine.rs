@@ -1,16 +1,14 @@
-//! What a member does by itself: publishes its name, agrees on the cluster's version, ends leases
-//! that ran out, compacts by its policy, forgets tokens.
+//! What a member does by itself: publishes its name, ends leases that ran out, compacts by its
+//! policy, forgets tokens.
 //!
-//! What must hold: only a leader ends leases and proposes versions; a proposal that fails is tried
+//! What must hold: only a leader ends leases; a proposal that fails is tried
 //! again at its next time; nothing here ends the member.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_api::etcdserverpb::{CompactionRequest, InternalRaftRequest, LeaseRevokeRequest};
-use holdfast_api::membershippb::{
-    Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest,
-};
+use holdfast_api::membershippb::{Attributes, ClusterMemberAttrSetRequest};
 use holdfast_core::auth::Identity;
 use holdfast_core::mvcc::AutoCompaction;
 use serde_json::json;
@@ -20,7 +18,6 @@ use super::handle::Handle;
 use super::locks::{read, write};
 use crate::config::Config;
 use crate::log::Logger;
-use crate::version;
 
 /// How often leases and tokens are looked at: as upstream.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -79,29 +76,6 @@ pub(crate) async fn follow_leadership(handle: Handle, election: Duration) {
         }
         if leader.changed().await.is_err() {
             return;
-        }
-    }
-}
-
-/// The leader sets the cluster's version once. A cluster of one speaks what the member speaks.
-pub(crate) async fn agree_on_version(handle: Handle, logger: Logger) {
-    let mut leader = handle.inner.view.watch_leader();
-    loop {
-        let me = handle.inner.member_id;
-        if leader.wait_for(|leader| *leader == me).await.is_err() {
-            return;
-        }
-        if read(&handle.inner.cluster).version().is_some() {
-            return;
-        }
-        let ver = version::CLUSTER_VERSION.to_owned();
-        logger.info("setting up initial cluster version", &[("cluster-version", json!(ver))]);
-        let request = InternalRaftRequest {
-            cluster_version_set: Some(ClusterVersionSetRequest { ver }),
-            ..InternalRaftRequest::default()
-        };
-        if handle.propose(&Identity::default(), request).await.is_err() {
-            tokio::time::sleep(TRY_AGAIN).await;
         }
     }
 }

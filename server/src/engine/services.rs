@@ -3,8 +3,13 @@
 
 mod auth;
 mod cluster;
+mod contest;
+mod downgrade;
+mod election;
+mod frequent;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
 mod watch;
 

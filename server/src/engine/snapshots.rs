@@ -4,27 +4,38 @@
 //! What must hold: it is written after the database holds all entries up to its index, and noted in
 //! the WAL after it is durable itself.
 
-use std::sync::RwLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, RwLock};
 
 use holdfast_core::disk::FileSystem;
 use holdfast_core::membership::Cluster;
 use holdfast_core::raftpb::{RaftSnapshot, SnapshotMetadata};
 use holdfast_core::snap::SnapFiles;
 use holdfast_core::v2store;
-use holdfast_core::wal::{KEEP_FILES, SnapshotRecord};
+use holdfast_core::wal::SnapshotRecord;
 
 use super::chores::Chores;
 use super::commit_thread::Then;
 use super::locks::read;
 use super::raft_thread::Input;
 
+/// How often, and how many.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SnapshotPace {
+    /// Entries between two: `--snapshot-count`.
+    pub(crate) every: u64,
+    /// Files that are kept: `--max-snapshots`.
+    pub(crate) kept: usize,
+}
+
 /// Decides and prepares.
 pub(crate) struct Snapshots {
-    /// Entries between two: `--snapshot-count`.
-    every: u64,
+    pace: SnapshotPace,
     /// Index of the last one.
     last: u64,
+    /// Index of the last one whose file is durable.
+    saved: Arc<AtomicU64>,
     forced: bool,
     dir: std::path::PathBuf,
     chores: Chores,
@@ -35,18 +46,24 @@ pub(crate) struct Snapshots {
 impl Snapshots {
     /// After a start at the snapshot with that index.
     pub(crate) fn new(
-        every: u64,
+        pace: SnapshotPace,
         last: u64,
         dir: std::path::PathBuf,
         chores: Chores,
         raft: Sender<Input>,
     ) -> Snapshots {
-        Snapshots { every, last, forced: false, dir, chores, raft, then: Vec::new() }
+        let saved = Arc::new(AtomicU64::new(last));
+        Snapshots { pace, last, saved, forced: false, dir, chores, raft, then: Vec::new() }
     }
 
     /// The next one is due at once, if `now`.
     pub(crate) fn force(&mut self, now: bool) {
         self.forced |= now;
+    }
+
+    /// Index of the last one whose file is durable.
+    pub(crate) fn saved(&self) -> u64 {
+        self.saved.load(Ordering::Acquire)
     }
 
     /// Something to be done after the next commit.
@@ -61,7 +78,7 @@ impl Snapshots {
         cluster: &RwLock<Cluster>,
     ) -> Vec<Then> {
         let mut then = std::mem::take(&mut self.then);
-        let is_due = self.forced || index.saturating_sub(self.last) > self.every;
+        let is_due = self.forced || index.saturating_sub(self.last) > self.pace.every;
         if is_due && index > self.last {
             (self.last, self.forced) = (index, false);
             then.push(self.save(index, term, cluster));
@@ -74,6 +91,7 @@ impl Snapshots {
             let cluster = read(cluster);
             (cluster.conf_state(), cluster.to_v2())
         };
+        let (saved, kept) = (Arc::clone(&self.saved), self.pace.kept);
         let (chores, raft, dir) = (self.chores.clone(), self.raft.clone(), self.dir.clone());
         Box::new(move || {
             let purge = chores.clone();
@@ -85,7 +103,8 @@ impl Snapshots {
                     let noted = Some(conf_state.clone());
                     let record = SnapshotRecord { index, term, conf_state: noted };
                     let _ = raft.send(Input::SnapshotSaved(record, conf_state));
-                    purge.purge(files.purge_order(KEEP_FILES));
+                    saved.fetch_max(index, Ordering::AcqRel);
+                    purge.purge(files.purge_order(kept));
                 }
             });
         })

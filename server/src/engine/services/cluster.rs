@@ -4,7 +4,7 @@ use holdfast_api::etcdserverpb as pb;
 use holdfast_api::etcdserverpb::cluster_server::Cluster;
 use holdfast_core::auth::Identity;
 use holdfast_core::ids;
-use holdfast_core::membership::{Member, MemberRequest};
+use holdfast_core::membership::{Connections, Member, MemberRequest, ReconfigError};
 use tonic::{Request, Response, Status};
 
 use crate::engine::handle::Handle;
@@ -28,8 +28,44 @@ impl Handle {
     }
 
     async fn change(&self, request: MemberRequest) -> Result<Vec<pb::Member>, Status> {
+        self.check_change(&request)?;
         self.change_members(|id| request.to_conf_change(id)).await?;
         Ok(self.members())
+    }
+}
+
+/// No peer is connected: members beside this one are not served yet.
+struct Nobody;
+
+impl Connections for Nobody {
+    fn is_settled(&self, _: u64) -> bool {
+        false
+    }
+
+    fn is_active(&self, _: u64) -> bool {
+        false
+    }
+}
+
+impl Handle {
+    /// What upstream looks at before it proposes a change (`--strict-reconfig-check`).
+    fn check_change(&self, request: &MemberRequest) -> Result<(), Status> {
+        let (cluster, strict) = (read(&self.inner.cluster), self.inner.limits.strict_reconfig);
+        let verdict = match request {
+            // Strict or not: a learner that is not connected is not in sync.
+            MemberRequest::Promote(id) if cluster.member(*id).is_some_and(|it| it.is_learner) => {
+                return Err(Refusal::LearnerNotReady.into());
+            }
+            _ if !strict => Ok(()),
+            MemberRequest::Promote(_) => cluster.may_promote(),
+            MemberRequest::Add(member) => cluster.may_add(member, &Nobody),
+            MemberRequest::Remove(id) => cluster.may_remove(*id, &Nobody),
+            MemberRequest::Update(_) => Ok(()),
+        };
+        verdict.map_err(|error| match error {
+            ReconfigError::NotEnoughStarted => Refusal::MemberNotEnoughStarted.into(),
+            ReconfigError::Unhealthy => Refusal::Unhealthy.into(),
+        })
     }
 }
 

@@ -102,6 +102,8 @@ impl Maintenance for Handle {
 
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Reply<pb::AlarmResponse> {
         let who = self.identity(&request).await?;
+        // Whoever changes alarms is asked for more when the entry is applied.
+        read(&self.inner.shared.auth).check_somebody(&who).map_err(status)?;
         let request = pb::InternalRaftRequest {
             alarm: Some(request.into_inner()),
             ..pb::InternalRaftRequest::default()
@@ -189,6 +191,9 @@ impl Maintenance for Handle {
     ) -> Reply<pb::DowngradeResponse> {
         let who = self.identity(&request).await?;
         self.check_admin(&who)?;
-        Err(Status::unimplemented("this server does not downgrade a running cluster"))
+        self.change_downgrade(request.into_inner()).await?;
+        let version = read(&self.inner.cluster).version();
+        let version = version.map(|version| version.to_string()).unwrap_or_default();
+        Ok(Response::new(pb::DowngradeResponse { header: Some(self.header()), version }))
     }
 }
