@@ -64,7 +64,7 @@ impl Measured {
     pub(crate) async fn start(ground: &Ground, side: Side, what: &str) -> Result<Measured> {
         let data_dir = data_dir(ground, side, what);
         let spec = ServerSpec {
-            program: side.program(ground)?,
+            program: side.program(ground)?.into(),
             data_dir: data_dir.clone(),
             name: MEMBER.to_owned(),
             listens: free_ports().into(),
