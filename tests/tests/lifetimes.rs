@@ -10,8 +10,6 @@ mod defragment;
 mod disks;
 #[path = "lifetimes/kills.rs"]
 mod kills;
-#[path = "lifetimes/kubernetes.rs"]
-mod kubernetes;
 #[path = "lifetimes/versions.rs"]
 mod versions;
 
