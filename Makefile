@@ -49,7 +49,7 @@ check-kube:
 	tests/peers/build.sh etcd-3.6 kube-apiserver kubectl
 	$(CARGO) build --locked -p holdfast
 	HOLDFAST_BIN=$(TARGET)/debug/holdfast \
-		$(CARGO) test --locked -p holdfast-tests --test lifetimes -- --nocapture --ignored kubernetes::
+		$(CARGO) test --locked -p holdfast-tests --test kube -- --nocapture
 
 races:
 	HOLDFAST_RACES=100000 $(CARGO) test --release --locked -p holdfast-vault --test races -- --nocapture
