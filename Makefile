@@ -4,6 +4,7 @@
 #   make check   everything that CI runs; installs what the tests need
 #   make peers   builds upstream's programs that judge us (cached by version)
 #   make bench   figures beside etcdutl's and restic's; takes long
+#   make conformance   upstream's own suites on our server and on upstream's; takes half an hour
 #   make races   100,000 seeded schedules of the vault's races
 #   make fuzz    every reader under libFuzzer, FUZZ_SECONDS (60) each; needs a C++ compiler
 #   make format  cargo fmt
@@ -13,7 +14,7 @@ export HOLDFAST_PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/holdfast/peers
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 
-.PHONY: demo check peers packages lint test races fuzz bench format
+.PHONY: demo check peers packages lint test races fuzz bench conformance format
 
 demo:
 	tests/peers/build.sh etcd-3.6
@@ -47,6 +48,11 @@ fuzz:
 bench: peers packages
 	$(CARGO) build --release --locked -p holdfast -p holdfast-tests --bin holdfast --bin bench
 	$(TARGET)/release/bench --holdfast $(TARGET)/release/holdfast
+
+conformance:
+	tests/peers/build.sh etcd-suites etcd-3.6 etcd-3.5
+	$(CARGO) build --release --locked -p holdfast
+	tests/conformance/run.py --ours $(TARGET)/release/holdfast
 
 format:
 	$(CARGO) fmt --all

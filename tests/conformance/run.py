@@ -122,8 +122,8 @@ def run_test(suites, suite, test, binaries, without, keep):
         # The suites look for their files relative to where they run.
         run_in = work / "tests" / suite
         run_in.mkdir(parents=True)
-        (work / "tests" / "fixtures").symlink_to(suites / "src" / "tests" / "fixtures")
-        (work / "etcd.conf.yml.sample").symlink_to(suites / "src" / "etcd.conf.yml.sample")
+        (work / "tests" / "fixtures").symlink_to(suites / "fixtures")
+        (work / "etcd.conf.yml.sample").symlink_to(suites / "etcd.conf.yml.sample")
         (work / "tmp").mkdir()
         command = ["unshare"] + (["--user", "--map-root-user"] if os.geteuid() != 0 else [])
         command += ["--net", "--pid", "--fork", "--kill-child", "--mount-proc"]

@@ -7,6 +7,8 @@
 #[path = "matrix/judge.rs"]
 #[allow(dead_code, reason = "the matrix needs more of it")]
 mod judge;
+#[path = "bundled/services.rs"]
+mod services;
 
 use holdfast_tests::etcd::{BUNDLED, Etcd, Options};
 use holdfast_tests::objects::object;

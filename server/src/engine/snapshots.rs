@@ -99,7 +99,9 @@ impl Snapshots {
                 let data = v2store::encode_membership(&v2);
                 let metadata = SnapshotMetadata { conf_state: conf_state.clone(), index, term };
                 let files = SnapFiles::new(FileSystem, &dir);
-                if files.save(&RaftSnapshot { data: &data, metadata }).is_ok() {
+                let done = files.save(&RaftSnapshot { data: &data, metadata });
+                purge.tell_saved(index, done.as_ref().err());
+                if done.is_ok() {
                     let noted = Some(conf_state.clone());
                     let record = SnapshotRecord { index, term, conf_state: noted };
                     let _ = raft.send(Input::SnapshotSaved(record, conf_state));

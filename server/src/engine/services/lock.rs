@@ -12,10 +12,7 @@ use crate::grpc::Refusal;
 
 #[tonic::async_trait]
 impl Lock for Handle {
-    async fn lock(
-        &self,
-        request: Request<LockRequest>,
-    ) -> Result<Response<LockResponse>, Status> {
+    async fn lock(&self, request: Request<LockRequest>) -> Result<Response<LockResponse>, Status> {
         let (caller, LockRequest { name, lease }) = Caller::of(self, request);
         let lease = caller.lease(lease).await?;
         let claim = caller.claim(&name, lease, Vec::new()).await?;
