@@ -28,6 +28,7 @@ use super::applied::Applied;
 use super::apply_thread::{ApplyThread, Reply, Work};
 use super::chores::Chores;
 use super::commit_thread;
+use super::figures::Figures;
 use super::handle::{Handle, Inner, Limits};
 use super::identity::Identities;
 use super::machine::Machine;
@@ -114,6 +115,7 @@ struct Wires {
     identities: Arc<Identities>,
     watching: Watching,
     waits: Waits<Reply>,
+    figures: Figures,
     begun: Instant,
 }
 
@@ -143,6 +145,7 @@ fn tie(
         identities: Arc::new(Identities::new(&config.auth_token, config.auth_token_ttl)?),
         watching,
         waits: Waits::new(),
+        figures: Figures::new(metrics),
         begun: Instant::now(),
     };
     let inner = inner(config, &opened, &wires);
@@ -163,7 +166,8 @@ fn tie(
     };
     let snapshots = snapshots(config, &opened.dirs, opened.snapshot_index, &wires);
     let identities = Arc::clone(&wires.identities);
-    let machine = Machine { store: opened.store, shared: opened.shared, identities };
+    let figures = wires.figures.clone();
+    let machine = Machine { store: opened.store, shared: opened.shared, identities, figures };
     let publisher = wires.watching.clone();
     let apply_thread = ApplyThread {
         machine,
@@ -232,6 +236,7 @@ fn inner(config: &Config, opened: &Opened, wires: &Wires) -> Inner {
         progress_interval: config.watch_progress_notify_interval,
         bcrypt_cost: config.bcrypt_cost,
         serving: watch::Sender::new(true),
+        figures: wires.figures.clone(),
         file: Arc::clone(&opened.file),
     }
 }

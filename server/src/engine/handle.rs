@@ -24,6 +24,7 @@ use tonic::Status;
 
 use super::applied::Applied;
 use super::apply_thread::{Reply, Work};
+use super::figures::Figures;
 use super::identity::Identities;
 use super::locks::read;
 use super::machine::{Answer, Shared};
@@ -84,6 +85,8 @@ pub(crate) struct Inner {
     pub(crate) serving: watch::Sender<bool>,
     /// `--bcrypt-cost`.
     pub(crate) bcrypt_cost: u32,
+    /// What is counted.
+    pub(crate) figures: Figures,
     /// The database's file, for sizes and streams.
     pub(crate) file: Arc<holdfast_bolt::Store>,
 }
