@@ -136,6 +136,19 @@ async fn downgrades(etcd: &Etcd) -> Vec<(u16, Value)> {
     told
 }
 
+/// What somebody without a name gets, once names are asked for.
+async fn strangers(etcd: &Etcd) -> Vec<(u16, Value)> {
+    ask(etcd, "auth/user/add", json!({ "name": "root", "password": "secret" })).await;
+    ask(etcd, "auth/role/add", json!({ "name": "root" })).await;
+    ask(etcd, "auth/user/grant", json!({ "user": "root", "role": "root" })).await;
+    assert_eq!(ask(etcd, "auth/enable", json!({})).await.0, 200);
+    let mut told = Vec::new();
+    for path in ["maintenance/alarm", "maintenance/status", "cluster/member/list", "lock/lock"] {
+        told.push(ask(etcd, path, json!({})).await);
+    }
+    told
+}
+
 /// Revisions and terms are compared too: neither server may write more than the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn locks_elections_members_and_downgrades_are_answered_as_upstream() {
@@ -151,6 +164,8 @@ async fn locks_elections_members_and_downgrades_are_answered_as_upstream() {
         told.iter().map(|(status, answer)| (*status, answer["message"].clone())).collect()
     };
     assert_eq!(texts(&our), texts(&their), "downgrades");
+    let (our, their) = tokio::join!(strangers(&ours), strangers(&theirs));
+    assert_eq!(texts(&our), texts(&their), "strangers");
 }
 
 /// What `Status` says of the schema and the downgrade.
@@ -183,4 +198,23 @@ async fn a_member_goes_down_to_3_5_and_comes_back() {
     etcd.boot_as(BUNDLED).await;
     until("it comes back up", async || storage(&etcd).await == ("3.6.0".to_owned(), false)).await;
     assert_eq!(contents::read(&etcd.client()).await.unwrap().records, before.records);
+}
+
+/// Curl sends one request and closes its half of the call; its watch goes on all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_through_the_gateway_outlives_its_request() {
+    let etcd = Etcd::start(BUNDLED).await;
+    let mut watch = begin(&etcd, "watch", &json!({ "create_request": { "key": NAME } })).await;
+    let mut text = Vec::new();
+    let wait_for = async |watch: &mut TcpStream, text: &mut Vec<u8>, what: &str| {
+        let found = async {
+            while !String::from_utf8_lossy(text).contains(what) {
+                assert_ne!(watch.read_buf(text).await.unwrap(), 0, "the watch ended");
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.expect(what);
+    };
+    wait_for(&mut watch, &mut text, "\"created\":true").await;
+    ask(&etcd, "kv/put", json!({ "key": NAME, "value": B })).await;
+    wait_for(&mut watch, &mut text, "\"value\":\"Yg==\"").await;
 }
