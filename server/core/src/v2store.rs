@@ -304,6 +304,18 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_clients_are_refused_by_name_and_an_empty_directory_is_not() {
+        let mut value: serde_json::Value = serde_json::from_slice(&encode(&[])).unwrap();
+        assert!(value["Root"]["Children"]["1"].is_object());
+        assert_eq!(decode(&serde_json::to_vec(&value).unwrap()), Ok(V2Membership::default()));
+        let leaf = value["Root"]["Children"]["1"].clone();
+        value["Root"]["Children"]["1"]["Children"] = json!({ "foo": leaf });
+        let error = decode(&serde_json::to_vec(&value).unwrap()).unwrap_err();
+        let want = "detected disallowed custom content in v2store for stage";
+        assert!(error.to_string().starts_with(want), "{error}");
+    }
+
+    #[test]
     fn a_running_clusters_membership_comes_back() {
         let member = |id: u64, name: &str, is_learner| Member {
             id,
