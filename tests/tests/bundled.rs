@@ -6,6 +6,8 @@
 #[path = "matrix/judge.rs"]
 #[allow(dead_code, reason = "the matrix needs more of it")]
 mod judge;
+#[path = "bundled/services.rs"]
+mod services;
 
 use holdfast_api::client::Client;
 use holdfast_api::etcdserverpb::StatusRequest;

@@ -27,7 +27,8 @@ use tonic::service::Routes;
 use super::applied::Applied;
 use super::apply_thread::{ApplyThread, Reply, Work};
 use super::chores::Chores;
-use super::commit_thread::{CommitThread, Figures};
+use super::commit_thread::{CommitFigures, CommitThread};
+use super::figures::Figures;
 use super::handle::{Handle, Inner, Limits};
 use super::identity::Identities;
 use super::machine::Machine;
@@ -113,6 +114,7 @@ struct Wires {
     identities: Arc<Identities>,
     watching: Watching,
     waits: Waits<Reply>,
+    figures: Figures,
     begun: Instant,
 }
 
@@ -143,6 +145,7 @@ fn tie(
         identities: Arc::new(Identities::new(&config.auth_token, config.auth_token_ttl)?),
         watching,
         waits: Waits::new(),
+        figures: Figures::new(metrics),
         begun: Instant::now(),
     };
     let inner = inner(config, &opened, &wires);
@@ -169,9 +172,10 @@ fn tie(
         backend: opened.store.backend().clone(),
         database: opened.database,
         logger: logger.clone(),
-        figures: Figures::new(metrics),
+        figures: CommitFigures::new(metrics),
     };
-    let machine = Machine { store: opened.store, shared: opened.shared, identities };
+    let figures = wires.figures.clone();
+    let machine = Machine { store: opened.store, shared: opened.shared, identities, figures };
     let publisher = wires.watching.clone();
     let apply_thread = ApplyThread {
         machine,
@@ -243,6 +247,7 @@ fn inner(config: &Config, opened: &Opened, wires: &Wires) -> Inner {
         database: Arc::clone(&opened.database),
         defragmenting: tokio::sync::Mutex::new(()),
         pauses_to_defragment: config.gates.enabled("StopGRPCServiceOnDefrag"),
+        figures: wires.figures.clone(),
     }
 }
 
