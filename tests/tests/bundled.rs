@@ -8,6 +8,7 @@
 #[allow(dead_code, reason = "the matrix needs more of it")]
 mod judge;
 
+use holdfast_api::etcdserverpb::PutRequest;
 use holdfast_tests::etcd::{BUNDLED, Etcd, Options};
 use holdfast_tests::objects::object;
 use holdfast_tests::site::{Login, Site};
@@ -113,4 +114,26 @@ async fn the_agent_backs_it_up_and_it_boots_what_is_restored() {
     let data_dir = site.restore("restored", "3.6", &["--bump", "none"]).await;
     let restored = judge::boot(&data_dir, BUNDLED, true).await;
     state.assert_same(&restored, "backed up from ours, booted on ours");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_above_the_limit_is_refused_with_upstreams_words() {
+    let (ours, theirs) = tokio::join!(Etcd::start(BUNDLED), Etcd::start("3.6"));
+    let mut words = Vec::new();
+    for etcd in [&ours, &theirs] {
+        let put = |bytes: usize| PutRequest {
+            key: b"large".to_vec(),
+            value: vec![b'x'; bytes],
+            ..PutRequest::default()
+        };
+        let mut kv = etcd.client().kv();
+        // Above what a request may have, and above what is taken in at all.
+        for bytes in [1_700_000, 3_000_000] {
+            let refused = kv.put(put(bytes)).await.unwrap_err();
+            words.push((refused.code(), refused.message().to_owned()));
+        }
+        kv.put(put(1_000_000)).await.unwrap();
+    }
+    assert_eq!(words[..2], words[2..]);
+    assert_ne!(words[0], words[1]);
 }
