@@ -1,10 +1,12 @@
 # The two commands of the README, and what they are made of.
 #
-#   make demo    builds and tells the whole story on this machine
+#   make demo    builds and tells the whole story on this machine; ETCD=FILE: with that etcd, grown to three
 #   make check   everything that CI runs; installs what the tests need
 #   make peers   builds upstream's programs that judge us (cached by version)
 #   make bench   figures beside etcdutl's and restic's; takes long
 #   make conformance   upstream's own suites on our server and on upstream's; takes half an hour
+#   make kills   200 times SIGKILL under load; KILLS and SEED say otherwise
+#   make check-kube  a real kube-apiserver on the bundled server, 5,000 pods, restored; takes long
 #   make races   100,000 seeded schedules of the vault's races
 #   make fuzz    every reader under libFuzzer, FUZZ_SECONDS (60) each; needs a C++ compiler
 #   make format  cargo fmt
@@ -14,12 +16,11 @@ export HOLDFAST_PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/holdfast/peers
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 
-.PHONY: demo check peers packages lint test races fuzz bench conformance format
+.PHONY: demo check peers packages lint test kills check-kube races fuzz bench conformance format
 
 demo:
-	tests/peers/build.sh etcd-3.6
 	$(CARGO) build --release --locked -p holdfast -p holdfast-tests --bin holdfast --bin demo
-	$(TARGET)/release/demo --holdfast $(TARGET)/release/holdfast
+	$(TARGET)/release/demo --holdfast $(TARGET)/release/holdfast $(if $(ETCD),--etcd $(ETCD))
 
 check: packages peers lint test
 
@@ -39,6 +40,18 @@ test:
 	$(CARGO) build --workspace --all-targets --locked
 	HOLDFAST_BIN=$(TARGET)/debug/holdfast $(CARGO) test --workspace --locked
 
+kills:
+	tests/peers/build.sh etcd-3.6 bbolt
+	$(CARGO) build --locked -p holdfast
+	HOLDFAST_BIN=$(TARGET)/debug/holdfast HOLDFAST_KILLS=$(or $(KILLS),200) HOLDFAST_SEED=$(or $(SEED),1) \
+		$(CARGO) test --locked -p holdfast-tests --test lifetimes -- --nocapture kills::
+
+check-kube:
+	tests/peers/build.sh etcd-3.6 kube-apiserver kubectl
+	$(CARGO) build --locked -p holdfast
+	HOLDFAST_BIN=$(TARGET)/debug/holdfast \
+		$(CARGO) test --locked -p holdfast-tests --test lifetimes -- --nocapture --ignored kubernetes::
+
 races:
 	HOLDFAST_RACES=100000 $(CARGO) test --release --locked -p holdfast-vault --test races -- --nocapture
 
@@ -46,6 +59,7 @@ fuzz:
 	tests/fuzz/run.sh
 
 bench: peers packages
+	tests/peers/build.sh benchmark
 	$(CARGO) build --release --locked -p holdfast -p holdfast-tests --bin holdfast --bin bench
 	$(TARGET)/release/bench --holdfast $(TARGET)/release/holdfast
 

@@ -6,6 +6,10 @@
 
 mod cli;
 
+/// Many small requests from many threads are what the system's allocator does worst.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use clap::Parser;
 use std::process::ExitCode;
 

@@ -2,6 +2,7 @@
 
 use crate::config::DrillConfig;
 use holdfast_restore::drill::{DrillReport, DrillRequest, drill};
+use holdfast_restore::server::ServerProgram;
 use holdfast_vault::vault::Vault;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ pub trait Drill: Send + Sync {
     ) -> Result<DrillReport, String>;
 }
 
-/// Restores into a sandbox and boots the configured server.
+/// Restores into a sandbox and boots the configured server, else the one in this program.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SandboxDrill;
 
@@ -32,7 +33,8 @@ impl Drill for SandboxDrill {
         number: u64,
         config: &DrillConfig,
     ) -> Result<DrillReport, String> {
-        let mut request = DrillRequest::new(number, &config.server_binary, &config.directory);
+        let server = ServerProgram::named_or_bundled(config.server_binary.as_deref());
+        let mut request = DrillRequest::new(number, server, &config.directory);
         request.boot_deadline = request.boot_deadline.min(config.timeout);
         let limited = tokio::time::timeout(config.timeout, drill(vault, &request)).await;
         match limited {

@@ -34,7 +34,7 @@ use holdfast_vault::vault::Vault;
 pub use report::{DrillReport, DrillStep, Failure, Level, Recorded};
 use sandbox::Sandbox;
 
-use crate::server::{ServerError, ServerVersion, version_of};
+use crate::server::{ServerError, ServerProgram, ServerVersion, version_of};
 
 /// The member's name in the sandbox.
 const NAME: &str = "drill";
@@ -44,8 +44,8 @@ const NAME: &str = "drill";
 pub struct DrillRequest {
     /// The snapshot's number.
     pub snapshot: u64,
-    /// The etcd binary to boot.
-    pub server: PathBuf,
+    /// The etcd to boot.
+    pub server: ServerProgram,
     /// Where the sandbox is made; needs room for the whole database in clear.
     pub parent: PathBuf,
     /// How many records are compared one by one.
@@ -63,10 +63,10 @@ pub struct DrillRequest {
 impl DrillRequest {
     /// A drill of a snapshot with the usual settings: 500 records compared, five minutes to boot,
     /// recorded.
-    pub fn new(snapshot: u64, server: &Path, parent: &Path) -> DrillRequest {
+    pub fn new(snapshot: u64, server: impl Into<ServerProgram>, parent: &Path) -> DrillRequest {
         DrillRequest {
             snapshot,
-            server: server.to_owned(),
+            server: server.into(),
             parent: parent.to_owned(),
             sample: 500,
             sample_seed: snapshot,

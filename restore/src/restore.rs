@@ -322,7 +322,8 @@ impl fmt::Display for RestoreReport {
         if self.cleaned_up {
             writeln!(f, "  an earlier, interrupted restore was cleaned up first")?;
         }
-        write!(f, "  start it with: {}", shell_line(&self.command))
+        writeln!(f, "  start it with: {}", shell_line(&self.command))?;
+        write!(f, "  (no etcd here? `holdfast server` takes the same flags and serves one member)")
     }
 }
 

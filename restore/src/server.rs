@@ -7,6 +7,7 @@
 //! stands in every error. Settings from our environment (`ETCD_…`) do not reach it.
 
 mod listens;
+mod program;
 mod tether;
 
 use std::fs::{self, OpenOptions};
@@ -22,6 +23,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
 
 pub use listens::{Listens, Ports, Sockets, UNREACHABLE_URL};
+pub use program::ServerProgram;
 use tether::Tether;
 
 /// Bytes of the log that an error shows.
@@ -32,8 +34,8 @@ const VERSION_TIMEOUT: Duration = Duration::from_secs(20);
 /// What is started.
 #[derive(Debug, Clone)]
 pub struct ServerSpec {
-    /// The etcd binary.
-    pub program: PathBuf,
+    /// The etcd.
+    pub program: ServerProgram,
     /// Its data directory.
     pub data_dir: PathBuf,
     /// The member's name.
@@ -69,12 +71,12 @@ pub struct Server {
 pub enum ServerError {
     /// The binary cannot be started.
     #[error(
-        "cannot start {program}: {source}; name the etcd binary with --server FILE, the agent's \
-         with drill.serverBinary in its configuration (a name without a slash is looked up in PATH)"
+        "cannot start {program}: {source}; name an etcd binary with --server FILE, the agent's with \
+         drill.serverBinary in its configuration (a name without a slash is looked up in PATH)"
     )]
     Start {
         /// The binary.
-        program: PathBuf,
+        program: ServerProgram,
         /// Why.
         source: std::io::Error,
     },
@@ -82,7 +84,7 @@ pub enum ServerError {
     #[error("{program} does not tell its version as etcd does: {detail}")]
     Version {
         /// The binary.
-        program: PathBuf,
+        program: ServerProgram,
         /// What it said.
         detail: String,
     },
@@ -90,7 +92,7 @@ pub enum ServerError {
     #[error("{program} ended with {status}; its log ends:\n{tail}")]
     Ended {
         /// The binary.
-        program: PathBuf,
+        program: ServerProgram,
         /// Its exit status.
         status: ExitStatus,
         /// The end of its log.
@@ -103,7 +105,7 @@ pub enum ServerError {
     )]
     NotReady {
         /// The binary.
-        program: PathBuf,
+        program: ServerProgram,
         /// The deadline.
         seconds: u64,
         /// The last answer.
@@ -126,7 +128,7 @@ pub enum ServerError {
 pub struct ServerVersion {
     /// Major and minor.
     pub version: EtcdVersion,
-    /// As it says, with the patch.
+    /// As it says, with the patch; of the bundled server it says that, too.
     pub text: String,
 }
 
@@ -172,12 +174,17 @@ impl Server {
         let log = options.create(true).append(true).mode(0o600).open(&spec.log);
         let log = log.map_err(|source| ServerError::File { path: spec.log.clone(), source })?;
         let start = |source| ServerError::Start { program: spec.program.clone(), source };
-        let mut command = Command::new(program_path(&spec.program)?);
+        let mut command = Command::new(program_path(spec.program.file())?);
         clean_environment(&mut command);
         if let Listens::Sockets(sockets) = &spec.listens {
             command.current_dir(sockets.directory());
         }
-        command.args(spec.arguments()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command
+            .args(spec.program.verb())
+            .args(spec.arguments())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
         let child = command.process_group(0).kill_on_drop(true).spawn().map_err(start)?;
         let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let group = id.expect("a child that was not waited for has an id");
@@ -273,20 +280,28 @@ impl Server {
         self.tether.release();
         graceful
     }
+
+    /// SIGKILL at once, and waits for its end.
+    pub async fn kill(mut self) {
+        // It cannot fail but for a process that is gone.
+        let _ = kill_process_group(self.group, Signal::KILL);
+        let _ = self.child.wait().await;
+        self.tether.release();
+    }
 }
 
 /// Asks a binary for its version.
 ///
 /// # Errors
 /// A binary that cannot be started, or is no etcd.
-pub async fn version_of(program: &Path) -> Result<ServerVersion, ServerError> {
-    let mut command = Command::new(program);
+pub async fn version_of(program: &ServerProgram) -> Result<ServerVersion, ServerError> {
+    let mut command = Command::new(program.file());
     clean_environment(&mut command);
-    command.arg("--version").stdin(Stdio::null()).kill_on_drop(true);
-    let bad = |detail: String| ServerError::Version { program: program.to_owned(), detail };
+    command.args(program.verb()).arg("--version").stdin(Stdio::null()).kill_on_drop(true);
+    let bad = |detail: String| ServerError::Version { program: program.clone(), detail };
     let output = match timeout(VERSION_TIMEOUT, command.output()).await {
         Ok(output) => {
-            output.map_err(|source| ServerError::Start { program: program.to_owned(), source })?
+            output.map_err(|source| ServerError::Start { program: program.clone(), source })?
         }
         Err(_) => return Err(bad("it says nothing".to_owned())),
     };
@@ -296,7 +311,8 @@ pub async fn version_of(program: &Path) -> Result<ServerVersion, ServerError> {
         return Err(bad(said.chars().take(200).collect()));
     };
     let version = text.parse().map_err(|_| bad(text.to_owned()))?;
-    Ok(ServerVersion { version, text: text.to_owned() })
+    let kind = program.verb().map_or("", |_| " (bundled)");
+    Ok(ServerVersion { version, text: format!("{text}{kind}") })
 }
 
 /// The binary from any working directory; a name without a slash is looked up in PATH.
@@ -349,7 +365,7 @@ mod tests {
         fs::write(&plain, "no program").unwrap();
         fs::set_permissions(&plain, fs::Permissions::from_mode(0o600)).unwrap();
         for program in [Path::new("no-such-etcd"), &folder.path().join("absent"), &plain] {
-            let text = version_of(program).await.unwrap_err().to_string();
+            let text = version_of(&ServerProgram::from(program)).await.unwrap_err().to_string();
             let name = program.display().to_string();
             for part in [&*name, "--server FILE", "drill.serverBinary", "PATH"] {
                 assert!(text.contains(part), "{part}: {text}");

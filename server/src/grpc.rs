@@ -5,6 +5,7 @@
 //! and are wrapped by [`Gate`].
 
 pub(crate) mod frames;
+pub(crate) mod frequent;
 mod gate;
 mod health;
 pub mod metadata;
@@ -12,7 +13,8 @@ pub(crate) mod methods;
 mod observe;
 mod refusal;
 
-pub use gate::{Gate, GateConfig};
+pub use frequent::Frequent;
+pub use gate::{Gate, GateConfig, Services};
 pub use health::HealthService;
 pub use methods::{Method, Shape};
 pub use observe::RpcMetrics;

@@ -4,10 +4,11 @@
 //! after SIGTERM or SIGINT the process ends by that signal, as upstream's does, so that whoever
 //! started it sees why; there are no child processes.
 
+mod advice;
 mod announce;
 
 use crate::config::{self, Config, ConfigError, LogConfig, Notice, Wanted};
-use crate::grpc::{Gate, GateConfig, RpcMetrics};
+use crate::grpc::{Gate, GateConfig, RpcMetrics, Services};
 use crate::http::{Access, Pages, PagesConfig, PeerPages};
 use crate::listen::{Answers, Listeners, Running, answering, make_certificates};
 use crate::log::{Level, Logger, messages};
@@ -20,7 +21,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tonic::service::Routes;
 
 /// Time that calls have to end after a signal.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -30,7 +30,7 @@ pub struct Started {
     /// What pages and checks ask.
     pub member: Arc<dyn Member>,
     /// The services.
-    pub routes: Routes,
+    pub services: Services,
     /// Resolves when the member has joined its cluster and may serve clients.
     pub ready: BoxFuture<'static, Result<(), String>>,
     /// Resolves when the member ends by itself, with a reason if that is a failure.
@@ -106,8 +106,8 @@ pub fn run(
             let _ = signal_hook::low_level::emulate_default_handler(number);
             ExitCode::from(128_u8.saturating_add(u8::try_from(number).unwrap_or(0)))
         }
-        Err(why) => {
-            logger.log(Level::Fatal, "discovery failed", &[("error", json!(why))]);
+        Err(end) => {
+            end.tell(&logger);
             ExitCode::FAILURE
         }
     }
@@ -157,25 +157,47 @@ fn refuse(logger: &Logger, arguments: &[String], notices: &[Notice], error: &Con
     }
 }
 
+/// Why the process ends by itself.
+enum End {
+    /// The member cannot start.
+    Start(String),
+    /// It ran and cannot go on.
+    Running(String),
+}
+
+impl End {
+    /// The last line of the log: what happened, and what to do.
+    fn tell(&self, logger: &Logger) {
+        let (message, why) = match self {
+            End::Start(why) => ("discovery failed", why),
+            End::Running(why) => ("the member cannot go on", why),
+        };
+        let mut fields = vec![("error", json!(why))];
+        fields.extend(advice::on(why).map(|advice| ("advice", json!(advice))));
+        logger.log(Level::Fatal, message, &fields);
+    }
+}
+
 /// Serves until a signal or the member's end. The signal's number.
 async fn serve(
     mut config: Config,
     arguments: &[String],
     logger: &Logger,
     boot: Box<dyn Boot>,
-) -> Result<Option<i32>, String> {
+) -> Result<Option<i32>, End> {
     // From the first moment: a signal during the start ends it too.
-    let mut signals = Signals::new().map_err(|error| format!("signals: {error}"))?;
+    let mut signals = Signals::new().map_err(|error| End::Start(format!("signals: {error}")))?;
     announce::prepare(&mut config, logger);
-    make_certificates(&mut config, logger).map_err(|error| error.to_string())?;
-    let listeners = Listeners::bind(&config, logger).await.map_err(|error| error.to_string())?;
+    make_certificates(&mut config, logger).map_err(|error| End::Start(error.to_string()))?;
+    let listeners = Listeners::bind(&config, logger).await;
+    let listeners = listeners.map_err(|error| End::Start(error.to_string()))?;
     announce::starting(&config, logger);
     let metrics = Metrics::new();
     announce::measure(&config, &metrics);
     let config = Arc::new(config);
     let booting = boot.boot(config.clone(), logger.clone(), metrics.clone());
     let started = tokio::select! {
-        started = booting => started?,
+        started = booting => started.map_err(End::Start)?,
         number = signals.next(logger) => return Ok(Some(number)),
     };
     let answers = answers(&config, &started, logger, &metrics, arguments);
@@ -189,7 +211,7 @@ async fn serve(
     };
     if let Err(why) = ready {
         end(running, started.stop).await;
-        return Err(why);
+        return Err(End::Start(why));
     }
     announce::serving(&config, &*started.member, logger);
     running.serve_clients();
@@ -197,7 +219,7 @@ async fn serve(
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let outcome = tokio::select! {
         number = signals.next(logger) => Ok(Some(number)),
-        ended = started.ended => ended.map(|()| None),
+        ended = started.ended => ended.map(|()| None).map_err(End::Running),
     };
     end(running, started.stop).await;
     outcome
@@ -223,7 +245,7 @@ fn answers(
     };
     let member = || started.member.clone();
     let gate =
-        Gate::new(member(), gate_config, metrics, rpcs, logger.clone(), started.routes.clone());
+        Gate::new(member(), gate_config, metrics, rpcs, logger.clone(), started.services.clone());
     let pages_config = PagesConfig {
         access: Access::new(config.cors.clone(), config.host_whitelist.clone()),
         gateway: config.enable_grpc_gateway,

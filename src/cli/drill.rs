@@ -7,6 +7,7 @@ use super::store::Output;
 use clap::Args;
 use holdfast_restore::drill::{DrillRequest, drill};
 use holdfast_restore::fetch::select_in;
+use holdfast_restore::server::ServerProgram;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,9 +19,10 @@ pub(crate) struct DrillArguments {
     vault: VaultArguments,
     #[command(flatten)]
     which: SnapshotArguments,
-    /// The etcd binary to boot; a name without a slash is looked up in PATH
-    #[arg(long, value_name = "FILE", default_value = "etcd")]
-    server: PathBuf,
+    /// An etcd binary to boot instead of the bundled server; a name without a slash is looked up in
+    /// PATH
+    #[arg(long, value_name = "FILE")]
+    server: Option<PathBuf>,
     /// Where the sandbox is made; needs room for the whole database, in clear, while the drill
     /// runs
     #[arg(long, value_name = "DIR")]
@@ -44,11 +46,12 @@ pub(crate) fn run(arguments: &DrillArguments) -> anyhow::Result<ExitCode> {
         let mut vault = arguments.vault.resolve()?.open().await?;
         let selected = select_in(vault.chain(), arguments.which.question()?)?;
         let parent = arguments.directory.clone().unwrap_or_else(std::env::temp_dir);
+        let server = ServerProgram::named_or_bundled(arguments.server.as_deref());
         let request = DrillRequest {
             sample: arguments.sample,
             boot_deadline: Duration::from_secs(arguments.boot_deadline),
             record: !arguments.no_record,
-            ..DrillRequest::new(selected.number, &arguments.server, &parent)
+            ..DrillRequest::new(selected.number, server, &parent)
         };
         let report = drill(&mut vault, &request).await?;
         match arguments.output {

@@ -10,7 +10,7 @@ use holdfast_restore::plan::{
 };
 use holdfast_restore::restore::restore;
 use holdfast_restore::select::Question;
-use holdfast_restore::server::version_of;
+use holdfast_restore::server::{ServerProgram, version_of};
 use holdfast_restore::swap::{self, DurableNames, Place};
 use holdfast_vault::Vault;
 use holdfast_vault::chain::{Chain, ChainError, Witness};
@@ -203,7 +203,7 @@ pub(super) fn head(vault: &Vault, now_ms: i64) -> String {
 
 async fn request(arguments: &RestoreArguments) -> anyhow::Result<RestoreRequest> {
     let target = match &arguments.server {
-        Some(server) => Some(version_of(server).await?.version),
+        Some(server) => Some(version_of(&ServerProgram::from(&**server)).await?.version),
         None => arguments.target,
     };
     Ok(RestoreRequest {

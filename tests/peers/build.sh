@@ -6,9 +6,10 @@
 #
 # Names: etcd-3.5 etcd-3.6 etcd-3.7 (each gives etcd-X, etcdctl-X, etcdutl-X), bbolt, bolt-peer,
 # versitygw, minio, kms-plugin-ref, raft-scripts, raft-testdata (no program: the text files of
-# upstream's raft tests). By name only: etcd-suites (a folder: upstream's own test programs and their
-# certificates, for make conformance). Each is built once per version: a stamp beside the binaries names what was built,
-# and a missing or different stamp builds again.
+# upstream's raft tests). Only when named: etcd-suites (a folder: upstream's own test programs and
+# their certificates, for make conformance), benchmark (upstream's load client), kube-apiserver,
+# kubectl (many minutes). Each is built once per version: a stamp beside the binaries names what was
+# built, and a missing or different stamp builds again.
 #
 #   HOLDFAST_PEERS   where they go; default ${XDG_CACHE_HOME:-~/.cache}/holdfast/peers
 #
@@ -24,6 +25,9 @@ declare -A version=(
   [etcd-3.5]=v3.5.35 [etcd-3.6]=v3.6.16 [etcd-3.7]=v3.7.3
   [bbolt]=v1.4.3 [versitygw]=v1.8.0 [kms-plugin-ref]=1 [raft-testdata]=v3.6.0 [raft-scripts]=1
   [bolt-peer]=1 [etcd-suites]=v3.6.16
+  [kube-apiserver]=v1.34.4 [kubectl]=v1.34.4
+  # Of etcd's root module not every version is on the proxy.
+  [benchmark]=v3.6.14
   # MinIO's tags are no module versions; this is its last commit.
   [minio]=v0.0.0-20260212201848-7aac2a2c5b7c
 )
@@ -72,6 +76,22 @@ build_etcd() {
   chmod -R u+w "$work"; rm -rf "$work"
 }
 
+# As etcd: its module's replacements are for its own repository.
+build_benchmark() { # version
+  local work
+  work=$(mktemp -d)
+  (
+    cd "$work"
+    export GOFLAGS=-mod=mod
+    go mod init holdfast.invalid/peer 2>/dev/null
+    patiently go get "go.etcd.io/etcd/v3/tools/benchmark@$1"
+    patiently go get "go.etcd.io/etcd/v3/tools/benchmark@$1"
+    go build -buildvcs=false -o "$work/benchmark" go.etcd.io/etcd/v3/tools/benchmark
+    mv -f "$work/benchmark" "$peers/"
+  )
+  chmod -R u+w "$work"; rm -rf "$work"
+}
+
 build_installed() { # package@version
   local work
   work=$(mktemp -d)
@@ -88,6 +108,32 @@ build_own() { # folder name
   (cd "$work" && GOFLAGS=-mod=mod patiently go build -buildvcs=false -o "$work/$2" .)
   mv -f "$work/$2" "$peers/"
   rm -rf "$work"
+}
+
+# Kubernetes' module names the modules it consists of by the version v0.0.0, which is no release: a
+# module of our own replaces each by its release of the same number.
+build_kube() { # command version
+  local work modfile module
+  work=$(mktemp -d)
+  (
+    cd "$work"
+    export GOFLAGS=-mod=mod
+    go mod init holdfast.invalid/peer 2>/dev/null
+    patiently go mod download "k8s.io/kubernetes@$2"
+    modfile=$(go mod download -json "k8s.io/kubernetes@$2" | sed -n 's/^.*"GoMod": "\(.*\)".*$/\1/p')
+    go mod edit -require="k8s.io/kubernetes@$2"
+    grep -E '^(go|godebug) ' "$modfile" >go.mod.more
+    sed -i '/^go /d' go.mod
+    cat go.mod.more >>go.mod
+    for module in $(sed -n 's/^[[:space:]]*\(k8s\.io\/[a-z0-9-]*\) v0\.0\.0\( .*\)\{0,1\}$/\1/p' "$modfile"); do
+      go mod edit -replace="$module=$module@v0.${2#v1.}"
+    done
+    local package=k8s.io/component-base/version
+    local flags="-s -w -X $package.gitVersion=$2 -X $package.gitMajor=1 -X $package.gitMinor=$(cut -d. -f2 <<<"$2")"
+    patiently go build -buildvcs=false -trimpath -ldflags "$flags" -o "$work/$1" "k8s.io/kubernetes/cmd/$1"
+    mv -f "$work/$1" "$peers/"
+  )
+  chmod -R u+w "$work"; rm -rf "$work"
 }
 
 # Upstream's test programs `common` and `e2e`, and the files that they look for. The module at the root
@@ -155,10 +201,12 @@ build() {
   case $name in
     etcd-suites)    build_suites "$wanted" ;;
     etcd-*)         build_etcd "$name" "$wanted" ;;
+    benchmark)      build_benchmark "$wanted" ;;
     bbolt)          build_installed "go.etcd.io/bbolt/cmd/bbolt@$wanted" ;;
     versitygw)      build_installed "github.com/versity/versitygw/cmd/versitygw@$wanted" ;;
     minio)          build_installed "github.com/minio/minio@$wanted" ;;
     kms-plugin-ref | raft-scripts | bolt-peer) build_own "$own" "$name" ;;
+    kube-apiserver | kubectl) build_kube "$name" "$wanted" ;;
     raft-testdata)  fetch_raft_testdata "$wanted" ;;
   esac
   printf '%s\n' "$wanted" >"$stamp"

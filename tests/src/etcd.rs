@@ -9,12 +9,12 @@ use crate::peers::{holdfast, peer};
 use crate::pki::Pki;
 use holdfast_api::client::{Client, ClientConfig, ClientError, Tls};
 use holdfast_api::etcdserverpb::{RangeRequest, SnapshotRequest};
-use holdfast_restore::server::{Ports, Server, ServerSpec};
+use holdfast_restore::server::{Ports, Server, ServerError, ServerProgram, ServerSpec};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub use holdfast_peers::run;
@@ -86,19 +86,16 @@ pub struct Etcd {
     spec: ServerSpec,
     version: String,
     pki: Option<Arc<Pki>>,
-    folder: TempDir,
+    _folder: TempDir,
 }
 
-/// The server of a version. Ours answers to the name `etcd`: a link in `folder`.
-fn program(version: &str, folder: &Path) -> PathBuf {
-    if version != BUNDLED {
-        return peer(&format!("etcd-{version}"));
+/// The server of a version.
+fn program(version: &str) -> ServerProgram {
+    if version == BUNDLED {
+        ServerProgram::in_holdfast(holdfast())
+    } else {
+        peer(&format!("etcd-{version}")).into()
     }
-    let link = folder.join("etcd");
-    if !link.exists() {
-        std::os::unix::fs::symlink(holdfast(), &link).expect("the folder is ours");
-    }
-    link
 }
 
 impl Etcd {
@@ -124,7 +121,7 @@ impl Etcd {
             extra.extend(tls_flags(pki));
         }
         let spec = ServerSpec {
-            program: program(&options.version, folder.path()),
+            program: program(&options.version),
             data_dir: options.data_dir.clone().unwrap_or_else(|| folder.path().join("data")),
             name: options.name.clone(),
             listens: ports.into(),
@@ -136,7 +133,7 @@ impl Etcd {
             tls: options.pki.is_some(),
         };
         let (version, pki) = (options.version.clone(), options.pki.clone());
-        Etcd { server: None, spec, version, pki, folder }
+        Etcd { server: None, spec, version, pki, _folder: folder }
     }
 
     fn spawn(&mut self) {
@@ -161,14 +158,61 @@ impl Etcd {
         self.wait_ready().await;
     }
 
+    /// Starts it again; what its log says if it ends before it serves.
+    ///
+    /// # Errors
+    /// It ends; with its exit status and the end of its log.
+    ///
+    /// # Panics
+    /// It runs already, or neither ends nor serves.
+    pub async fn try_boot(&mut self) -> Result<(), String> {
+        self.spawn();
+        let client = self.client();
+        let server = self.server.as_mut().expect("the member was started");
+        match server.wait_ready(READY, || linearizable_read(&client)).await {
+            Ok(_) => Ok(()),
+            Err(ended @ ServerError::Ended { .. }) => {
+                self.server = None;
+                Err(ended.to_string())
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Waits until it has ended by itself; its exit status and the end of its log.
+    ///
+    /// # Panics
+    /// It does not run, or does not end in time.
+    pub async fn ended(&mut self) -> String {
+        let mut server = self.server.take().expect("the member runs");
+        let end = Instant::now() + READY;
+        loop {
+            if let Err(ended) = server.check_running() {
+                return ended.to_string();
+            }
+            assert!(Instant::now() < end, "it goes on:\n{}", server.log_tail());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Starts another version on its data directory, and waits until it serves.
     ///
     /// # Panics
     /// It runs already, or does not serve.
     pub async fn boot_as(&mut self, version: &str) {
-        self.spec.program = program(version, self.folder.path());
+        self.spec.program = program(version);
         version.clone_into(&mut self.version);
         self.boot().await;
+    }
+
+    /// Starts it again and kills it after so long, whatever it is at then.
+    ///
+    /// # Panics
+    /// It runs already.
+    pub async fn boot_for(&mut self, life: Duration) {
+        self.spawn();
+        tokio::time::sleep(life).await;
+        self.kill().await;
     }
 
     /// SIGTERM, and waits for its end.
@@ -183,7 +227,7 @@ impl Etcd {
     /// SIGKILL, and waits for its end.
     pub async fn kill(&mut self) {
         if let Some(server) = self.server.take() {
-            server.stop(Duration::ZERO).await;
+            server.kill().await;
         }
     }
 

@@ -10,11 +10,14 @@ mod judge;
 #[path = "bundled/services.rs"]
 mod services;
 
+use holdfast_api::client::Client;
+use holdfast_api::etcdserverpb::StatusRequest;
 use holdfast_tests::etcd::{BUNDLED, Etcd, Options};
 use holdfast_tests::objects::object;
 use holdfast_tests::site::{Login, Site};
 use holdfast_tests::{contents, seed};
 use judge::State;
+use std::time::{Duration, Instant};
 
 /// Records, leases, users, roles and HashKV after the calls of the hard cases.
 async fn filled(version: &str) -> (Etcd, State) {
@@ -57,8 +60,30 @@ async fn data_directories_change_hands() {
         state = hand_over(&mut etcd, state, "3.6", killed).await;
         state = hand_over(&mut etcd, state, BUNDLED, killed).await;
     }
-    // What 3.7 has taken over it has marked as its own.
+    // Once 3.7 has marked it as its own, 3.6 would refuse it.
     hand_over(&mut etcd, state, "3.7", true).await;
+}
+
+/// Whether the member's schema is marked as 3.7's.
+async fn is_marked_as_3_7(client: &Client) -> bool {
+    let status = client.check("Status", client.maintenance().status(StatusRequest {}).await);
+    status.unwrap().storage_version == "3.7.0"
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ours_takes_over_from_3_7_and_gives_back() {
+    let (mut etcd, mut state) = filled("3.7").await;
+    // It marks its directory some seconds after the start.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_marked_as_3_7(&judge::client_of(&etcd, true)).await {
+        assert!(Instant::now() < deadline, "3.7 never marks its directory");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    for killed in [false, true] {
+        state = hand_over(&mut etcd, state, BUNDLED, killed).await;
+        assert!(is_marked_as_3_7(&judge::client_of(&etcd, true)).await, "the mark stays");
+        state = hand_over(&mut etcd, state, "3.7", killed).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -115,4 +140,23 @@ async fn the_agent_backs_it_up_and_it_boots_what_is_restored() {
     let data_dir = site.restore("restored", "3.6", &["--bump", "none"]).await;
     let restored = judge::boot(&data_dir, BUNDLED, true).await;
     state.assert_same(&restored, "backed up from ours, booted on ours");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drill_boots_it_where_no_other_server_is_named() {
+    for version in ["3.5", "3.7", BUNDLED] {
+        let (source, _) = filled(version).await;
+        let site = Site::on_disk();
+        site.watch(&source, Login { user: Some(seed::ROOT), ..Login::default() });
+        site.init().await;
+        site.back_up().await;
+        // No program is to be found by name.
+        let mut command = site.command(&site.on_vault(&["drill", "-o", "json"]));
+        let output = command.env("PATH", "/nowhere").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "a backup of {version}: {said}");
+        let report: serde_json::Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(report["level"], "L6", "{said}");
+        assert!(report["server"].as_str().unwrap().ends_with("(bundled)"), "{said}");
+    }
 }

@@ -160,7 +160,7 @@ async fn restored(version: &str, pki: &Arc<Pki>) -> (Site, Server, Contents) {
     let peer_url = format!("https://127.0.0.1:{}", ports.peer);
     let data_dir = site.restore("first", version, &["--peer-url", &peer_url]).await;
     let spec = ServerSpec {
-        program: peer(&format!("etcd-{version}")),
+        program: peer(&format!("etcd-{version}")).into(),
         data_dir,
         name: "default".to_owned(),
         listens: ports.into(),

@@ -94,9 +94,8 @@ impl Config {
         if let Some(drill) = &mut self.drill {
             paths.push(&mut drill.directory);
             // A bare name is looked up in PATH, as `--server` is.
-            if drill.server_binary.components().count() > 1 {
-                paths.push(&mut drill.server_binary);
-            }
+            let named = drill.server_binary.as_mut();
+            paths.extend(named.filter(|file| file.components().count() > 1));
         }
         for path in paths {
             *path = directory.join(&*path);

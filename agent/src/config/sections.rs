@@ -126,8 +126,9 @@ pub struct PruneConfig {
 pub struct DrillConfig {
     /// Crontab line.
     pub schedule: Crontab,
-    /// The etcd to boot; a name without a slash is looked up in PATH.
-    pub server_binary: PathBuf,
+    /// The etcd to boot; a name without a slash is looked up in PATH. Left out: the bundled server.
+    #[serde(default)]
+    pub server_binary: Option<PathBuf>,
     /// Where the sandbox is made, 0700; it needs the store's size.
     pub directory: PathBuf,
     /// A drill that takes longer has failed.

@@ -42,9 +42,11 @@ fn a_bare_server_binary_is_left_to_path() {
     ] {
         let drill = format!("drill: {{schedule: '@daily', serverBinary: {given}, directory: d}}\n");
         let drill = parse(&format!("{SMALL}{drill}")).unwrap().drill.unwrap();
-        assert_eq!(drill.server_binary.as_os_str(), meant);
+        assert_eq!(drill.server_binary.as_deref(), Some(Path::new(meant)));
         assert_eq!(drill.directory, Path::new("/etc/holdfast/d"));
     }
+    let bundled = parse(&format!("{SMALL}drill: {{schedule: '@daily', directory: d}}\n"));
+    assert_eq!(bundled.unwrap().drill.unwrap().server_binary, None);
 }
 
 #[test]
@@ -154,7 +156,7 @@ fn mistakes_have_a_place() {
         ("spool: {sizeLimit: 16G}\n", "GiB"),
         ("listen: localhost\n", ":8:"),
         ("log: {format: xml}\n", "xml"),
-        ("drill: {schedule: '@daily'}\n", "serverBinary"),
+        ("drill: {schedule: '@daily'}\n", "directory"),
         ("surprise: 1\n", "unknown field `surprise`"),
         ("stateDirectory: twice\n", "duplicate"),
         (": [\n", ":8:"),

@@ -91,7 +91,7 @@ impl Etcd {
         let folder = tempfile::tempdir().unwrap();
         let ports = Ports::from(holdfast_peers::free_ports());
         let spec = ServerSpec {
-            program: peer(&format!("etcd-{version}")),
+            program: peer(&format!("etcd-{version}")).into(),
             data_dir: folder.path().join("data"),
             name: "one".to_owned(),
             listens: ports.into(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::plan::MemberStart;
-use crate::server::{Ports, Server, ServerError, ServerSpec};
+use crate::server::{Ports, Server, ServerError, ServerProgram, ServerSpec};
 
 /// A member that could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,7 @@ impl<F: FnMut(&MemberStart) + Send> Starter for AskOperator<F> {
 #[derive(Debug)]
 pub struct LocalProcesses {
     /// The etcd binary.
-    pub program: PathBuf,
+    pub program: ServerProgram,
     /// Data directories and logs go here.
     pub folder: PathBuf,
     /// More flags, for example for TLS.

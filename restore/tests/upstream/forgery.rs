@@ -213,7 +213,7 @@ async fn a_frame_that_opens_and_does_not_decompress_is_named_and_leaves_nothing(
     let object = segment.file_name().unwrap().to_str().unwrap();
     let sandboxes = root.path().join("sandboxes");
     fs::create_dir(&sandboxes).unwrap();
-    let request = DrillRequest::new(number, &peer("etcd-3.6"), &sandboxes);
+    let request = DrillRequest::new(number, peer("etcd-3.6"), &sandboxes);
     let report = drill(&mut vault, &request).await.unwrap();
     let failure = report.failure.clone().expect("the frame does not decompress");
     assert_eq!(failure.level, Level::L2, "{report}");

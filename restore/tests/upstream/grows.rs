@@ -100,7 +100,7 @@ impl Cluster {
             });
         }
         let starter = LocalProcesses {
-            program: peer(&format!("etcd-{version}")),
+            program: peer(&format!("etcd-{version}")).into(),
             folder: root.path().to_owned(),
             extra,
             ports,

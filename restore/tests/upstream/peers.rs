@@ -34,7 +34,7 @@ pub(crate) struct Running {
 /// What to start on `data_dir`.
 pub(crate) fn spec(version: &str, data_dir: &Path, ports: Ports) -> ServerSpec {
     ServerSpec {
-        program: peer(&format!("etcd-{version}")),
+        program: peer(&format!("etcd-{version}")).into(),
         data_dir: data_dir.to_owned(),
         name: "m1".to_owned(),
         listens: ports.into(),

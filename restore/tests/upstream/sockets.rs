@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use holdfast_api::client::{Client, ClientConfig};
+use holdfast_peers::holdfast;
 use holdfast_restore::drill::{DrillRequest, drill};
+use holdfast_restore::server::ServerProgram;
 
 use crate::peers::{Running, free_ports, peer};
 use crate::sources::{FileSource, store, vault};
@@ -87,8 +89,13 @@ async fn a_drills_server_listens_on_sockets_of_its_sandbox_alone() {
     let mut vault = vault(&root.path().join("vault")).await;
     let number = store(&mut vault, &FileSource::open(&file, Some(hash))).await;
     // The last one's path is too long for a socket's address.
-    let folders = ["3.5".to_owned(), "3.6".to_owned(), "d".repeat(120)];
-    for (version, folder) in ["3.5", "3.6", "3.7"].into_iter().zip(folders) {
+    let etcd = |version: &str| ServerProgram::from(peer(&format!("etcd-{version}")));
+    for (folder, server) in [
+        ("3.5", etcd("3.5")),
+        ("3.6", etcd("3.6")),
+        ("bundled", ServerProgram::in_holdfast(holdfast())),
+        (&*"d".repeat(120), etcd("3.7")),
+    ] {
         let parent = root.path().join(folder);
         fs::create_dir(&parent).unwrap();
         let over = Arc::new(AtomicBool::new(false));
@@ -96,13 +103,12 @@ async fn a_drills_server_listens_on_sockets_of_its_sandbox_alone() {
             let (parent, over) = (parent.clone(), over.clone());
             std::thread::spawn(move || watch(&parent, &over))
         };
-        let server = peer(&format!("etcd-{version}"));
-        let report = drill(&mut vault, &DrillRequest::new(number, &server, &parent)).await;
+        let report = drill(&mut vault, &DrillRequest::new(number, server, &parent)).await;
         over.store(true, Ordering::Relaxed);
         let report = report.unwrap();
-        assert!(report.passed(), "etcd {version}: {report}");
+        assert!(report.passed(), "{folder}: {report}");
         let seen = watcher.join().unwrap();
         let sockets = ["client.sock", "peer.sock"].map(str::to_owned);
-        assert_eq!(seen, sockets.into(), "etcd {version}");
+        assert_eq!(seen, sockets.into(), "{folder}");
     }
 }

@@ -73,6 +73,8 @@ pub enum DiskOperation {
     SyncData,
     /// Syncing data and metadata.
     SyncAll,
+    /// Giving it another name.
+    Rename,
     /// Syncing a directory.
     SyncDirectory,
     /// Mapping into memory.
@@ -116,6 +118,7 @@ impl fmt::Display for DiskOperation {
             DiskOperation::Write => "write",
             DiskOperation::SetLen => "set the length of",
             DiskOperation::SyncData | DiskOperation::SyncAll => "sync",
+            DiskOperation::Rename => "rename",
             DiskOperation::SyncDirectory => "sync the directory",
             DiskOperation::Map => "map",
         })
@@ -181,6 +184,22 @@ impl FileDisk {
     /// The file's path, as it was opened.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Gives the file another name, in the place of a file that has it already, and makes the name
+    /// durable. Lock and map stay.
+    ///
+    /// # Errors
+    /// If it cannot be renamed: then nothing has changed. If the directory's sync fails, nobody
+    /// knows which file a crash leaves under the name, and the disk is poisoned.
+    pub fn move_to(&mut self, path: &Path) -> Result<(), DiskError> {
+        self.usable()?;
+        let moved = std::fs::rename(&self.path, path);
+        moved.map_err(|source| self.failed(DiskOperation::Rename, source))?;
+        path.clone_into(&mut self.path);
+        let synced = sync_directory(path.parent().unwrap_or(Path::new(".")));
+        self.poisoned = synced.is_err();
+        synced
     }
 
     fn usable(&self) -> Result<(), DiskError> {

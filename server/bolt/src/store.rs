@@ -126,9 +126,11 @@ pub struct StoreStats {
 }
 
 impl StoreStats {
-    /// Bytes of the pages that cannot be written to: what etcd calls the size in use.
+    /// Bytes of the pages that the last commit refers to: what etcd calls the size in use. What
+    /// only readers of older states still see is not counted.
     pub fn in_use_bytes(&self) -> u64 {
-        self.size_bytes - self.free_pages * u64::from(self.page_size)
+        let unused = self.free_pages + self.pending_pages;
+        self.size_bytes - unused * u64::from(self.page_size)
     }
 }
 
@@ -145,6 +147,16 @@ impl Store<FileDisk> {
     /// A file that is in use, damaged, or no database.
     pub fn open_path(path: &Path, options: StoreOptions) -> Result<Store, StoreError> {
         Store::open(FileDisk::open_or_create(path)?, options)
+    }
+
+    /// Gives the file another name, in the place of a file that has it already, and makes the name
+    /// durable. Waits for the change that another thread may be at.
+    ///
+    /// # Errors
+    /// As [`FileDisk::move_to`]; [`StoreError::Poisoned`] if a writer has panicked.
+    pub fn move_to(&self, path: &Path) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock().map_err(|_| StoreError::Poisoned)?;
+        Ok(writer.disk.move_to(path)?)
     }
 }
 

@@ -257,7 +257,10 @@ fn a_long_reader_costs_only_what_it_sees() {
     }
     assert_eq!(store.stats().size_bytes, settled, "pages born and dead after it come again");
     assert_eq!(tree::read(&reader), seen);
-    assert!(store.stats().pending_pages > 0);
+    let stats = store.stats();
+    assert!(stats.pending_pages > 0);
+    let unused = stats.free_pages + stats.pending_pages;
+    assert_eq!(stats.in_use_bytes(), stats.size_bytes - 4096 * unused, "readers do not count");
     drop(reader);
     put(60);
     put(61);

@@ -26,6 +26,10 @@ pub const V3_6: EtcdVersion = EtcdVersion { major: 3, minor: 6 };
 /// etcd 3.7.
 pub const V3_7: EtcdVersion = EtcdVersion { major: 3, minor: 7 };
 
+/// The newest etcd whose data directories our server goes on with. It leaves their versions as they
+/// are, so that the one they come from can take them back.
+pub const NEWEST_TAKEN_OVER: EtcdVersion = V3_7;
+
 /// What a rebuilt database says. `None`: the key is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TargetVersions {

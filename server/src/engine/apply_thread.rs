@@ -1,7 +1,8 @@
 //! The apply thread: committed entries in, answers, events and a growing applied index out.
 //!
 //! It is the only one that changes the state. It never waits for the database's disk: every 100 ms
-//! or 10,000 changes it freezes what is pending, and the commit thread writes that. What must hold:
+//! or 10,000 changes it freezes what is pending, and the commit thread writes that; only when that
+//! thread is so far behind that a lot is pending it waits. What must hold:
 //! each entry is applied once and in order; entries at or below the database's consistent index
 //! change only what a snapshot file replays; the consistent index is pending together with the
 //! changes it speaks of before anything is frozen; an entry that cannot be applied ends the member.
@@ -27,7 +28,7 @@ use tonic::Status;
 
 use super::applied::Applied;
 use super::chores::Chores;
-use super::commit_thread::CommitOrder;
+use super::commit_thread::{CommitOrder, Defragmented};
 use super::locks::write;
 use super::machine::{Answer, Broken, Machine};
 use super::raft_thread::{Committed, Input};
@@ -38,6 +39,9 @@ use std::sync::RwLock;
 
 /// So many changes are pending at most before they are frozen: as upstream.
 const MOST_PENDING: usize = 10_000;
+/// So many bytes are pending at most before the thread waits for the disk, as happens while a large
+/// database is defragmented.
+const MOST_PENDING_BYTES: usize = 256 << 20;
 /// Records that one step of a compaction looks at: upstream's `--compaction-batch-limit`.
 const COMPACTION_BATCH: usize = 1_000;
 
@@ -52,10 +56,10 @@ pub(crate) enum Work {
     Compaction(Result<CompactionBatch, MvccError>),
     /// Everything applied so far shall be in the file before this is told.
     Flush(oneshot::Sender<()>),
+    /// The database's file shall be written anew without its free pages.
+    Defragment(Defragmented),
     /// The stored schema shall be of that version.
     StorageVersion(EtcdVersion),
-    /// The commit thread wrote what was frozen.
-    Written,
     /// The member ends.
     Stop,
 }
@@ -96,6 +100,8 @@ pub(crate) struct ApplyThread {
     pub(crate) work: Receiver<Work>,
     pub(crate) raft: Sender<Input>,
     pub(crate) commits: Sender<CommitOrder>,
+    /// The commit thread has written a layer.
+    pub(crate) written: Receiver<()>,
     pub(crate) chores: Chores,
     /// To itself, for what chores find.
     pub(crate) own: Sender<Work>,
@@ -152,8 +158,11 @@ impl ApplyThread {
                 Work::Committed(entries) => self.apply_all(&entries, &mut desk)?,
                 Work::Compaction(batch) => self.compacted(batch, &mut desk)?,
                 Work::Flush(done) => self.flush(done, &mut desk)?,
+                Work::Defragment(done) => {
+                    self.freeze(&mut desk)?;
+                    let _ = self.commits.send(CommitOrder::Defragment(done));
+                }
                 Work::StorageVersion(version) => self.migrate(version, &mut desk),
-                Work::Written => {}
                 Work::Stop => return self.finish(&desk),
             }
         }
@@ -168,6 +177,7 @@ impl ApplyThread {
             if is_full || self.snapshots.is_due(entry.index) {
                 self.freeze(desk)?;
             }
+            self.wait_for_room(desk)?;
         }
         if desk.due.is_none() {
             desk.due = Some(Instant::now() + self.commit_interval);
@@ -208,7 +218,7 @@ impl ApplyThread {
         let now = self.begun.elapsed();
         let outcome = self.machine.apply(request, index, now)?;
         let took = self.begun.elapsed().saturating_sub(now);
-        self.machine.figures.applied(&request.request, took, outcome.answer.is_ok());
+        self.machine.counts.applied(&request.request, took, outcome.answer.is_ok());
         let revision = self.machine.store.revision();
         if !outcome.events.is_empty() {
             (self.publish)(revision, outcome.events);
@@ -346,9 +356,22 @@ impl ApplyThread {
             Some(commit) => {
                 desk.due = None;
                 let then = self.snapshots.due(desk.last, &self.cluster);
-                let _ = self.commits.send(CommitOrder { commit, then });
+                let _ = self.commits.send(CommitOrder::Write(commit, then));
             }
             None => desk.due = Some(Instant::now() + self.commit_interval),
+        }
+        Ok(())
+    }
+
+    /// Waits while too much is pending. What is committed then waits in raft's log, and new
+    /// requests are refused at a limit.
+    fn wait_for_room(&mut self, desk: &mut Desk) -> Result<(), ApplyEnd> {
+        while self.machine.store.backend().pending_bytes() >= MOST_PENDING_BYTES {
+            self.freeze(desk)?;
+            if desk.due.is_some() && self.written.recv().is_err() {
+                // The commit thread ended, which ends the member.
+                return Ok(());
+            }
         }
         Ok(())
     }
@@ -388,13 +411,12 @@ impl ApplyThread {
         loop {
             match self.machine.store.backend().freeze()? {
                 Some(commit) => {
-                    let _ = self.commits.send(CommitOrder { commit, then: Vec::new() });
+                    let _ = self.commits.send(CommitOrder::Write(commit, Vec::new()));
                     return Ok(());
                 }
                 None if self.machine.store.backend().pending_changes() == 0 => return Ok(()),
-                None => {
-                    let _ = self.work.recv();
-                }
+                None if self.written.recv().is_err() => return Ok(()),
+                None => {}
             }
         }
     }

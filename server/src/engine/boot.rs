@@ -27,8 +27,8 @@ use tonic::service::Routes;
 use super::applied::Applied;
 use super::apply_thread::{ApplyThread, Reply, Work};
 use super::chores::Chores;
-use super::commit_thread;
-use super::figures::Figures;
+use super::commit_thread::{CommitThread, Figures};
+use super::counts::Counts;
 use super::handle::{Handle, Inner, Limits};
 use super::identity::Identities;
 use super::machine::Machine;
@@ -43,13 +43,12 @@ use super::versions;
 use super::waits::Waits;
 use super::watching::Watching;
 use crate::config::{Compaction, Config};
-use crate::grpc::HealthService;
+use crate::grpc::{HealthService, Services};
 use crate::log::Logger;
 use crate::member::Member;
 use crate::metrics::Metrics;
 use crate::run::{Boot, Started};
 
-const COMMIT_SECONDS: &str = "etcd_disk_backend_commit_duration_seconds";
 /// Upstream's quota where none is given.
 const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
 
@@ -115,7 +114,7 @@ struct Wires {
     identities: Arc<Identities>,
     watching: Watching,
     waits: Waits<Reply>,
-    figures: Figures,
+    counts: Counts,
     begun: Instant,
 }
 
@@ -130,6 +129,7 @@ fn tie(
     let (raft, inbox) = mpsc::channel();
     let (work, to_apply) = mpsc::channel();
     let (commits, to_commit) = mpsc::channel();
+    let (tell_written, written) = mpsc::sync_channel(1);
     let failed = |error: std::io::Error| format!("cannot start a thread: {error}");
     let (chores, chores_thread) = Chores::start(raft.clone(), logger.clone()).map_err(failed)?;
     let watch_failed = fate.clone();
@@ -145,7 +145,7 @@ fn tie(
         identities: Arc::new(Identities::new(&config.auth_token, config.auth_token_ttl)?),
         watching,
         waits: Waits::new(),
-        figures: Figures::new(metrics),
+        counts: Counts::new(metrics),
         begun: Instant::now(),
     };
     let inner = inner(config, &opened, &wires);
@@ -166,8 +166,16 @@ fn tie(
     };
     let snapshots = snapshots(config, &opened.dirs, opened.snapshot_index, &wires);
     let identities = Arc::clone(&wires.identities);
-    let figures = wires.figures.clone();
-    let machine = Machine { store: opened.store, shared: opened.shared, identities, figures };
+    let commit_thread = CommitThread {
+        orders: to_commit,
+        written: tell_written,
+        backend: opened.store.backend().clone(),
+        database: opened.database,
+        logger: logger.clone(),
+        figures: Figures::new(metrics),
+    };
+    let counts = wires.counts.clone();
+    let machine = Machine { store: opened.store, shared: opened.shared, identities, counts };
     let publisher = wires.watching.clone();
     let apply_thread = ApplyThread {
         machine,
@@ -175,6 +183,7 @@ fn tie(
         work: to_apply,
         raft: wires.raft.clone(),
         commits,
+        written,
         own: wires.work.clone(),
         publish: Box::new(move |revision, events| publisher.publish(revision, &events)),
         waits: wires.waits.clone(),
@@ -186,12 +195,11 @@ fn tie(
         commit_interval: config.backend_batch_interval,
         begun: wires.begun,
     };
-    let (again, took) = (wires.work.clone(), metrics.histogram(COMMIT_SECONDS));
     let threads = Threads {
         raft_thread: spawn("raft", fate, move || raft_thread.run())?,
         apply_thread: spawn("apply", fate, move || apply_thread.run())?,
         rest: vec![
-            spawn("commit", fate, move || commit_thread::run(&to_commit, &again, &took))?,
+            spawn("commit", fate, move || commit_thread.run())?,
             chores_thread,
             watch_thread,
         ],
@@ -236,8 +244,10 @@ fn inner(config: &Config, opened: &Opened, wires: &Wires) -> Inner {
         progress_interval: config.watch_progress_notify_interval,
         bcrypt_cost: config.bcrypt_cost,
         serving: watch::Sender::new(true),
-        figures: wires.figures.clone(),
-        file: Arc::clone(&opened.file),
+        counts: wires.counts.clone(),
+        database: Arc::clone(&opened.database),
+        defragmenting: tokio::sync::Mutex::new(()),
+        pauses_to_defragment: config.gates.enabled("StopGRPCServiceOnDefrag"),
     }
 }
 
@@ -313,7 +323,7 @@ fn started(
         })
     });
     Started {
-        routes: routes(&handle),
+        services: services(&handle, config.max_receive_bytes()),
         member: Arc::new(handle) as Arc<dyn Member>,
         ready,
         ended,
@@ -341,10 +351,9 @@ fn policy(config: &Config, revision: i64) -> Option<AutoCompaction> {
     }
 }
 
-/// The services. Sizes are checked by the gate before them.
-fn routes(handle: &Handle) -> Routes {
-    let most = usize::MAX;
-    Routes::new(KvServer::new(handle.clone()).max_decoding_message_size(most))
+/// The services; none takes a message of more than so many bytes.
+fn services(handle: &Handle, most: usize) -> Services {
+    let routes = Routes::new(KvServer::new(handle.clone()).max_decoding_message_size(most))
         .add_service(WatchServer::new(handle.clone()).max_decoding_message_size(most))
         .add_service(LeaseServer::new(handle.clone()))
         .add_service(ClusterServer::new(handle.clone()))
@@ -352,7 +361,8 @@ fn routes(handle: &Handle) -> Routes {
         .add_service(MaintenanceServer::new(handle.clone()))
         .add_service(LockServer::new(handle.clone()).max_decoding_message_size(most))
         .add_service(ElectionServer::new(handle.clone()).max_decoding_message_size(most))
-        .add_service(HealthServer::new(HealthService::new(handle.serving())))
+        .add_service(HealthServer::new(HealthService::new(handle.serving())));
+    Services { routes, frequent: Some(Arc::new(handle.clone())) }
 }
 
 impl Threads {

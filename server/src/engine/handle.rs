@@ -24,7 +24,8 @@ use tonic::Status;
 
 use super::applied::Applied;
 use super::apply_thread::{Reply, Work};
-use super::figures::Figures;
+use super::counts::Counts;
+use super::database::Database;
 use super::identity::Identities;
 use super::locks::read;
 use super::machine::{Answer, Shared};
@@ -86,9 +87,13 @@ pub(crate) struct Inner {
     /// `--bcrypt-cost`.
     pub(crate) bcrypt_cost: u32,
     /// What is counted.
-    pub(crate) figures: Figures,
+    pub(crate) counts: Counts,
     /// The database's file, for sizes and streams.
-    pub(crate) file: Arc<holdfast_bolt::Store>,
+    pub(crate) database: Arc<Database>,
+    /// One defragmentation at a time.
+    pub(crate) defragmenting: tokio::sync::Mutex<()>,
+    /// `--feature-gates=StopGRPCServiceOnDefrag=true`.
+    pub(crate) pauses_to_defragment: bool,
 }
 
 /// What a put weighs beside key and value: as upstream.
@@ -169,7 +174,8 @@ impl Handle {
 
     fn is_over_quota(&self, bytes: usize) -> bool {
         let quota = self.inner.limits.quota_bytes;
-        quota > 0 && self.inner.file.stats().size_bytes + PUT_OVERHEAD_BYTES + bytes as u64 >= quota
+        quota > 0
+            && self.inner.database.stats().size_bytes + PUT_OVERHEAD_BYTES + bytes as u64 >= quota
     }
 
     /// Who sent a request with these headers over this connection.
@@ -219,6 +225,22 @@ impl Handle {
         }
     }
 
+    /// Writes the database's file anew. It goes on if the caller goes away.
+    pub(crate) async fn defragment(&self) -> Result<(), Status> {
+        let handle = self.clone();
+        let defragmenting = tokio::spawn(async move {
+            let inner = &handle.inner;
+            let _alone = inner.defragmenting.lock().await;
+            let (done, defragmented) = oneshot::channel();
+            inner.work.send(Work::Defragment(done)).map_err(|_| Refusal::Stopped)?;
+            inner.serving.send_replace(!inner.pauses_to_defragment);
+            let outcome = defragmented.await;
+            inner.serving.send_replace(true);
+            outcome.map_err(|_| Refusal::Stopped)?.map_err(Status::unknown)
+        });
+        defragmenting.await.map_err(|_| Status::from(Refusal::Stopped))?
+    }
+
     fn timed_out(&self) -> Status {
         if self.inner.view.leader() == holdfast_core::raft::NOBODY {
             Refusal::NoLeader.into()
@@ -230,10 +252,19 @@ impl Handle {
     /// Waits until this member's state holds everything that was acknowledged before the call.
     pub(crate) async fn catch_up(&self) -> Result<(), Status> {
         let inner = &self.inner;
-        let (reader, index) = oneshot::channel();
-        inner.raft.send(Input::Read(reader)).map_err(|_| Refusal::Stopped)?;
+        let alone = inner.view.read_index_alone();
+        if alone.is_some_and(|index| inner.applied.index() >= index) {
+            return Ok(());
+        }
         let caught_up = async {
-            let index = index.await.map_err(|_| Refusal::Stopped)?;
+            let index = match alone {
+                Some(index) => index,
+                None => {
+                    let (reader, index) = oneshot::channel();
+                    inner.raft.send(Input::Read(reader)).map_err(|_| Refusal::Stopped)?;
+                    index.await.map_err(|_| Refusal::Stopped)?
+                }
+            };
             if inner.applied.wait(index).await { Ok(()) } else { Err(Refusal::Stopped) }
         };
         match timeout(inner.limits.patience, caught_up).await {

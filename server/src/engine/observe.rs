@@ -74,7 +74,7 @@ pub(crate) fn measure(handle: &Handle, metrics: &Metrics) {
         applied.set(inner.applied.index() as f64);
         committed.set(inner.view.committed() as f64);
         quota.set(inner.limits.quota_bytes as f64);
-        let stats = inner.file.stats();
+        let stats = inner.database.stats();
         size.set(stats.size_bytes as f64);
         in_use.set(stats.in_use_bytes() as f64);
         keys.set(inner.store.index_keys() as f64);

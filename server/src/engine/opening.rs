@@ -6,10 +6,10 @@
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use holdfast_bolt::{Store as File, StoreOptions};
+use holdfast_bolt::StoreOptions;
 use holdfast_core::alarm::Alarms;
 use holdfast_core::auth::Auth;
-use holdfast_core::backend::{Backend, BoltBase, View};
+use holdfast_core::backend::{Backend, View};
 use holdfast_core::bootstrap::{self, Action, Flags, InitialState, MemberDirs, Started};
 use holdfast_core::buckets::{self, META, SmallBuckets};
 use holdfast_core::disk::FileSystem;
@@ -18,10 +18,11 @@ use holdfast_core::membership::{Cluster, ClusterConfig};
 use holdfast_core::meta::{CONSISTENT_INDEX, STORAGE_VERSION};
 use holdfast_core::mvcc::{Restored, Store};
 use holdfast_core::raft::{Config as RaftConfig, Entry, MemoryLog, Node, Snapshot, Start};
-use holdfast_core::versions::V3_6;
+use holdfast_core::versions::{NEWEST_TAKEN_OVER, V3_6};
 use holdfast_core::wal::{SyncObserver, Wal, WalOptions};
 use serde_json::json;
 
+use super::database::Database;
 use super::machine::Shared;
 use crate::config::Config;
 use crate::log::Logger;
@@ -37,7 +38,7 @@ pub(crate) type Refused = String;
 pub(crate) struct Opened {
     pub(crate) wal: Wal<FileSystem>,
     pub(crate) node: Node<MemoryLog>,
-    pub(crate) file: Arc<File>,
+    pub(crate) database: Arc<Database>,
     pub(crate) store: Store,
     pub(crate) shared: Arc<Shared>,
     pub(crate) cluster: Arc<RwLock<Cluster>>,
@@ -62,10 +63,9 @@ pub(crate) fn open(
         no_sync: config.unsafe_no_fsync,
         ..StoreOptions::default()
     };
-    let file = File::open_path(&dirs.db(), options).map_err(|error| error.to_string())?;
-    let file = Arc::new(file);
-    tell_free_space(config, &file, logger);
-    let backend = Backend::new(Box::new(BoltBase::new(Arc::clone(&file)))).map_err(said)?;
+    let database = Database::open(&dirs.db(), options).map_err(said)?;
+    let backend = Backend::new(Box::new(database.base())).map_err(said)?;
+    defragment(config, &database, &backend, logger)?;
     let (store, restored) = Store::open(backend.clone()).map_err(said)?;
     logger.info(
         "restored the store",
@@ -76,7 +76,7 @@ pub(crate) fn open(
     let cluster_config = ClusterConfig {
         local_id: metadata.node_id,
         cluster_id: metadata.cluster_id,
-        server_version: V3_6,
+        server_version: NEWEST_TAKEN_OVER,
         max_learners: config.max_learners,
     };
     let (cluster, healed) =
@@ -106,7 +106,7 @@ pub(crate) fn open(
     let node = node(config, &started, metadata.node_id, seed)?;
     Ok(Opened {
         node,
-        file,
+        database: Arc::new(database),
         store,
         shared,
         cluster: Arc::new(RwLock::new(cluster)),
@@ -119,23 +119,43 @@ pub(crate) fn open(
     })
 }
 
-/// `--bootstrap-defrag-threshold-megabytes`: where less could be given back it is not worth it.
-fn tell_free_space(config: &Config, file: &File, logger: &Logger) {
-    let threshold = config.bootstrap_defrag_threshold_megabytes.saturating_mul(1 << 20);
-    if threshold == 0 {
-        return;
+/// At a start, if so much can be given back as `--bootstrap-defrag-threshold-megabytes` says.
+fn defragment(
+    config: &Config,
+    database: &Database,
+    backend: &Backend,
+    logger: &Logger,
+) -> Result<(), Refused> {
+    let least_bytes = config.bootstrap_defrag_threshold_megabytes.saturating_mul(1 << 20);
+    if least_bytes == 0 {
+        return Ok(());
     }
-    let stats = file.stats();
-    let fields = [
-        ("current-db-size-bytes", json!(stats.size_bytes)),
-        ("current-db-size-in-use-bytes", json!(stats.in_use_bytes())),
-        ("experimental-bootstrap-defrag-threshold-bytes", json!(threshold)),
-    ];
-    if stats.size_bytes.saturating_sub(stats.in_use_bytes()) < threshold {
-        logger.info("Skipping defragmentation", &fields);
-    } else {
-        logger.warn("the database is worth a defragmentation; it is not done at start", &fields);
+    let stats = database.stats();
+    if stats.size_bytes.saturating_sub(stats.in_use_bytes()) < least_bytes {
+        logger.info(
+            "Skipping defragmentation",
+            &[
+                ("current-db-size-bytes", json!(stats.size_bytes)),
+                ("current-db-size-in-use-bytes", json!(stats.in_use_bytes())),
+                ("experimental-bootstrap-defrag-threshold-bytes", json!(least_bytes)),
+            ],
+        );
+        return Ok(());
     }
+    match database.rewrite(backend) {
+        Ok(sizes) => logger.info(
+            "defragmented the database at the start",
+            &[
+                ("size-before-bytes", json!(sizes.before.size_bytes)),
+                ("size-bytes", json!(sizes.after.size_bytes)),
+            ],
+        ),
+        Err(error) if error.is_final() => return Err(error.to_string()),
+        Err(error) => {
+            logger.warn("failed to defragment", &[("error", json!(error.to_string()))]);
+        }
+    }
+    Ok(())
 }
 
 fn start(
@@ -155,7 +175,7 @@ fn start(
         },
         token: config.initial_cluster_token.clone(),
         force_new_cluster: config.force_new_cluster,
-        server_version: V3_6,
+        server_version: NEWEST_TAKEN_OVER,
     };
     let facts = bootstrap::survey(&FileSystem, dirs).map_err(said)?;
     let plan = bootstrap::decide(&flags, &facts, dirs).map_err(said)?;

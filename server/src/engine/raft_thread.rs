@@ -189,6 +189,7 @@ impl RaftThread {
                 // A change that raft's rules forbid leaves the members as they are.
                 let members = self.node.apply_conf_change(&change);
                 let members = members.unwrap_or_else(|_| self.node.status().conf_state);
+                self.show_who_decides(desk);
                 let _ = answer.send(members);
                 self.lead_alone();
             }
@@ -249,6 +250,8 @@ impl RaftThread {
     fn carry_out(&mut self, ready: Ready, desk: &mut Desk) -> Result<(), RaftEnd> {
         if let Some(state) = &ready.hard_state {
             self.view.set_term(state.term);
+            // Before the messages: who hears of the commit index from us must not be ahead of us.
+            self.view.set_committed(state.commit);
         }
         if let Some(soft) = ready.soft_state {
             self.view.set_leader(soft.leader, soft.role == Role::Leader);
@@ -287,8 +290,17 @@ impl RaftThread {
             desk.term_began = last.term;
             self.ask_for_reads(desk, true);
         }
+        self.show_who_decides(desk);
         // The apply thread is gone only when the member ends.
         let _ = self.apply.send(Work::Committed(committed));
+    }
+
+    /// Whether readers need no word of raft's: it would give the same index at once.
+    fn show_who_decides(&self, desk: &Desk) {
+        let alone = self.node.is_leader()
+            && self.node.is_sole_voter()
+            && desk.term_began == self.view.term();
+        self.view.set_decides_alone(alone);
     }
 
     fn note_snapshot(

@@ -14,6 +14,7 @@ pub(crate) struct RaftView {
     term: AtomicU64,
     committed: AtomicU64,
     leads: AtomicBool,
+    decides_alone: AtomicBool,
     leader: watch::Sender<u64>,
     changes: AtomicU64,
 }
@@ -25,6 +26,7 @@ impl RaftView {
             term: AtomicU64::new(term),
             committed: AtomicU64::new(committed),
             leads: AtomicBool::new(false),
+            decides_alone: AtomicBool::new(false),
             leader: watch::Sender::new(NOBODY),
             changes: AtomicU64::new(0),
         }
@@ -50,6 +52,13 @@ impl RaftView {
         self.leads.load(Ordering::Acquire)
     }
 
+    /// The commit index that a linearizable read has to wait for, where no other member has to be
+    /// asked for it: this member leads, is the only voter, and has committed in its term.
+    pub(crate) fn read_index_alone(&self) -> Option<u64> {
+        // In this order: whatever was acknowledged before the first load is in the second.
+        self.decides_alone.load(Ordering::Acquire).then(|| self.committed())
+    }
+
     /// How often a leader was seen that was not the one before.
     pub(crate) fn leader_changes(&self) -> u64 {
         self.changes.load(Ordering::Relaxed)
@@ -68,7 +77,15 @@ impl RaftView {
         self.committed.fetch_max(index, Ordering::AcqRel);
     }
 
+    /// To be called before anything leaves this member that lets another one decide.
+    pub(super) fn set_decides_alone(&self, alone: bool) {
+        self.decides_alone.store(alone, Ordering::Release);
+    }
+
     pub(super) fn set_leader(&self, leader: u64, leads: bool) {
+        if !leads {
+            self.set_decides_alone(false);
+        }
         self.leads.store(leads, Ordering::Release);
         self.leader.send_if_modified(|known| {
             let is_news = *known != leader;

@@ -6,6 +6,7 @@ mod cluster;
 mod contest;
 mod downgrade;
 mod election;
+mod frequent;
 mod kv;
 mod lease;
 mod lock;

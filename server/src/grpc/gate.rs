@@ -5,9 +5,10 @@
 //! client demanded a leader ends with `no leader` when there was none for three elections.
 
 use super::frames::Counting;
+use super::frequent::{self, Frequent};
 use super::metadata::{self, Peer};
 use super::methods::{Method, Shape, methods};
-use super::observe::RpcMetrics;
+use super::observe::{Demands, RpcMetrics};
 use super::refusal::Refusal;
 use crate::log::{Logger, messages};
 use crate::member::Member;
@@ -18,6 +19,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use serde_json::json;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,17 +47,26 @@ pub struct GateConfig {
     pub max_receive_bytes: usize,
 }
 
+/// What is behind the gate.
+#[derive(Clone)]
+pub struct Services {
+    /// All services.
+    pub routes: Routes,
+    /// A shorter way to some of their methods.
+    pub frequent: Option<Arc<dyn Frequent>>,
+}
+
 /// The way to the services. Cheap to clone.
 #[derive(Clone)]
 pub struct Gate {
     inner: Arc<Inner>,
-    routes: Routes,
+    services: Services,
 }
 
 struct Inner {
     member: Arc<dyn Member>,
     config: GateConfig,
-    metrics: Metrics,
+    demands: Demands,
     rpcs: RpcMetrics,
     received_bytes: Counter,
     sent_bytes: Counter,
@@ -63,25 +74,26 @@ struct Inner {
 }
 
 impl Gate {
-    /// A gate before `routes`.
+    /// A gate before `services`.
     pub fn new(
         member: Arc<dyn Member>,
         config: GateConfig,
         metrics: &Metrics,
         rpcs: RpcMetrics,
         logger: Logger,
-        routes: Routes,
+        mut services: Services,
     ) -> Gate {
         let inner = Inner {
             member,
             config,
-            metrics: metrics.clone(),
+            demands: Demands::new(metrics),
             rpcs,
             received_bytes: metrics.counter("etcd_network_client_grpc_received_bytes_total"),
             sent_bytes: metrics.counter("etcd_network_client_grpc_sent_bytes_total"),
             logger,
         };
-        Gate { inner: Arc::new(inner), routes: routes.prepare() }
+        services.routes = services.routes.prepare();
+        Gate { inner: Arc::new(inner), services }
     }
 
     /// Answers a call.
@@ -91,13 +103,12 @@ impl Gate {
         };
         let inner = &self.inner;
         inner.rpcs.started(method);
-        let remote = request.extensions().get::<Peer>().map(Peer::name).unwrap_or_default();
         let call = Call {
             inner: inner.clone(),
             method,
             began: Instant::now(),
             ended: false,
-            remote,
+            remote: request.extensions().get::<Peer>().and_then(|peer| peer.address),
             received: Arc::default(),
             sent: 0,
         };
@@ -106,8 +117,14 @@ impl Gate {
         if let Err(refusal) = inner.admit(method, headers, wants_leader) {
             return call.refused(refusal.into());
         }
+        if let Some(frequent) = &self.services.frequent
+            && frequent::is_plain(request.headers())
+            && frequent.serves(method)
+        {
+            return call.carry(&**frequent, request).await;
+        }
         let request = call.counted(request);
-        let answer = self.routes.clone().oneshot(request).await;
+        let answer = self.services.routes.clone().oneshot(request).await;
         let response = match answer {
             Ok(response) => response,
             Err(never) => match never {},
@@ -130,8 +147,7 @@ impl Inner {
         }
         let version = metadata::api_version(headers)?;
         let kind = if method.shape == Shape::Unary { "unary" } else { "stream" };
-        let labels = [version, kind];
-        self.metrics.counter_with("etcd_server_client_requests_total", &labels).inc();
+        self.demands.count(version, kind);
         if wants_leader && *self.member.leader().borrow() == 0 {
             return Err(Refusal::NoLeader);
         }
@@ -183,7 +199,7 @@ struct Call {
     method: &'static Method,
     began: Instant,
     ended: bool,
-    remote: String,
+    remote: Option<SocketAddr>,
     received: Arc<AtomicU64>,
     sent: u64,
 }
@@ -203,6 +219,27 @@ impl Call {
                 frame
             }))
         })
+    }
+
+    /// The short way for a method that `frequent` serves.
+    async fn carry(mut self, frequent: &dyn Frequent, request: Request<Body>) -> Response<Body> {
+        let request = frequent::receive(request, self.inner.config.max_receive_bytes).await;
+        let (request, bytes) = match request {
+            Ok(received) => received,
+            Err(status) => return self.refused(status),
+        };
+        self.inner.rpcs.received(self.method, 1);
+        self.inner.received_bytes.add(bytes);
+        self.received.store(bytes, Ordering::Relaxed);
+        match frequent.answer(self.method, request).await {
+            Ok(frame) => frequent::response(frame, move |sent| {
+                self.inner.rpcs.sent(self.method, 1);
+                self.inner.sent_bytes.add(sent.len() as u64);
+                self.sent = sent.len() as u64;
+                self.end(Code::Ok.into());
+            }),
+            Err(status) => self.refused(status),
+        }
     }
 
     fn refused(mut self, status: Status) -> Response<Body> {
@@ -253,7 +290,7 @@ impl Call {
             &[
                 ("start time", json!(begun.strftime("%Y-%m-%dT%H:%M:%S.%6f%z").to_string())),
                 ("time spent", json!(format!("{}ms", took.as_millis()))),
-                ("remote", json!(self.remote)),
+                ("remote", json!(Peer { address: self.remote, ..Peer::default() }.name())),
                 ("response type", json!(format!("/{}/{}", self.method.service, self.method.name))),
                 ("request count", json!(-1)),
                 ("request size", json!(self.received.load(Ordering::Relaxed))),

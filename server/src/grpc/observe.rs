@@ -5,9 +5,9 @@
 //! leaves is `Canceled`. All series are there from the start, at zero, as upstream's are.
 
 use super::methods::{Method, methods};
-use crate::metrics::{FamilyKind, Histogram, Metrics, Page};
-use std::sync::Arc;
+use crate::metrics::{Counter, FamilyKind, Histogram, Metrics, Page};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// gRPC's codes by number, as metrics name them.
 const CODES: [&str; 17] = [
@@ -96,6 +96,41 @@ impl RpcMetrics {
             count.fetch_add(1, Ordering::Relaxed);
         }
         row.seconds.observe(seconds);
+    }
+}
+
+/// Client versions whose counters are at hand; the others are looked up.
+const MOST_VERSIONS: usize = 16;
+
+/// Counts calls by the client's API version and by whether they stream.
+#[derive(Debug)]
+pub(super) struct Demands {
+    metrics: Metrics,
+    /// By version and kind.
+    at_hand: RwLock<Vec<(String, &'static str, Counter)>>,
+}
+
+impl Demands {
+    pub(super) fn new(metrics: &Metrics) -> Demands {
+        Demands { metrics: metrics.clone(), at_hand: RwLock::default() }
+    }
+
+    /// Counts one.
+    pub(super) fn count(&self, version: &str, kind: &'static str) {
+        let at_hand = self.at_hand.read().unwrap_or_else(PoisonError::into_inner);
+        let known = at_hand.iter().find(|(of, what, _)| *what == kind && of == version);
+        if let Some((_, _, counter)) = known {
+            counter.inc();
+            return;
+        }
+        drop(at_hand);
+        let counter =
+            self.metrics.counter_with("etcd_server_client_requests_total", &[version, kind]);
+        counter.inc();
+        let mut at_hand = self.at_hand.write().unwrap_or_else(PoisonError::into_inner);
+        if at_hand.len() < MOST_VERSIONS {
+            at_hand.push((version.to_owned(), kind, counter));
+        }
     }
 }
 

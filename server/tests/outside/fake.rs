@@ -7,7 +7,7 @@ use holdfast_api::etcdserverpb::*;
 use holdfast_api::health::health_server::HealthServer;
 use holdfast_core::mvcc::{self, MvccError};
 use holdfast_server::config::Config;
-use holdfast_server::grpc::{HealthService, Refusal};
+use holdfast_server::grpc::{HealthService, Refusal, Services};
 use holdfast_server::log::Logger;
 use holdfast_server::member::{Member, Position};
 use holdfast_server::metrics::Metrics;
@@ -216,7 +216,7 @@ impl Boot for Fake {
             .add_service(HealthServer::new(HealthService::new(member.serving())));
         Ok(Started {
             member,
-            routes: routes.routes(),
+            services: Services { routes: routes.routes(), frequent: None },
             ready: Box::pin(async { Ok(()) }),
             ended: Box::pin(std::future::pending()),
             stop: Box::new(|| -> BoxFuture<'static, ()> { Box::pin(async {}) }),

@@ -58,6 +58,17 @@ pub fn run(command: &mut Command) -> String {
     said.into_owned()
 }
 
+/// Our own binary, as it ships.
+///
+/// # Panics
+/// HOLDFAST_BIN does not name it.
+pub fn holdfast() -> PathBuf {
+    let path = std::env::var_os("HOLDFAST_BIN").map(PathBuf::from);
+    let path = path.expect("HOLDFAST_BIN names the binary: run `make test`");
+    assert!(path.is_file(), "{} is missing: run `make test`", path.display());
+    path
+}
+
 /// Two ports that nobody listens on, for clients and for peers, below those that the system gives
 /// to outgoing connections: such a connection would otherwise take them before a member starts, or
 /// while it is down.

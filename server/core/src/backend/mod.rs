@@ -188,8 +188,24 @@ impl Backend {
         base.size()
     }
 
-    /// Puts another base in the place of this one, and drops what is pending: after a
-    /// defragmentation (commit first: the new file has the same content), or for a database that
+    /// Stands on another base from now on that holds the same as this one, after a
+    /// defragmentation. To be called by who runs commits, between two of them: what is pending or
+    /// frozen is written to the new base. Views go on with what they see.
+    ///
+    /// # Errors
+    /// The new base cannot be read; [`BackendError::CommitFailed`] if a commit failed before.
+    pub fn change_base(&self, same: Box<dyn Base>) -> Result<(), BackendError> {
+        let base: Arc<dyn Base> = Arc::from(same);
+        let read = base.read()?;
+        let mut state = exclusive(&self.inner.state);
+        if state.failed {
+            return Err(BackendError::CommitFailed);
+        }
+        (state.base, state.read) = (base, read);
+        Ok(())
+    }
+
+    /// Puts another base in the place of this one, and drops what is pending: for a database that
     /// the leader sent (then what is pending is of no use). Views go on with what they see.
     ///
     /// # Errors

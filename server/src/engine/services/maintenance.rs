@@ -41,7 +41,7 @@ impl Handle {
 
     /// Sends the database as it was when the reader was taken, then its SHA-256.
     fn send_database(&self, blobs: &mpsc::Sender<Result<pb::SnapshotResponse, Status>>) {
-        let reader = self.inner.file.read();
+        let reader = self.inner.database.read();
         let (size, version) = (reader.size_bytes(), self.storage_version().unwrap_or_default());
         let (mut digest, mut offset) = (Sha256::new(), 0u64);
         let send = |blob: Vec<u8>, remaining_bytes| {
@@ -78,7 +78,7 @@ impl Maintenance for Handle {
     async fn status(&self, request: Request<pb::StatusRequest>) -> Reply<pb::StatusResponse> {
         let who = self.identity(&request).await?;
         read(&self.inner.shared.auth).check_somebody(&who).map_err(status)?;
-        let (stats, view) = (self.inner.file.stats(), &self.inner.view);
+        let (stats, view) = (self.inner.database.stats(), &self.inner.view);
         let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         let downgrade = read(&self.inner.cluster).downgrade().clone();
         Ok(Response::new(pb::StatusResponse {
@@ -124,9 +124,8 @@ impl Maintenance for Handle {
     ) -> Reply<pb::DefragmentResponse> {
         let who = self.identity(&request).await?;
         self.check_admin(&who)?;
-        Err(Status::unimplemented(
-            "this server does not defragment while it runs; stop it and use `utl defrag`",
-        ))
+        self.defragment().await?;
+        Ok(Response::new(pb::DefragmentResponse { header: Some(self.header()) }))
     }
 
     async fn hash(&self, request: Request<pb::HashRequest>) -> Reply<pb::HashResponse> {

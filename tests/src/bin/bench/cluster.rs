@@ -126,12 +126,13 @@ pub(crate) fn save(etcd: &Etcd, to: &Path) {
 
 /// `etcdctl snapshot save`.
 pub(crate) fn upstream_save(etcd: &Etcd, to: &Path) -> Command {
+    upstream_save_from(&etcd.endpoint(), to)
+}
+
+/// The same from any member.
+pub(crate) fn upstream_save_from(endpoint: &str, to: &Path) -> Command {
     let mut command = Command::new(peer("etcdctl-3.6"));
-    command
-        .arg("--endpoints")
-        .arg(etcd.endpoint())
-        .args([TOOL_PATIENCE, "snapshot", "save"])
-        .arg(to);
+    command.arg("--endpoints").arg(endpoint).args([TOOL_PATIENCE, "snapshot", "save"]).arg(to);
     command
 }
 

@@ -58,6 +58,15 @@ pub(crate) fn against(ratio: f64, bound: Option<f64>) -> String {
     }
 }
 
+/// A ratio that is to be at least so large.
+pub(crate) fn above(ratio: f64, least: f64) -> String {
+    if ratio >= least {
+        format!("{ratio:.2} (at least {least:.2})")
+    } else {
+        format!("{ratio:.2} BELOW {least:.2}")
+    }
+}
+
 pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
     float(part) / float(whole.max(1))
 }
@@ -118,6 +127,8 @@ mod tests {
     fn a_figure_above_its_bound_shows() {
         assert_eq!(against(1.05, Some(1.05)), "1.05 (bound 1.05)");
         assert_eq!(against(1.06, Some(1.05)), "1.06 ABOVE 1.05");
+        assert_eq!(above(1.2, 1.2), "1.20 (at least 1.20)");
+        assert_eq!(above(1.1, 1.2), "1.10 BELOW 1.20");
     }
 
     #[test]

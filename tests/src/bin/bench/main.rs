@@ -1,8 +1,8 @@
-//! `make bench`: what Holdfast costs, beside etcdutl and restic, on this machine, in one run.
+//! `make bench`: what Holdfast costs, beside etcd, etcdutl and restic, on this machine, in one run.
 //!
 //! One store is made once (cached by its parameters) and played through: first backup, restore
 //! against etcdutl's, growth of the vault against the bare new records and against restic, a day of
-//! hourly backups. Must hold: prints figures and the bounds they stand beside, and never fails
+//! hourly backups. The bundled server is put under load beside etcd 3.6. Must hold: prints figures and the bounds they stand beside, and never fails
 //! because of a time; fails when anything did not work. Programs are compared in one run,
 //! alternating, by medians; every process is ended before it exits.
 
@@ -11,21 +11,26 @@ mod cluster;
 mod day;
 mod figures;
 mod growth;
+mod idle;
+mod load;
+mod member;
 mod process;
 mod recovery;
 mod reference;
 mod restic;
+mod server;
 mod store;
 mod vault;
 
 use clap::{Parser, ValueEnum};
 use cluster::Cluster;
 use figures::Result;
+use server::Extent;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use store::StoreSpec;
 
-/// What Holdfast costs, beside etcdutl and restic.
+/// What Holdfast costs, beside etcd, etcdutl and restic.
 #[derive(Parser)]
 struct Arguments {
     /// The binary to measure
@@ -40,7 +45,7 @@ struct Arguments {
     /// What to measure beside the first backup; left out: everything
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
-    /// Alternating restores
+    /// Alternating restores, and rounds of each load
     #[arg(long, default_value_t = 5)]
     runs: usize,
     /// Updates before a backup; each number is one step, once more after a defragmentation; left
@@ -50,6 +55,9 @@ struct Arguments {
     /// Simulated hours
     #[arg(long, default_value_t = 24)]
     hours: u64,
+    /// Operations of each load on the servers, in percent of the full count
+    #[arg(long, value_name = "PERCENT", default_value_t = 100)]
+    share: u64,
     /// Where everything happens; made anew, removed at the end
     #[arg(long, value_name = "DIR", default_value = "target/bench")]
     dir: PathBuf,
@@ -68,6 +76,8 @@ enum Part {
     Growth,
     /// Hourly backups.
     Day,
+    /// The bundled server, against etcd 3.6.
+    Server,
 }
 
 /// Where the bench plays and with what.
@@ -118,6 +128,13 @@ async fn bench(arguments: &Arguments) -> Result<()> {
     let size_mb = if arguments.huge { 8 * arguments.size_mb } else { arguments.size_mb };
     let spec = StoreSpec::of_size(size_mb);
     let plain = store::obtain(&spec, &cache(arguments)?).await?;
+    if !arguments.huge && wanted(Part::Server) {
+        let extent = Extent { runs: arguments.runs, share: arguments.share };
+        server::compare(&ground, &plain, extent).await?;
+        if arguments.only == [Part::Server] {
+            return Ok(std::fs::remove_dir_all(&ground.dir)?);
+        }
+    }
     let mut cluster = Cluster::boot(&ground, &plain, &spec).await?;
     let first = backup::first(&ground, &cluster, arguments.huge).await?;
     if !arguments.huge && wanted(Part::Recovery) {

@@ -85,7 +85,7 @@ pub(crate) async fn compare(ground: &Ground, first: &First, runs: usize) -> Resu
 /// Boots the member as it ships, with fsync; the time until its first linearizable read.
 async fn boot(ground: &Ground, data_dir: &Path, revision: i64) -> Result<Duration> {
     let spec = ServerSpec {
-        program: peer("etcd-3.6"),
+        program: peer("etcd-3.6").into(),
         data_dir: data_dir.to_owned(),
         name: MEMBER.to_owned(),
         listens: free_ports().into(),

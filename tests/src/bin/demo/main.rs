@@ -1,7 +1,8 @@
 //! `make demo`: the main job on this machine, told step by step.
 //!
-//! A real etcd with Kubernetes-shaped objects, a backup, an update, a second backup, a drill; then
-//! the cluster is destroyed, restored, grown to three and compared. Must hold: every claim of the
+//! A server with Kubernetes-shaped objects, a backup, an update, a second backup, a drill; then the
+//! cluster is destroyed, restored and compared; with an etcd of upstream's it is grown to three,
+//! too, since the bundled server stays alone. Must hold: every claim of the
 //! closing table is compared, not assumed; any difference ends the demo with exit code 1. Every
 //! process is ended before it exits.
 
@@ -18,6 +19,10 @@ struct Arguments {
     /// The binary to show
     #[arg(long, value_name = "FILE")]
     holdfast: PathBuf,
+    /// An etcd that plays the cluster, which is grown to three at the end; left out: the bundled
+    /// server, one member
+    #[arg(long, value_name = "FILE")]
+    etcd: Option<PathBuf>,
     /// How many objects the cluster holds
     #[arg(long, default_value_t = 4000)]
     objects: u64,

@@ -1,9 +1,8 @@
 //! What the story is played with: a folder, running members, our binary as a process.
 
 use holdfast_api::client::{Client, ClientConfig};
-use holdfast_restore::server::{Ports, Server, ServerSpec};
+use holdfast_restore::server::{Ports, Server, ServerProgram, ServerSpec};
 use holdfast_tests::contents;
-use holdfast_tests::peers::peer;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -19,12 +18,12 @@ const READY: Duration = Duration::from_secs(60);
 pub(crate) struct Stage {
     pub(crate) dir: PathBuf,
     holdfast: PathBuf,
-    etcd: PathBuf,
+    etcd: Option<PathBuf>,
 }
 
 impl Stage {
     /// An empty folder. A folder that no demo made is refused.
-    pub(crate) fn new(dir: &Path, holdfast: &Path) -> Result<Stage> {
+    pub(crate) fn new(dir: &Path, holdfast: &Path, etcd: Option<&Path>) -> Result<Stage> {
         let mark = dir.join(".holdfast-demo");
         if dir.exists() {
             if !mark.exists() {
@@ -39,20 +38,26 @@ impl Stage {
         std::fs::create_dir_all(dir)?;
         std::fs::write(&mark, "")?;
         let dir = dir.canonicalize()?;
-        let holdfast =
-            holdfast.canonicalize().map_err(|error| format!("{}: {error}", holdfast.display()))?;
-        Ok(Stage { dir, holdfast, etcd: peer("etcd-3.6") })
+        let found = |file: &Path| {
+            file.canonicalize().map_err(|error| format!("{}: {error}", file.display()))
+        };
+        Ok(Stage { dir, holdfast: found(holdfast)?, etcd: etcd.map(found).transpose()? })
     }
 
-    /// The etcd that plays the cluster.
-    pub(crate) fn etcd(&self) -> &Path {
-        &self.etcd
+    /// The etcd that plays the cluster, if it is not the bundled server.
+    pub(crate) fn etcd(&self) -> Option<&Path> {
+        self.etcd.as_deref()
+    }
+
+    fn program(&self) -> ServerProgram {
+        let bundled = || ServerProgram::in_holdfast(self.holdfast.clone());
+        self.etcd().map_or_else(bundled, ServerProgram::from)
     }
 
     /// Starts a member on its data directory `name` and waits for its first linearizable read.
     pub(crate) async fn boot(&self, name: &str, spec: Boot<'_>) -> Result<Member> {
         let spec = ServerSpec {
-            program: self.etcd.clone(),
+            program: self.program(),
             data_dir: self.dir.join(name),
             name: name.to_owned(),
             listens: spec.ports.into(),

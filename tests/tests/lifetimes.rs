@@ -1,0 +1,18 @@
+//! The bundled server over its life as a process: defragmented while it runs, killed at any
+//! moment, on disks that are full or read-only, on files that are damaged, and between other
+//! versions' tools.
+
+#![allow(clippy::unwrap_used, reason = "all of this is test code")]
+
+#[path = "lifetimes/defragment.rs"]
+mod defragment;
+#[path = "lifetimes/disks.rs"]
+mod disks;
+#[path = "lifetimes/kills.rs"]
+mod kills;
+#[path = "lifetimes/kubernetes.rs"]
+mod kubernetes;
+
+#[path = "matrix/judge.rs"]
+#[allow(dead_code, reason = "the matrix needs more of it")]
+mod judge;
