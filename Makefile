@@ -4,9 +4,9 @@
 #   make check   everything that CI runs; installs what the tests need
 #   make peers   builds upstream's programs that judge us (cached by version)
 #   make bench   figures beside etcdutl's and restic's; takes long
-#   make conformance   upstream's own suites on our server and on upstream's; takes half an hour
 #   make kills   200 times SIGKILL under load; KILLS and SEED say otherwise
 #   make check-kube  a real kube-apiserver on the bundled server, 5,000 pods, restored; takes long
+#   make conformance   upstream's own suites on our server and on upstream's; takes half an hour
 #   make races   100,000 seeded schedules of the vault's races
 #   make fuzz    every reader under libFuzzer, FUZZ_SECONDS (60) each; needs a C++ compiler
 #   make format  cargo fmt
@@ -50,7 +50,7 @@ check-kube:
 	tests/peers/build.sh etcd-3.6 kube-apiserver kubectl
 	$(CARGO) build --locked -p holdfast
 	HOLDFAST_BIN=$(TARGET)/debug/holdfast \
-		$(CARGO) test --locked -p holdfast-tests --test lifetimes -- --nocapture --ignored kubernetes::
+		$(CARGO) test --locked -p holdfast-tests --test kube -- --nocapture
 
 races:
 	HOLDFAST_RACES=100000 $(CARGO) test --release --locked -p holdfast-vault --test races -- --nocapture

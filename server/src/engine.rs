@@ -13,7 +13,7 @@ mod boot;
 mod chores;
 mod commit_thread;
 mod database;
-mod counts;
+mod figures;
 mod handle;
 mod identity;
 mod locks;

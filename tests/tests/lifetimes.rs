@@ -10,8 +10,8 @@ mod defragment;
 mod disks;
 #[path = "lifetimes/kills.rs"]
 mod kills;
-#[path = "lifetimes/kubernetes.rs"]
-mod kubernetes;
+#[path = "lifetimes/versions.rs"]
+mod versions;
 
 #[path = "matrix/judge.rs"]
 #[allow(dead_code, reason = "the matrix needs more of it")]

@@ -6,8 +6,8 @@ mod tree;
 
 use holdfast_bolt::fault::{CrashDisk, FaultDisk, MemoryDisk};
 use holdfast_bolt::{
-    BuildError, BuildOptions, Builder, Db, Disk, DiskError, FileDisk, Freelist, MapError,
-    MappedFile, check, sync_directory,
+    BuildError, BuildOptions, Builder, Db, Disk, DiskError, FileDisk, FilePages, Freelist,
+    MapError, MappedFile, ReadTx, Store, StoreError, StoreOptions, check, sync_directory,
 };
 use tree::Tree;
 
@@ -168,4 +168,35 @@ fn files_are_locked_against_writers_and_readers() {
     assert!(Db::open(MappedFile::open(&path).unwrap()).is_err());
     assert!(matches!(MappedFile::open(directory.path()), Err(MapError::NotAFile { .. })));
     assert!(sync_directory(&directory.path().join("absent")).is_err());
+}
+
+#[test]
+fn a_store_moves_over_another_file_and_both_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (place, aside) = (folder.path().join("db"), folder.path().join("aside"));
+    let open = |path| Store::open_path(path, StoreOptions::default()).unwrap();
+    let put = |store: &Store, value: &[u8]| {
+        let mut change = store.write().unwrap();
+        change.create_bucket_if_missing(b"b").unwrap().put(b"k", value).unwrap();
+        change.commit().unwrap();
+    };
+    let value = |state: &ReadTx<FilePages>| {
+        state.bucket(b"b").unwrap().unwrap().get(b"k").unwrap().unwrap().into_owned()
+    };
+    let (old, new) = (open(&place), open(&aside));
+    put(&old, b"old");
+    put(&new, b"new");
+    let reader = old.read();
+    new.move_to(&place).unwrap();
+    assert!(!aside.exists());
+    put(&new, b"newer");
+    assert_eq!((value(&reader), value(&old.read())), (b"old".to_vec(), b"old".to_vec()));
+    // The lock went along, and so did the name in what is said of it.
+    let locked = Store::open_path(&place, StoreOptions::default()).unwrap_err();
+    assert!(matches!(locked, StoreError::Disk(DiskError::InUse { .. })), "{locked}");
+    let missing = new.move_to(&folder.path().join("no/such/folder")).unwrap_err().to_string();
+    assert!(missing.starts_with(&format!("cannot rename {}", place.display())), "{missing}");
+    put(&new, b"newest");
+    drop((old, new, reader));
+    assert_eq!(value(&open(&place).read()), b"newest");
 }

@@ -218,7 +218,7 @@ impl ApplyThread {
         let now = self.begun.elapsed();
         let outcome = self.machine.apply(request, index, now)?;
         let took = self.begun.elapsed().saturating_sub(now);
-        self.machine.counts.applied(&request.request, took, outcome.answer.is_ok());
+        self.machine.figures.applied(&request.request, took, outcome.answer.is_ok());
         let revision = self.machine.store.revision();
         if !outcome.events.is_empty() {
             (self.publish)(revision, outcome.events);

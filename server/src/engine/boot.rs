@@ -27,8 +27,8 @@ use tonic::service::Routes;
 use super::applied::Applied;
 use super::apply_thread::{ApplyThread, Reply, Work};
 use super::chores::Chores;
-use super::commit_thread::{CommitThread, Figures};
-use super::counts::Counts;
+use super::commit_thread::{CommitFigures, CommitThread};
+use super::figures::Figures;
 use super::handle::{Handle, Inner, Limits};
 use super::identity::Identities;
 use super::machine::Machine;
@@ -114,7 +114,7 @@ struct Wires {
     identities: Arc<Identities>,
     watching: Watching,
     waits: Waits<Reply>,
-    counts: Counts,
+    figures: Figures,
     begun: Instant,
 }
 
@@ -145,7 +145,7 @@ fn tie(
         identities: Arc::new(Identities::new(&config.auth_token, config.auth_token_ttl)?),
         watching,
         waits: Waits::new(),
-        counts: Counts::new(metrics),
+        figures: Figures::new(metrics),
         begun: Instant::now(),
     };
     let inner = inner(config, &opened, &wires);
@@ -172,10 +172,10 @@ fn tie(
         backend: opened.store.backend().clone(),
         database: opened.database,
         logger: logger.clone(),
-        figures: Figures::new(metrics),
+        figures: CommitFigures::new(metrics),
     };
-    let counts = wires.counts.clone();
-    let machine = Machine { store: opened.store, shared: opened.shared, identities, counts };
+    let figures = wires.figures.clone();
+    let machine = Machine { store: opened.store, shared: opened.shared, identities, figures };
     let publisher = wires.watching.clone();
     let apply_thread = ApplyThread {
         machine,
@@ -244,10 +244,10 @@ fn inner(config: &Config, opened: &Opened, wires: &Wires) -> Inner {
         progress_interval: config.watch_progress_notify_interval,
         bcrypt_cost: config.bcrypt_cost,
         serving: watch::Sender::new(true),
-        counts: wires.counts.clone(),
         database: Arc::clone(&opened.database),
         defragmenting: tokio::sync::Mutex::new(()),
         pauses_to_defragment: config.gates.enabled("StopGRPCServiceOnDefrag"),
+        figures: wires.figures.clone(),
     }
 }
 

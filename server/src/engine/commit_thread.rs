@@ -55,20 +55,20 @@ pub(crate) struct CommitThread {
     pub(crate) backend: Backend,
     pub(crate) database: Arc<Database>,
     pub(crate) logger: Logger,
-    pub(crate) figures: Figures,
+    pub(crate) figures: CommitFigures,
 }
 
 /// What is measured.
-pub(crate) struct Figures {
+pub(crate) struct CommitFigures {
     commits: Histogram,
     rewrites: Histogram,
     rewriting: Gauge,
 }
 
-impl Figures {
+impl CommitFigures {
     /// Under upstream's names.
-    pub(crate) fn new(metrics: &Metrics) -> Figures {
-        Figures {
+    pub(crate) fn new(metrics: &Metrics) -> CommitFigures {
+        CommitFigures {
             commits: metrics.histogram(COMMIT_SECONDS),
             rewrites: metrics.histogram(DEFRAGMENT_SECONDS),
             rewriting: metrics.gauge(DEFRAGMENTS),

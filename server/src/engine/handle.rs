@@ -24,8 +24,8 @@ use tonic::Status;
 
 use super::applied::Applied;
 use super::apply_thread::{Reply, Work};
-use super::counts::Counts;
 use super::database::Database;
+use super::figures::Figures;
 use super::identity::Identities;
 use super::locks::read;
 use super::machine::{Answer, Shared};
@@ -87,7 +87,7 @@ pub(crate) struct Inner {
     /// `--bcrypt-cost`.
     pub(crate) bcrypt_cost: u32,
     /// What is counted.
-    pub(crate) counts: Counts,
+    pub(crate) figures: Figures,
     /// The database's file, for sizes and streams.
     pub(crate) database: Arc<Database>,
     /// One defragmentation at a time.
@@ -214,15 +214,12 @@ impl Handle {
         }
     }
 
-    /// Waits until everything applied so far is in the database's file.
+    /// Waits until everything applied so far is in the database's file: as long as the disk takes,
+    /// or a defragmentation before it; who asks has a deadline, or goes away.
     pub(crate) async fn flush(&self) -> Result<(), Status> {
         let (done, flushed) = oneshot::channel();
         self.inner.work.send(Work::Flush(done)).map_err(|_| Refusal::Stopped)?;
-        match timeout(self.inner.limits.patience, flushed).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Refusal::Stopped.into()),
-            Err(_) => Err(Refusal::Timeout.into()),
-        }
+        flushed.await.map_err(|_| Refusal::Stopped.into())
     }
 
     /// Writes the database's file anew. It goes on if the caller goes away.

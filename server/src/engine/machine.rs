@@ -23,7 +23,7 @@ use holdfast_core::request::EntryRequest;
 use tonic::{Code, Status};
 use zeroize::Zeroizing;
 
-use super::counts::Counts;
+use super::figures::Figures;
 use super::identity::Identities;
 use super::locks::{read, write};
 
@@ -77,7 +77,7 @@ pub(crate) struct Machine {
     /// Where tokens begin and end.
     pub(crate) identities: Arc<Identities>,
     /// What is counted.
-    pub(crate) counts: Counts,
+    pub(crate) figures: Figures,
 }
 
 impl Machine {
@@ -160,7 +160,7 @@ impl Machine {
         } else if let Some(txn) = &request.txn {
             let applied = self.store.txn(txn, &exists);
             applied.map(|applied| {
-                self.counts.answered(&applied.response);
+                self.figures.answered(&applied.response);
                 (Answer::Txn(applied.response), applied.events)
             })
         } else if let Some(compaction) = &request.compaction {
@@ -198,7 +198,7 @@ impl Machine {
             Ok(revoked) => revoked,
             Err(refusal) => return Ok(Some(Outcome::refused(status(refusal)))),
         };
-        self.counts.leases_revoked.inc();
+        self.figures.leases_revoked.inc();
         let applied = self.store.delete_keys(revoked.keys)?;
         self.store_changes([revoked.change]);
         Ok(Some(Outcome { answer: Ok(Answer::Done), events: applied.events }))
@@ -209,9 +209,9 @@ impl Machine {
         match granted {
             Ok(granted) => {
                 self.store_changes([granted.change]);
-                self.counts.leases_granted.inc();
+                self.figures.leases_granted.inc();
                 #[expect(clippy::cast_precision_loss, reason = "a histogram's sum is a float")]
-                self.counts.lease_seconds.observe(granted.ttl_seconds as f64);
+                self.figures.lease_seconds.observe(granted.ttl_seconds as f64);
                 Outcome::answered(Answer::LeaseGrant(grant.id, granted.ttl_seconds))
             }
             Err(refusal) => Outcome::refused(status(refusal)),

@@ -1,7 +1,7 @@
 //! What an operator can do about an error of the system under the member.
 //!
-//! Errors come here as words: each thread of the member tells its end so. The system's number stands
-//! in them as Rust's standard library writes it.
+//! Errors come here as words: each thread of the member tells its end so. The system's number
+//! stands in them as Rust's standard library writes it.
 
 /// Errors of Linux, and what to do.
 const ADVICE: [(i32, &str); 6] = [

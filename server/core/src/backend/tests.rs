@@ -164,3 +164,31 @@ fn a_base_is_replaced_between_commits() {
     assert_eq!(now.get(b"b", b"other").unwrap(), None);
     assert_eq!(view.get(b"b", b"k").unwrap().as_deref(), Some(&b"old"[..]));
 }
+
+#[test]
+fn a_base_of_the_same_content_takes_over_between_commits() {
+    let old = MemoryBase::new();
+    let backend = Backend::new(Box::new(old.clone())).unwrap();
+    backend.put(b"b", b"committed", Bytes::from_static(b"1"));
+    backend.commit().unwrap();
+    let before = backend.view();
+    backend.put(b"b", b"frozen", Bytes::from_static(b"2"));
+    let commit = backend.freeze().unwrap().unwrap();
+    backend.put(b"b", b"pending", Bytes::from_static(b"3"));
+    backend.publish();
+    let new = old.fork();
+    backend.change_base(Box::new(new.clone())).unwrap();
+    commit.run().unwrap();
+    backend.commit().unwrap();
+    let keys = |view: &View| view.entries(b"b").unwrap().len();
+    assert_eq!((keys(&before), keys(&backend.view())), (1, 3));
+    let kept = |base: MemoryBase| keys(&Backend::new(Box::new(base)).unwrap().view());
+    assert_eq!((kept(old), kept(new)), (1, 3), "what was under way went into the new one");
+    let failing = Backend::new(Box::new(Failing)).unwrap();
+    failing.put(b"b", b"k", Bytes::from_static(b"v"));
+    failing.commit().unwrap_err();
+    assert!(matches!(
+        failing.change_base(Box::new(MemoryBase::new())),
+        Err(BackendError::CommitFailed)
+    ));
+}

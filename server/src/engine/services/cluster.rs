@@ -18,6 +18,11 @@ impl Handle {
         read(&self.inner.cluster).members().map(shown).collect()
     }
 
+    /// Upstream's answers about members name no revision.
+    fn bare_header(&self) -> pb::ResponseHeader {
+        self.header_at(0)
+    }
+
     pub(super) fn check_admin(&self, who: &Identity) -> Result<(), Status> {
         read(&self.inner.shared.auth).check_admin(who).map_err(status)
     }
@@ -106,7 +111,7 @@ impl Cluster for Handle {
         let member = Member { id, peer_urls, is_learner: request.is_learner, ..Member::default() };
         let new = shown(&member);
         let members = self.change(MemberRequest::Add(member)).await?;
-        let header = Some(self.header());
+        let header = Some(self.bare_header());
         Ok(Response::new(pb::MemberAddResponse { header, member: Some(new), members }))
     }
 
@@ -117,7 +122,7 @@ impl Cluster for Handle {
         let who = self.identity(&request).await?;
         self.check_admin(&who)?;
         let members = self.change(MemberRequest::Remove(request.into_inner().id)).await?;
-        Ok(Response::new(pb::MemberRemoveResponse { header: Some(self.header()), members }))
+        Ok(Response::new(pb::MemberRemoveResponse { header: Some(self.bare_header()), members }))
     }
 
     async fn member_update(
@@ -129,7 +134,7 @@ impl Cluster for Handle {
         let pb::MemberUpdateRequest { id, peer_urls } = request.into_inner();
         let member = Member { id, peer_urls: urls(peer_urls)?, ..Member::default() };
         let members = self.change(MemberRequest::Update(member)).await?;
-        Ok(Response::new(pb::MemberUpdateResponse { header: Some(self.header()), members }))
+        Ok(Response::new(pb::MemberUpdateResponse { header: Some(self.bare_header()), members }))
     }
 
     async fn member_list(
@@ -141,7 +146,7 @@ impl Cluster for Handle {
         if request.into_inner().linearizable {
             self.catch_up().await?;
         }
-        let (header, members) = (Some(self.header()), self.members());
+        let (header, members) = (Some(self.bare_header()), self.members());
         Ok(Response::new(pb::MemberListResponse { header, members }))
     }
 
@@ -152,6 +157,6 @@ impl Cluster for Handle {
         let who = self.identity(&request).await?;
         self.check_admin(&who)?;
         let members = self.change(MemberRequest::Promote(request.into_inner().id)).await?;
-        Ok(Response::new(pb::MemberPromoteResponse { header: Some(self.header()), members }))
+        Ok(Response::new(pb::MemberPromoteResponse { header: Some(self.bare_header()), members }))
     }
 }

@@ -54,7 +54,7 @@ impl Kv for Handle {
         self.may_read(&who, &request)?;
         let began = self.now();
         let found = self.inner.store.range(&request);
-        self.inner.counts.ranged(self.now().saturating_sub(began), found.is_ok());
+        self.inner.figures.ranged(self.now().saturating_sub(began), found.is_ok());
         let mut response = found.map_err(status)?;
         self.still_may(&who)?;
         self.fill(&mut response.header);
@@ -131,7 +131,7 @@ impl Kv for Handle {
             }
             self.may_txn(&who, &request)?;
             let response = self.inner.store.read_txn(&request).map_err(status)?;
-            self.inner.counts.answered(&response);
+            self.inner.figures.answered(&response);
             self.still_may(&who)?;
             response
         } else {

@@ -43,7 +43,7 @@ impl Handle {
                 let renewed = write(&self.inner.shared.leases).keep_alive(id, self.now());
                 match renewed {
                     KeepAlive::Renewed { ttl_seconds } => {
-                        self.inner.counts.leases_renewed.inc();
+                        self.inner.figures.leases_renewed.inc();
                         return Ok(ttl_seconds);
                     }
                     KeepAlive::Unknown => return Ok(0),

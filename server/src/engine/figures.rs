@@ -18,7 +18,7 @@ const NAMES: [&str; KINDS] =
 
 /// What is counted. A clone counts into the same.
 #[derive(Clone)]
-pub(crate) struct Counts {
+pub(crate) struct Figures {
     metrics: Metrics,
     ranges: Counter,
     puts: Counter,
@@ -41,10 +41,10 @@ struct Operations {
     deletes: u64,
 }
 
-impl Counts {
+impl Figures {
     /// Into these metrics.
-    pub(crate) fn new(metrics: &Metrics) -> Counts {
-        Counts {
+    pub(crate) fn new(metrics: &Metrics) -> Figures {
+        Figures {
             ranges: metrics.counter("etcd_mvcc_range_total"),
             puts: metrics.counter("etcd_mvcc_put_total"),
             deletes: metrics.counter("etcd_mvcc_delete_total"),
@@ -144,19 +144,19 @@ mod tests {
     #[test]
     fn operations_are_counted_by_kind_and_transactions_with_several() {
         let metrics = Metrics::new();
-        let counts = Counts::new(&metrics);
+        let figures = Figures::new(&metrics);
         let put = InternalRaftRequest { put: Some(PutRequest::default()), ..Default::default() };
-        counts.applied(&put, Duration::ZERO, true);
-        counts.applied(&put, Duration::ZERO, false);
+        figures.applied(&put, Duration::ZERO, true);
+        figures.applied(&put, Duration::ZERO, false);
         let one = vec![done(Done::ResponsePut(PutResponse::default()))];
         let one = TxnResponse { responses: one, ..TxnResponse::default() };
-        counts.answered(&one);
-        assert_eq!((counts.puts.get(), counts.txns.get()), (2, 0));
+        figures.answered(&one);
+        assert_eq!((figures.puts.get(), figures.txns.get()), (2, 0));
         let range = done(Done::ResponseRange(RangeResponse::default()));
         let responses = vec![range, done(Done::ResponseTxn(one))];
-        counts.answered(&TxnResponse { responses, ..TxnResponse::default() });
-        counts.ranged(Duration::ZERO, true);
-        let counts = [&counts.puts, &counts.ranges, &counts.txns].map(Counter::get);
+        figures.answered(&TxnResponse { responses, ..TxnResponse::default() });
+        figures.ranged(Duration::ZERO, true);
+        let counts = [&figures.puts, &figures.ranges, &figures.txns].map(Counter::get);
         assert_eq!(counts, [3, 2, 1]);
         let page = metrics.page();
         for line in [
