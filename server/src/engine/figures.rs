@@ -158,9 +158,25 @@ fn kind(request: &InternalRaftRequest) -> usize {
 mod tests {
     use super::*;
     use holdfast_api::etcdserverpb::{PutRequest, PutResponse, RangeResponse, ResponseOp};
+    use holdfast_api::mvccpb::KeyValue;
 
     fn done(response: Done) -> ResponseOp {
         ResponseOp { response: Some(response) }
+    }
+
+    #[test]
+    fn keys_are_counted_while_they_are_alive() {
+        let metrics = Metrics::new();
+        let figures = Figures::new(&metrics);
+        figures.begin(3);
+        let event = |kind: EventType, version| Event {
+            r#type: kind as i32,
+            kv: Some(KeyValue { version, ..KeyValue::default() }),
+            prev_kv: None,
+        };
+        let (put, delete) = (EventType::Put, EventType::Delete);
+        figures.changed(&[event(put, 1), event(put, 2), event(put, 1), event(delete, 0)]);
+        assert!(metrics.page().contains("\netcd_debugging_mvcc_keys_total 4\n"));
     }
 
     #[test]
