@@ -17,4 +17,5 @@ pub use gate::{Gate, GateConfig, Services};
 pub use health::HealthService;
 pub use methods::{Method, Shape};
 pub use observe::RpcMetrics;
+pub(crate) use observe::go_error;
 pub use refusal::Refusal;

@@ -221,6 +221,7 @@ impl ApplyThread {
         self.machine.figures.applied(&request.request, took, outcome.answer.is_ok());
         let revision = self.machine.store.revision();
         if !outcome.events.is_empty() {
+            self.machine.figures.changed(&outcome.events);
             (self.publish)(revision, outcome.events);
         }
         if let (Some(compaction), Ok(_)) = (&request.request.compaction, &outcome.answer) {

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
+use holdfast_api::etcdserverpb::RangeRequest;
 use holdfast_api::etcdserverpb::auth_server::AuthServer;
 use holdfast_api::etcdserverpb::cluster_server::ClusterServer;
 use holdfast_api::etcdserverpb::kv_server::KvServer;
@@ -151,6 +152,10 @@ fn tie(
         figures: Figures::new(metrics),
         begun: Instant::now(),
     };
+    let all =
+        RangeRequest { key: vec![0], range_end: vec![0], count_only: true, ..Default::default() };
+    let alive = opened.store.handle().range(&all).map_err(|error| error.to_string())?;
+    wires.figures.begin(alive.count);
     let inner = inner(config, &opened, &wires);
     let raft_thread = raft_thread(config, (opened.node, opened.wal), inbox, &wires)?;
     let snapshots = snapshots(config, &opened.dirs, opened.snapshot_index, &wires);

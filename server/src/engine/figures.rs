@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use holdfast_api::etcdserverpb::response_op::Response as Done;
 use holdfast_api::etcdserverpb::{InternalRaftRequest, TxnResponse};
+use holdfast_api::mvccpb::Event;
+use holdfast_api::mvccpb::event::EventType;
 
-use crate::metrics::{Counter, Histogram, Metrics};
+use crate::metrics::{Counter, Gauge, Histogram, Metrics};
 
 const APPLY_SECONDS: &str = "etcd_server_apply_duration_seconds";
 const RANGE_SECONDS: &str = "etcd_server_range_duration_seconds";
@@ -24,6 +26,7 @@ pub(crate) struct Figures {
     puts: Counter,
     deletes: Counter,
     txns: Counter,
+    keys: Gauge,
     pub(crate) leases_granted: Counter,
     pub(crate) leases_revoked: Counter,
     pub(crate) leases_renewed: Counter,
@@ -49,6 +52,7 @@ impl Figures {
             puts: metrics.counter("etcd_mvcc_put_total"),
             deletes: metrics.counter("etcd_mvcc_delete_total"),
             txns: metrics.counter("etcd_mvcc_txn_total"),
+            keys: metrics.gauge("etcd_debugging_mvcc_keys_total"),
             leases_granted: metrics.counter("etcd_debugging_lease_granted_total"),
             leases_revoked: metrics.counter("etcd_debugging_lease_revoked_total"),
             leases_renewed: metrics.counter("etcd_debugging_lease_renewed_total"),
@@ -56,6 +60,24 @@ impl Figures {
             range_took: OnceLock::new(),
             took: [const { OnceLock::new() }; KINDS],
             metrics: metrics.clone(),
+        }
+    }
+
+    /// So many keys are alive when the member starts.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floating point numbers")]
+    pub(crate) fn begin(&self, keys: i64) {
+        self.keys.set(keys as f64);
+    }
+
+    /// Keys came and went.
+    pub(crate) fn changed(&self, events: &[Event]) {
+        for event in events {
+            let is_new = event.kv.as_ref().is_some_and(|record| record.version == 1);
+            if event.r#type == EventType::Delete as i32 {
+                self.keys.add(-1.0);
+            } else if is_new {
+                self.keys.add(1.0);
+            }
         }
     }
 
@@ -136,9 +158,25 @@ fn kind(request: &InternalRaftRequest) -> usize {
 mod tests {
     use super::*;
     use holdfast_api::etcdserverpb::{PutRequest, PutResponse, RangeResponse, ResponseOp};
+    use holdfast_api::mvccpb::KeyValue;
 
     fn done(response: Done) -> ResponseOp {
         ResponseOp { response: Some(response) }
+    }
+
+    #[test]
+    fn keys_are_counted_while_they_are_alive() {
+        let metrics = Metrics::new();
+        let figures = Figures::new(&metrics);
+        figures.begin(3);
+        let event = |kind: EventType, version| Event {
+            r#type: kind as i32,
+            kv: Some(KeyValue { version, ..KeyValue::default() }),
+            prev_kv: None,
+        };
+        let (put, delete) = (EventType::Put, EventType::Delete);
+        figures.changed(&[event(put, 1), event(put, 2), event(put, 1), event(delete, 0)]);
+        assert!(metrics.page().contains("\netcd_debugging_mvcc_keys_total 4\n"));
     }
 
     #[test]

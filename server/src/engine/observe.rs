@@ -47,7 +47,6 @@ pub(crate) fn measure(handle: &Handle, metrics: &Metrics) {
     let quota = gauge("etcd_server_quota_backend_bytes");
     let size = gauge("etcd_mvcc_db_total_size_in_bytes");
     let in_use = gauge("etcd_mvcc_db_total_size_in_use_in_bytes");
-    let keys = gauge("etcd_debugging_mvcc_keys_total");
     let revision = gauge("etcd_debugging_mvcc_current_revision");
     let compacted = gauge("etcd_debugging_mvcc_compact_revision");
     let watchers = gauge("etcd_debugging_mvcc_watcher_total");
@@ -77,7 +76,6 @@ pub(crate) fn measure(handle: &Handle, metrics: &Metrics) {
         let stats = inner.database.stats();
         size.set(stats.size_bytes as f64);
         in_use.set(stats.in_use_bytes() as f64);
-        keys.set(inner.store.index_keys() as f64);
         revision.set(inner.store.revision() as f64);
         compacted.set(inner.store.compacted() as f64);
         let (all, behind) = inner.watching.counts();

@@ -8,6 +8,7 @@ use super::methods::{Method, methods};
 use crate::metrics::{Counter, FamilyKind, Histogram, Metrics, Page};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use tonic::Status;
 
 /// gRPC's codes by number, as metrics name them.
 const CODES: [&str; 17] = [
@@ -29,6 +30,13 @@ const CODES: [&str; 17] = [
     "DataLoss",
     "Unauthenticated",
 ];
+/// A status as Go's library prints it, where upstream puts that into an answer.
+pub(crate) fn go_error(status: &Status) -> String {
+    let number = usize::try_from(i32::from(status.code())).unwrap_or_default();
+    let code = CODES.get(number).copied().unwrap_or("Unknown");
+    format!("rpc error: code = {code} desc = {}", status.message())
+}
+
 /// Bounds of Prometheus' histograms when nobody names others, in seconds.
 const BOUNDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 

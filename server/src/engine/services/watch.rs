@@ -23,9 +23,10 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::engine::handle::Handle;
 use crate::engine::locks::read;
+use crate::engine::machine::status;
 use crate::engine::watching::{Item, Queue};
-use crate::grpc::Refusal;
 use crate::grpc::metadata::Peer;
+use crate::grpc::{Refusal, go_error};
 
 /// The id in answers that speak of no watch, or of all.
 const NO_WATCH: i64 = -1;
@@ -137,8 +138,8 @@ impl Stream {
     }
 
     async fn create(&self, create: WatchCreateRequest) {
-        if let Err(reason) = self.may_watch(&create).await {
-            return self.refuse(NO_WATCH, reason);
+        if let Err(refusal) = self.may_watch(&create).await {
+            return self.refuse(NO_WATCH, go_error(&refusal));
         }
         let range = match WatchRange::of_request(&create.key, &create.range_end) {
             Ok(range) => range,
@@ -172,14 +173,14 @@ impl Stream {
         watches.ids.insert(id, watcher);
     }
 
-    async fn may_watch(&self, create: &WatchCreateRequest) -> Result<(), String> {
+    async fn may_watch(&self, create: &WatchCreateRequest) -> Result<(), Status> {
         let who = self.handle.identity_of(&self.headers, self.peer.as_ref()).await;
-        let who = who.map_err(|status| status.message().to_owned())?;
+        let who = who.map_err(told)?;
         // An empty key stands for the lowest one.
         let key: &[u8] = if create.key.is_empty() { &[0] } else { &create.key };
         let auth = read(&self.handle.inner.shared.auth);
         auth.check_range(&who, key, &create.range_end, Access::Read)
-            .map_err(|refusal| refusal.to_string())
+            .map_err(|refusal| told(status(refusal)))
     }
 
     /// Upstream answers with one response that says both.
@@ -284,6 +285,16 @@ impl Stream {
             self.handle.inner.watching.end(watcher, None);
         }
         self.queue.close();
+    }
+}
+
+/// What a refused watch is told: who asks is wrong, or else that it may not.
+fn told(refusal: Status) -> Status {
+    let known = [Refusal::InvalidAuthToken, Refusal::AuthOldRevision, Refusal::UserEmpty];
+    if known.iter().any(|known| known.text() == refusal.message()) {
+        refusal
+    } else {
+        Refusal::PermissionDenied.into()
     }
 }
 
