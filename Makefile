@@ -3,7 +3,7 @@
 #   make demo    builds and tells the whole story on this machine
 #   make check   everything that CI runs; installs what the tests need
 #   make peers   builds upstream's programs that judge us (cached by version)
-#   make bench   figures beside etcdutl's and restic's; takes long
+#   make bench   figures beside etcd's, etcdutl's and restic's; takes long
 #   make races   100,000 seeded schedules of the vault's races
 #   make fuzz    every reader under libFuzzer, FUZZ_SECONDS (60) each; needs a C++ compiler
 #   make format  cargo fmt
