@@ -149,13 +149,9 @@ fn tie(
         identities: Arc::new(Identities::new(&config.auth_token, config.auth_token_ttl)?),
         watching,
         waits: Waits::new(),
-        figures: Figures::new(metrics),
+        figures: figures(&opened, metrics)?,
         begun: Instant::now(),
     };
-    let all =
-        RangeRequest { key: vec![0], range_end: vec![0], count_only: true, ..Default::default() };
-    let alive = opened.store.handle().range(&all).map_err(|error| error.to_string())?;
-    wires.figures.begin(alive.count);
     let inner = inner(config, &opened, &wires);
     let raft_thread = raft_thread(config, (opened.node, opened.wal), inbox, &wires)?;
     let snapshots = snapshots(config, &opened.dirs, opened.snapshot_index, &wires);
@@ -202,6 +198,16 @@ fn tie(
         watching: wires.watching,
     };
     Ok((Handle { inner: Arc::new(inner) }, threads))
+}
+
+/// Counters that know of the keys that are there.
+fn figures(opened: &Opened, metrics: &Metrics) -> Result<Figures, String> {
+    let figures = Figures::new(metrics);
+    let all =
+        RangeRequest { key: vec![0], range_end: vec![0], count_only: true, ..Default::default() };
+    let alive = opened.store.handle().range(&all).map_err(|error| error.to_string())?;
+    figures.begin(alive.count);
+    Ok(figures)
 }
 
 fn raft_thread(
