@@ -107,7 +107,7 @@ impl Election for Handle {
             caller.proclaim(leader.clone(), value).await?;
         }
         caller.wait_for_turn(&name, rev).await?;
-        let header = claim.header.clone();
+        let header = claim.header;
         claim.keep();
         Ok(Response::new(CampaignResponse { header, leader: Some(leader) }))
     }

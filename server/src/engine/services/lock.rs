@@ -16,7 +16,7 @@ impl Lock for Handle {
         let (caller, LockRequest { name, lease }) = Caller::of(self, request);
         let lease = caller.lease(lease).await?;
         let claim = caller.claim(&name, lease, Vec::new()).await?;
-        let (key, mut header) = (claim.key.clone(), claim.header.clone());
+        let (key, mut header) = (claim.key.clone(), claim.header);
         if caller.wait_for_turn(&name, claim.revision).await? {
             // The lease may have ended while others held the lock.
             let own = RangeRequest { key: key.clone(), ..RangeRequest::default() };
