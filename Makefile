@@ -3,7 +3,7 @@
 #   make demo    builds and tells the whole story on this machine; ETCD=FILE: with that etcd, grown to three
 #   make check   everything that CI runs; installs what the tests need
 #   make peers   builds upstream's programs that judge us (cached by version)
-#   make bench   figures beside etcdutl's and restic's; takes long
+#   make bench   figures beside etcd's, etcdutl's and restic's; takes long
 #   make kills   200 times SIGKILL under load; KILLS and SEED say otherwise
 #   make check-kube  a real kube-apiserver on the bundled server, 5,000 pods, restored; takes long
 #   make conformance   upstream's own suites on our server and on upstream's; takes half an hour

@@ -5,7 +5,7 @@
 //! file). A thread that fails ends the member with its reason; its files are touched no more.
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -21,7 +21,10 @@ use holdfast_api::health::health_server::HealthServer;
 use holdfast_api::v3electionpb::election_server::ElectionServer;
 use holdfast_api::v3lockpb::lock_server::LockServer;
 use holdfast_core::bootstrap::MemberDirs;
+use holdfast_core::disk::FileSystem;
 use holdfast_core::mvcc::{AutoCompaction, ByRevision, Periodic};
+use holdfast_core::raft::{MemoryLog, Node};
+use holdfast_core::wal::Wal;
 use tokio::sync::watch;
 use tonic::service::Routes;
 
@@ -154,21 +157,7 @@ fn tie(
     let alive = opened.store.handle().range(&all).map_err(|error| error.to_string())?;
     wires.figures.begin(alive.count);
     let inner = inner(config, &opened, &wires);
-    let raft_thread = RaftThread {
-        node: opened.node,
-        wal: opened.wal,
-        inbox,
-        apply: wires.work.clone(),
-        peers: Box::new(|_| {}),
-        view: Arc::clone(&wires.view),
-        chores: wires.chores.clone(),
-        pace: Pace {
-            tick: config.heartbeat,
-            catch_up_entries: config.snapshot_catchup_entries,
-            kept_segments: kept(config.max_wals),
-        },
-        next_context: chance()?,
-    };
+    let raft_thread = raft_thread(config, (opened.node, opened.wal), inbox, &wires)?;
     let snapshots = snapshots(config, &opened.dirs, opened.snapshot_index, &wires);
     let identities = Arc::clone(&wires.identities);
     let commit_thread = CommitThread {
@@ -213,6 +202,29 @@ fn tie(
         watching: wires.watching,
     };
     Ok((Handle { inner: Arc::new(inner) }, threads))
+}
+
+fn raft_thread(
+    config: &Config,
+    (node, wal): (Node<MemoryLog>, Wal<FileSystem>),
+    inbox: Receiver<Input>,
+    wires: &Wires,
+) -> Result<RaftThread, String> {
+    Ok(RaftThread {
+        node,
+        wal,
+        inbox,
+        apply: wires.work.clone(),
+        peers: Box::new(|_| {}),
+        view: Arc::clone(&wires.view),
+        chores: wires.chores.clone(),
+        pace: Pace {
+            tick: config.heartbeat,
+            catch_up_entries: config.snapshot_catchup_entries,
+            kept_segments: kept(config.max_wals),
+        },
+        next_context: chance()?,
+    })
 }
 
 fn snapshots(config: &Config, dirs: &MemberDirs, last: u64, wires: &Wires) -> Snapshots {

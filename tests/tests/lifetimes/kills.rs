@@ -80,7 +80,7 @@ async fn revoke(client: &Client, id: i64) -> Result<(), ClientError> {
 async fn keep_writing(client: Client, writer: u64, mut told: Told) -> Told {
     loop {
         let number = told.acknowledged + 1;
-        if number % 20 == 0 {
+        if number.is_multiple_of(20) {
             // Ids are never used again, also not after a grant whose fate was not told.
             let next = told.granted.last().max(told.revoked.last()).copied();
             let id = next.unwrap_or(i64::try_from(writer).unwrap() * 1_000_000).max(1) + 1;
@@ -91,7 +91,7 @@ async fn keep_writing(client: Client, writer: u64, mut told: Told) -> Told {
             told.unsure = None;
             told.granted.insert(id);
         }
-        if number % 30 == 0
+        if number.is_multiple_of(30)
             && let Some(id) = told.granted.pop_first()
         {
             told.unsure = Some(id);
@@ -227,7 +227,7 @@ async fn nothing_acknowledged_is_lost_and_nothing_is_there_by_half() {
         for (writer, told) in (0u64..).zip(&mut told) {
             judge_writer(&client, writer, told, &what).await;
         }
-        if kill % 4 == 0 {
+        if kill.is_multiple_of(4) {
             let state = State::read(&client).await.unwrap();
             etcd.kill().await;
             judge::bbolt_agrees(&etcd.database());
