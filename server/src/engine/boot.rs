@@ -22,7 +22,7 @@ use holdfast_api::v3electionpb::election_server::ElectionServer;
 use holdfast_api::v3lockpb::lock_server::LockServer;
 use holdfast_core::bootstrap::MemberDirs;
 use holdfast_core::disk::FileSystem;
-use holdfast_core::mvcc::{AutoCompaction, ByRevision, Periodic};
+use holdfast_core::mvcc::{self, AutoCompaction, ByRevision, Periodic};
 use holdfast_core::raft::{MemoryLog, Node};
 use holdfast_core::wal::Wal;
 use tokio::sync::watch;
@@ -149,13 +149,12 @@ fn tie(
         identities: Arc::new(Identities::new(&config.auth_token, config.auth_token_ttl)?),
         watching,
         waits: Waits::new(),
-        figures: figures(&opened, metrics)?,
+        figures: figures(metrics, &opened.store.handle())?,
         begun: Instant::now(),
     };
     let inner = inner(config, &opened, &wires);
     let raft_thread = raft_thread(config, (opened.node, opened.wal), inbox, &wires)?;
     let snapshots = snapshots(config, &opened.dirs, opened.snapshot_index, &wires);
-    let identities = Arc::clone(&wires.identities);
     let commit_thread = CommitThread {
         orders: to_commit,
         written: tell_written,
@@ -164,7 +163,7 @@ fn tie(
         logger: logger.clone(),
         figures: CommitFigures::new(metrics),
     };
-    let figures = wires.figures.clone();
+    let (identities, figures) = (Arc::clone(&wires.identities), wires.figures.clone());
     let machine = Machine { store: opened.store, shared: opened.shared, identities, figures };
     let publisher = wires.watching.clone();
     let apply_thread = ApplyThread {
@@ -185,29 +184,16 @@ fn tie(
         commit_interval: config.backend_batch_interval,
         begun: wires.begun,
     };
+    let commit_thread = spawn("commit", fate, move || commit_thread.run())?;
     let threads = Threads {
         raft_thread: spawn("raft", fate, move || raft_thread.run())?,
         apply_thread: spawn("apply", fate, move || apply_thread.run())?,
-        rest: vec![
-            spawn("commit", fate, move || commit_thread.run())?,
-            chores_thread,
-            watch_thread,
-        ],
+        rest: vec![commit_thread, chores_thread, watch_thread],
         raft: wires.raft,
         work: wires.work,
         watching: wires.watching,
     };
     Ok((Handle { inner: Arc::new(inner) }, threads))
-}
-
-/// Counters that know of the keys that are there.
-fn figures(opened: &Opened, metrics: &Metrics) -> Result<Figures, String> {
-    let figures = Figures::new(metrics);
-    let all =
-        RangeRequest { key: vec![0], range_end: vec![0], count_only: true, ..Default::default() };
-    let alive = opened.store.handle().range(&all).map_err(|error| error.to_string())?;
-    figures.begin(alive.count);
-    Ok(figures)
 }
 
 fn raft_thread(
@@ -224,13 +210,27 @@ fn raft_thread(
         peers: Box::new(|_| {}),
         view: Arc::clone(&wires.view),
         chores: wires.chores.clone(),
-        pace: Pace {
-            tick: config.heartbeat,
-            catch_up_entries: config.snapshot_catchup_entries,
-            kept_segments: kept(config.max_wals),
-        },
+        pace: pace(config),
         next_context: chance()?,
     })
+}
+
+fn pace(config: &Config) -> Pace {
+    Pace {
+        tick: config.heartbeat,
+        catch_up_entries: config.snapshot_catchup_entries,
+        kept_segments: kept(config.max_wals),
+    }
+}
+
+/// What is counted, beginning with the keys that are alive.
+fn figures(metrics: &Metrics, store: &mvcc::Handle) -> Result<Figures, String> {
+    let all =
+        RangeRequest { key: vec![0], range_end: vec![0], count_only: true, ..Default::default() };
+    let alive = store.range(&all).map_err(|error| error.to_string())?;
+    let figures = Figures::new(metrics);
+    figures.begin(alive.count);
+    Ok(figures)
 }
 
 fn snapshots(config: &Config, dirs: &MemberDirs, last: u64, wires: &Wires) -> Snapshots {

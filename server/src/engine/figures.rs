@@ -198,8 +198,8 @@ mod tests {
         assert_eq!(counts, [3, 2, 1]);
         let page = metrics.page();
         for line in [
-            "etcd_server_apply_duration_seconds_count{op=\"Put\",success=\"true\",version=\"v3\"} 1",
-            "etcd_server_range_duration_seconds_count{success=\"true\"} 1",
+            r#"etcd_server_apply_duration_seconds_count{op="Put",success="true",version="v3"} 1"#,
+            r#"etcd_server_range_duration_seconds_count{success="true"} 1"#,
         ] {
             assert!(page.contains(line), "{line} not in {page}");
         }

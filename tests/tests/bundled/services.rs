@@ -121,6 +121,7 @@ async fn members(etcd: &Etcd) -> Vec<(u16, Value)> {
     told.push(ask(etcd, "cluster/member/promote", json!({ "ID": learner })).await);
     let (status, _) = ask(etcd, "cluster/member/remove", json!({ "ID": learner })).await;
     told.push((status, json!({})));
+    told.push(ask(etcd, "maintenance/defragment", json!({})).await);
     told
 }
 

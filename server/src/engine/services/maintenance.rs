@@ -125,7 +125,8 @@ impl Maintenance for Handle {
         let who = self.identity(&request).await?;
         self.check_admin(&who)?;
         self.defragment().await?;
-        Ok(Response::new(pb::DefragmentResponse { header: Some(self.header()) }))
+        // Without a header, as upstream's.
+        Ok(Response::new(pb::DefragmentResponse { header: None }))
     }
 
     async fn hash(&self, request: Request<pb::HashRequest>) -> Reply<pb::HashResponse> {
