@@ -13,6 +13,7 @@ mod boot;
 mod chores;
 mod commit_thread;
 mod database;
+mod figures;
 mod handle;
 mod identity;
 mod locks;

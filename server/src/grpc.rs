@@ -5,7 +5,7 @@
 //! and are wrapped by [`Gate`].
 
 pub(crate) mod frames;
-pub(crate) mod frequent;
+pub mod frequent;
 mod gate;
 mod health;
 pub mod metadata;
@@ -13,7 +13,6 @@ pub(crate) mod methods;
 mod observe;
 mod refusal;
 
-pub use frequent::Frequent;
 pub use gate::{Gate, GateConfig, Services};
 pub use health::HealthService;
 pub use methods::{Method, Shape};

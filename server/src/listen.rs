@@ -6,6 +6,7 @@
 mod accept;
 mod bind;
 mod connection;
+mod outbox;
 mod pings;
 
 pub use bind::BindError;

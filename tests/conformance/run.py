@@ -122,8 +122,8 @@ def run_test(suites, suite, test, binaries, without, keep):
         # The suites look for their files relative to where they run.
         run_in = work / "tests" / suite
         run_in.mkdir(parents=True)
-        (work / "tests" / "fixtures").symlink_to(suites / "src" / "tests" / "fixtures")
-        (work / "etcd.conf.yml.sample").symlink_to(suites / "src" / "etcd.conf.yml.sample")
+        (work / "tests" / "fixtures").symlink_to(suites / "fixtures")
+        (work / "etcd.conf.yml.sample").symlink_to(suites / "etcd.conf.yml.sample")
         (work / "tmp").mkdir()
         command = ["unshare"] + (["--user", "--map-root-user"] if os.geteuid() != 0 else [])
         command += ["--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
@@ -189,6 +189,10 @@ def arguments():
     parser.add_argument("--ours-only", action="store_true", help="do not run upstream's")
     parser.add_argument("--survey", action="store_true", help="write several-members.txt anew")
     parser.add_argument("--logs", type=pathlib.Path, help="keep each test's output in this folder")
+    parser.add_argument(
+        "--reuse", action="store_true",
+        help="take what upstream's came to from the outputs in --logs, where they are there",
+    )
     return parser.parse_args()
 
 
@@ -210,7 +214,12 @@ def run_all(options, suites, sides, several):
             name.removeprefix(f"{suite}:") for name in several if name.startswith(prefix)
         ]
         keep = options.logs / side if options.logs else None
-        outcome = run_test(suites, suite, test, sides[side], without, keep)
+        log = keep / f"{suite}-{test}.log" if keep else None
+        if options.reuse and side == "upstream" and log and log.exists():
+            outcome = Outcome()
+            read_output(log.read_text(errors="replace"), outcome)
+        else:
+            outcome = run_test(suites, suite, test, sides[side], without, keep)
         with lock:
             done += 1
             leaves = outcome.leaves()

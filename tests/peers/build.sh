@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Builds the programs that judge us, from the Go module proxy alone, into one folder.
 #
-#   tests/peers/build.sh              all of them (make peers)
+#   tests/peers/build.sh              all that the tests need (make peers)
 #   tests/peers/build.sh etcd-3.6     only the named ones (make demo)
 #
 # Names: etcd-3.5 etcd-3.6 etcd-3.7 (each gives etcd-X, etcdctl-X, etcdutl-X), bbolt, bolt-peer,
 # versitygw, minio, kms-plugin-ref, raft-scripts, raft-testdata (no program: the text files of
-# upstream's raft tests). Only when named: benchmark (upstream's load client), kube-apiserver,
+# upstream's raft tests). Only when named: etcd-suites (a folder: upstream's own test programs and
+# their certificates, for make conformance), benchmark (upstream's load client), kube-apiserver,
 # kubectl (many minutes). Each is built once per version: a stamp beside the binaries names what was
 # built, and a missing or different stamp builds again.
 #
@@ -23,7 +24,7 @@ peers=$(cd "$peers" && pwd)
 declare -A version=(
   [etcd-3.5]=v3.5.35 [etcd-3.6]=v3.6.16 [etcd-3.7]=v3.7.3
   [bbolt]=v1.4.3 [versitygw]=v1.8.0 [kms-plugin-ref]=1 [raft-testdata]=v3.6.0 [raft-scripts]=1
-  [bolt-peer]=1
+  [bolt-peer]=1 [etcd-suites]=v3.6.16
   [kube-apiserver]=v1.34.4 [kubectl]=v1.34.4
   # Of etcd's root module not every version is on the proxy.
   [benchmark]=v3.6.14
@@ -135,6 +136,30 @@ build_kube() { # command version
   chmod -R u+w "$work"; rm -rf "$work"
 }
 
+# Upstream's test programs `common` and `e2e`, and the files that they look for. The module at the root
+# is served for some versions only; it gives nothing but a sample of a configuration file.
+sample_version=v3.6.14
+build_suites() { # version
+  local work
+  work=$(mktemp -d)
+  (
+    cd "$work"
+    export GOFLAGS=-mod=mod
+    go mod init holdfast.invalid/peer 2>/dev/null
+    patiently go get -t "go.etcd.io/etcd/tests/v3/e2e@$1" "go.etcd.io/etcd/tests/v3/common@$1"
+    mkdir made
+    go test -c -o made/e2e.test go.etcd.io/etcd/tests/v3/e2e
+    go test -c -tags e2e -o made/common.test go.etcd.io/etcd/tests/v3/common
+    cp -R "$(go list -m -f '{{.Dir}}' go.etcd.io/etcd/tests/v3)/fixtures" made/fixtures
+    patiently go mod download "go.etcd.io/etcd/v3@$sample_version"
+    cp "$(go env GOMODCACHE)/go.etcd.io/etcd/v3@$sample_version/etcd.conf.yml.sample" made/
+    chmod -R u+w made
+  )
+  rm -rf "$peers/etcd-suites"
+  mv "$work/made" "$peers/etcd-suites"
+  chmod -R u+w "$work"; rm -rf "$work"
+}
+
 # Text files only: interaction, quorum and confchange, a folder each.
 fetch_raft_testdata() { # version
   local work module
@@ -164,13 +189,17 @@ build() {
   [ -z "$own" ] || wanted=$(cat "$here/$own"/* | sha256sum | cut -c1-16)
   local stamp=$peers/.stamps/$name
   local made=("$name") file whole=yes
-  [ "$name" = "${name#etcd-}" ] || made+=("etcdctl-${name#etcd-}" "etcdutl-${name#etcd-}")
+  case $name in
+    etcd-suites) made=(etcd-suites/common.test etcd-suites/e2e.test) ;;
+    etcd-*) made+=("etcdctl-${name#etcd-}" "etcdutl-${name#etcd-}") ;;
+  esac
   # A run that was cut off, or a full disk, leaves empty files: they are made again.
   for file in "${made[@]}"; do [ -s "$peers/$file" ] && [ -x "$peers/$file" ] || whole=no; done
   if [ "$whole" = yes ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then return; fi
   say "building $name $wanted"
   rm -f "$stamp"
   case $name in
+    etcd-suites)    build_suites "$wanted" ;;
     etcd-*)         build_etcd "$name" "$wanted" ;;
     benchmark)      build_benchmark "$wanted" ;;
     bbolt)          build_installed "go.etcd.io/bbolt/cmd/bbolt@$wanted" ;;

@@ -6,9 +6,11 @@
 #[path = "matrix/judge.rs"]
 #[allow(dead_code, reason = "the matrix needs more of it")]
 mod judge;
+#[path = "bundled/services.rs"]
+mod services;
 
 use holdfast_api::client::Client;
-use holdfast_api::etcdserverpb::StatusRequest;
+use holdfast_api::etcdserverpb::{PutRequest, StatusRequest};
 use holdfast_tests::etcd::{BUNDLED, Etcd};
 use holdfast_tests::objects::object;
 use holdfast_tests::site::{Login, Site};
@@ -121,4 +123,26 @@ async fn a_drill_boots_it_where_no_other_server_is_named() {
         assert_eq!(report["level"], "L6", "{said}");
         assert!(report["server"].as_str().unwrap().ends_with("(bundled)"), "{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_above_the_limit_is_refused_with_upstreams_words() {
+    let (ours, theirs) = tokio::join!(Etcd::start(BUNDLED), Etcd::start("3.6"));
+    let mut words = Vec::new();
+    for etcd in [&ours, &theirs] {
+        let put = |bytes: usize| PutRequest {
+            key: b"large".to_vec(),
+            value: vec![b'x'; bytes],
+            ..PutRequest::default()
+        };
+        let mut kv = etcd.client().kv();
+        // Above what a request may have, and above what is taken in at all.
+        for bytes in [1_700_000, 3_000_000] {
+            let refused = kv.put(put(bytes)).await.unwrap_err();
+            words.push((refused.code(), refused.message().to_owned()));
+        }
+        kv.put(put(1_000_000)).await.unwrap();
+    }
+    assert_eq!(words[..2], words[2..]);
+    assert_ne!(words[0], words[1]);
 }

@@ -20,6 +20,15 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 /// JSON that is not a v2 store with members.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum V2StoreError {
+    /// Clients of etcd 2 left keys. The words are upstream's.
+    #[error(
+        "detected disallowed custom content in v2store for stage --v2-deprecation=write-only: \
+         /{name} has keys; etcd 3.5 can delete them"
+    )]
+    Custom {
+        /// The directory below the root.
+        name: String,
+    },
     /// Not the JSON of a v2 store.
     #[error("the v2 store is not readable: {reason}")]
     Json {
@@ -181,6 +190,12 @@ pub fn decode(bytes: &[u8]) -> Result<V2Membership, V2StoreError> {
         let (found, capacity) = (queue.events.len(), queue.capacity);
         return Err(V2StoreError::Queue { found, capacity });
     }
+    let directories = store.root.children.iter().flatten();
+    for (name, node) in directories.filter(|(name, _)| *name != "0") {
+        if node.names().next().is_some() {
+            return Err(V2StoreError::Custom { name: name.clone() });
+        }
+    }
     let mut out = V2Membership::default();
     let Some(cluster) = store.root.child("0") else { return Ok(out) };
     out.cluster_version = cluster.child("version").map(|node| node.value.clone());
@@ -286,6 +301,18 @@ mod tests {
             value["WatcherHub"]["EventHistory"]["Queue"]["Events"][3],
             serde_json::Value::Null
         );
+    }
+
+    #[test]
+    fn keys_of_clients_are_refused_by_name_and_an_empty_directory_is_not() {
+        let mut value: serde_json::Value = serde_json::from_slice(&encode(&[])).unwrap();
+        assert!(value["Root"]["Children"]["1"].is_object());
+        assert_eq!(decode(&serde_json::to_vec(&value).unwrap()), Ok(V2Membership::default()));
+        let leaf = value["Root"]["Children"]["1"].clone();
+        value["Root"]["Children"]["1"]["Children"] = json!({ "foo": leaf });
+        let error = decode(&serde_json::to_vec(&value).unwrap()).unwrap_err();
+        let want = "detected disallowed custom content in v2store for stage";
+        assert!(error.to_string().starts_with(want), "{error}");
     }
 
     #[test]

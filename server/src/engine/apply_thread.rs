@@ -173,7 +173,8 @@ impl ApplyThread {
             self.apply(entry, desk)?;
             desk.last = (entry.index, entry.term);
             self.applied.reach(entry.index);
-            if self.machine.store.backend().pending_changes() >= MOST_PENDING {
+            let is_full = self.machine.store.backend().pending_changes() >= MOST_PENDING;
+            if is_full || self.snapshots.is_due(entry.index) {
                 self.freeze(desk)?;
             }
             self.wait_for_room(desk)?;
@@ -214,7 +215,10 @@ impl ApplyThread {
         if request.only_reads() && !self.waits.is_waited_for(request.id) {
             return Ok(());
         }
-        let outcome = self.machine.apply(request, index, self.begun.elapsed())?;
+        let now = self.begun.elapsed();
+        let outcome = self.machine.apply(request, index, now)?;
+        let took = self.begun.elapsed().saturating_sub(now);
+        self.machine.figures.applied(&request.request, took, outcome.answer.is_ok());
         let revision = self.machine.store.revision();
         if !outcome.events.is_empty() {
             (self.publish)(revision, outcome.events);

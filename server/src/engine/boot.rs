@@ -31,6 +31,7 @@ use super::applied::Applied;
 use super::apply_thread::{ApplyThread, Reply, Work};
 use super::chores::Chores;
 use super::commit_thread::{CommitFigures, CommitThread};
+use super::figures::Figures;
 use super::handle::{Handle, Inner, Limits};
 use super::identity::Identities;
 use super::machine::Machine;
@@ -116,6 +117,7 @@ struct Wires {
     identities: Arc<Identities>,
     watching: Watching,
     waits: Waits<Reply>,
+    figures: Figures,
     begun: Instant,
 }
 
@@ -146,6 +148,7 @@ fn tie(
         identities: Arc::new(Identities::new(&config.auth_token, config.auth_token_ttl)?),
         watching,
         waits: Waits::new(),
+        figures: Figures::new(metrics),
         begun: Instant::now(),
     };
     let inner = inner(config, &opened, &wires);
@@ -160,7 +163,8 @@ fn tie(
         logger: logger.clone(),
         figures: CommitFigures::new(metrics),
     };
-    let machine = Machine { store: opened.store, shared: opened.shared, identities };
+    let figures = wires.figures.clone();
+    let machine = Machine { store: opened.store, shared: opened.shared, identities, figures };
     let publisher = wires.watching.clone();
     let apply_thread = ApplyThread {
         machine,
@@ -255,6 +259,7 @@ fn inner(config: &Config, opened: &Opened, wires: &Wires) -> Inner {
         database: Arc::clone(&opened.database),
         defragmenting: tokio::sync::Mutex::new(()),
         pauses_to_defragment: config.gates.enabled("StopGRPCServiceOnDefrag"),
+        figures: wires.figures.clone(),
     }
 }
 

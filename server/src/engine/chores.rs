@@ -63,6 +63,18 @@ impl Chores {
         }
     }
 
+    /// Tells what came of saving the .snap file of an index.
+    pub(crate) fn tell_saved(&self, index: u64, error: Option<&impl std::fmt::Display>) {
+        let index = ("snapshot-index", json!(index));
+        match error {
+            None => self.logger.info("saved snapshot to disk", &[index]),
+            Some(error) => {
+                let fields = [index, ("error", json!(error.to_string()))];
+                self.logger.warn("failed to save a snapshot; tried again later", &fields);
+            }
+        }
+    }
+
     /// Removes old files.
     pub(crate) fn purge(&self, order: PurgeOrder<FileSystem>) {
         let logger = self.logger.clone();

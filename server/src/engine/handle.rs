@@ -25,6 +25,7 @@ use tonic::Status;
 use super::applied::Applied;
 use super::apply_thread::{Reply, Work};
 use super::database::Database;
+use super::figures::Figures;
 use super::identity::Identities;
 use super::locks::read;
 use super::machine::{Answer, Shared};
@@ -85,6 +86,8 @@ pub(crate) struct Inner {
     pub(crate) serving: watch::Sender<bool>,
     /// `--bcrypt-cost`.
     pub(crate) bcrypt_cost: u32,
+    /// What is counted.
+    pub(crate) figures: Figures,
     /// The database's file, for sizes and streams.
     pub(crate) database: Arc<Database>,
     /// One defragmentation at a time.

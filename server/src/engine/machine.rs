@@ -23,6 +23,7 @@ use holdfast_core::request::EntryRequest;
 use tonic::{Code, Status};
 use zeroize::Zeroizing;
 
+use super::figures::Figures;
 use super::identity::Identities;
 use super::locks::{read, write};
 
@@ -75,6 +76,8 @@ pub(crate) struct Machine {
     pub(crate) shared: Arc<Shared>,
     /// Where tokens begin and end.
     pub(crate) identities: Arc<Identities>,
+    /// What is counted.
+    pub(crate) figures: Figures,
 }
 
 impl Machine {
@@ -156,7 +159,10 @@ impl Machine {
             applied.map(|applied| (Answer::DeleteRange(applied.response), applied.events))
         } else if let Some(txn) = &request.txn {
             let applied = self.store.txn(txn, &exists);
-            applied.map(|applied| (Answer::Txn(applied.response), applied.events))
+            applied.map(|applied| {
+                self.figures.answered(&applied.response);
+                (Answer::Txn(applied.response), applied.events)
+            })
         } else if let Some(compaction) = &request.compaction {
             self.compact(compaction).map(|()| (Answer::Compaction, Vec::new()))
         } else {
@@ -192,6 +198,7 @@ impl Machine {
             Ok(revoked) => revoked,
             Err(refusal) => return Ok(Some(Outcome::refused(status(refusal)))),
         };
+        self.figures.leases_revoked.inc();
         let applied = self.store.delete_keys(revoked.keys)?;
         self.store_changes([revoked.change]);
         Ok(Some(Outcome { answer: Ok(Answer::Done), events: applied.events }))
@@ -202,6 +209,9 @@ impl Machine {
         match granted {
             Ok(granted) => {
                 self.store_changes([granted.change]);
+                self.figures.leases_granted.inc();
+                #[expect(clippy::cast_precision_loss, reason = "a histogram's sum is a float")]
+                self.figures.lease_seconds.observe(granted.ttl_seconds as f64);
                 Outcome::answered(Answer::LeaseGrant(grant.id, granted.ttl_seconds))
             }
             Err(refusal) => Outcome::refused(status(refusal)),

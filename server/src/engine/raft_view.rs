@@ -97,3 +97,21 @@ impl RaftView {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_does_not_lead_decides_nothing_alone() {
+        let view = RaftView::new(1, 5);
+        assert_eq!(view.read_index_alone(), None);
+        view.set_leader(1, true);
+        assert_eq!(view.read_index_alone(), None, "nothing is committed in its term yet");
+        view.set_decides_alone(true);
+        view.set_committed(7);
+        assert_eq!(view.read_index_alone(), Some(7));
+        view.set_leader(2, false);
+        assert_eq!(view.read_index_alone(), None);
+    }
+}

@@ -61,6 +61,12 @@ impl Snapshots {
         self.forced |= now;
     }
 
+    /// Whether one is due when the entry at `index` is applied.
+    pub(crate) fn is_due(&self, index: u64) -> bool {
+        let since = index.saturating_sub(self.last);
+        since > 0 && (self.forced || since > self.pace.every)
+    }
+
     /// Index of the last one whose file is durable.
     pub(crate) fn saved(&self) -> u64 {
         self.saved.load(Ordering::Acquire)
@@ -78,8 +84,7 @@ impl Snapshots {
         cluster: &RwLock<Cluster>,
     ) -> Vec<Then> {
         let mut then = std::mem::take(&mut self.then);
-        let is_due = self.forced || index.saturating_sub(self.last) > self.pace.every;
-        if is_due && index > self.last {
+        if self.is_due(index) {
             (self.last, self.forced) = (index, false);
             then.push(self.save(index, term, cluster));
         }
@@ -99,7 +104,9 @@ impl Snapshots {
                 let data = v2store::encode_membership(&v2);
                 let metadata = SnapshotMetadata { conf_state: conf_state.clone(), index, term };
                 let files = SnapFiles::new(FileSystem, &dir);
-                if files.save(&RaftSnapshot { data: &data, metadata }).is_ok() {
+                let done = files.save(&RaftSnapshot { data: &data, metadata });
+                purge.tell_saved(index, done.as_ref().err());
+                if done.is_ok() {
                     let noted = Some(conf_state.clone());
                     let record = SnapshotRecord { index, term, conf_state: noted };
                     let _ = raft.send(Input::SnapshotSaved(record, conf_state));

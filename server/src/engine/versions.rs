@@ -75,8 +75,8 @@ fn tell_change(logger: &Logger, from: Option<EtcdVersion>, to: EtcdVersion) {
     }
 }
 
-/// Every member's part: the schema that is stored. 3.5 and before store no version. `told` is the
-/// version of which the log has heard.
+/// Every member's part: the schema that is stored. `told` is the version of which the log has
+/// heard.
 fn follow(handle: &Handle, logger: &Logger, told: &mut Option<EtcdVersion>) {
     let (version, downgrade) = {
         let cluster = read(&handle.inner.cluster);
@@ -84,7 +84,7 @@ fn follow(handle: &Handle, logger: &Logger, told: &mut Option<EtcdVersion>) {
     };
     let Some(version) = version else { return };
     let stored: Option<EtcdVersion> = handle.storage_version().and_then(|text| text.parse().ok());
-    if stored != Some(version).filter(|version| *version >= V3_6) {
+    if stored != Some(version) {
         // It may have to wait for a snapshot first: then it is asked for again.
         let _ = handle.inner.work.send(Work::StorageVersion(version));
         return;

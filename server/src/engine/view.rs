@@ -2,7 +2,8 @@
 
 use holdfast_api::etcdserverpb as pb;
 use holdfast_core::buckets::META;
-use holdfast_core::meta::STORAGE_VERSION;
+use holdfast_core::meta::{CONF_STATE, STORAGE_VERSION, TERM};
+use holdfast_core::versions::V3_5;
 use tokio::sync::watch;
 
 use super::handle::Handle;
@@ -14,11 +15,15 @@ use crate::member::{Member, Position};
 const HEALTH_KEY: &[u8] = b"health";
 
 impl Handle {
-    /// Version of the stored schema.
+    /// Version of the stored schema. 3.5 stores none, but a term and the members.
     pub(super) fn storage_version(&self) -> Option<String> {
         let reader = self.inner.store.reader();
-        let stored = reader.view().get(META, STORAGE_VERSION).ok().flatten()?;
-        String::from_utf8(stored.to_vec()).ok()
+        let get = |key: &[u8]| reader.view().get(META, key).ok().flatten();
+        match get(STORAGE_VERSION) {
+            Some(stored) => String::from_utf8(stored.to_vec()).ok(),
+            None if get(TERM).is_some() && get(CONF_STATE).is_some() => Some(V3_5.to_string()),
+            None => None,
+        }
     }
 }
 

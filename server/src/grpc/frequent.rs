@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use prost::Message;
@@ -23,7 +23,7 @@ use super::methods::Method;
 /// How a message may be packed; one that is goes the general way.
 const ENCODING: &str = "grpc-encoding";
 /// What a whole answer ends with.
-const STATUS: &str = "grpc-status";
+const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Services that answer some methods this way.
 pub trait Frequent: Send + Sync + 'static {
@@ -185,11 +185,9 @@ impl<S: FnOnce(&Bytes) + Unpin> hyper::body::Body for OneMessage<S> {
         matches!(self.rest, Rest::Nothing)
     }
 
+    /// Nothing is said of it: hyper would put a content length into the headers.
     fn size_hint(&self) -> SizeHint {
-        match &self.rest {
-            Rest::Message(frame, _) => SizeHint::with_exact(frame.len() as u64),
-            Rest::End(..) | Rest::Nothing => SizeHint::with_exact(0),
-        }
+        SizeHint::default()
     }
 }
 
@@ -249,6 +247,7 @@ mod tests {
         assert_eq!(last.into_trailers().unwrap().get(STATUS).unwrap(), "0");
         assert_eq!(hears.try_recv(), Ok(frame.len()));
         assert!(body.body_mut().frame().await.is_none());
+        assert_eq!(body.headers().len(), 1);
         drop(response(frame, move |sent| told.send(sent.len()).unwrap()));
         assert!(hears.try_recv().is_err());
     }

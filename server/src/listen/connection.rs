@@ -1,5 +1,6 @@
 //! One connection: HTTP/1.1 or 2, whichever the other side speaks, to a function that answers.
 
+use super::outbox::gathered;
 use super::pings::Pinged;
 use crate::config::{Config, KeepAlive};
 use crate::grpc::metadata::Peer;
@@ -10,7 +11,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -99,16 +100,17 @@ impl Transport {
             let answered = answer(request);
             async move { Ok::<_, Infallible>(answered.await) }
         });
+        let (stream, outlet) = gathered(stream);
         let stream = Pinged::new(stream, self.keep_alive.min_time);
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         let stopped = tokio::select! {
-            _ = connection.as_mut() => false,
+            () = poll_fn(|context| outlet.drive(connection.as_mut(), context)) => false,
             _ = stop.wait_for(|stop| *stop) => true,
         };
         if stopped {
             connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+            poll_fn(|context| outlet.drive(connection.as_mut(), context)).await;
         }
     }
 }

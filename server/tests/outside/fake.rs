@@ -1,5 +1,6 @@
 //! A member that pretends: fixed answers, and keys whose put changes what it says of itself.
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use holdfast_api::etcdserverpb::kv_server::{Kv, KvServer};
 use holdfast_api::etcdserverpb::watch_server::{Watch, WatchServer};
@@ -7,7 +8,8 @@ use holdfast_api::etcdserverpb::*;
 use holdfast_api::health::health_server::HealthServer;
 use holdfast_core::mvcc::{self, MvccError};
 use holdfast_server::config::Config;
-use holdfast_server::grpc::{HealthService, Refusal, Services};
+use holdfast_server::grpc::frequent::{self, Frequent};
+use holdfast_server::grpc::{HealthService, Method, Refusal, Services};
 use holdfast_server::log::Logger;
 use holdfast_server::member::{Member, Position};
 use holdfast_server::metrics::Metrics;
@@ -190,6 +192,17 @@ impl Watch for Served {
     }
 }
 
+/// Puts take the short way, all else the general one.
+impl Frequent for Served {
+    fn serves(&self, method: &Method) -> bool {
+        method.name == "Put"
+    }
+
+    fn answer(&self, _: &Method, request: Request<Bytes>) -> BoxFuture<'_, Result<Bytes, Status>> {
+        Box::pin(frequent::answer(request, |request| self.put(request)))
+    }
+}
+
 #[async_trait::async_trait]
 impl Boot for Fake {
     async fn boot(
@@ -212,11 +225,11 @@ impl Boot for Fake {
         let mut routes = Routes::builder();
         routes
             .add_service(KvServer::new(served.clone()).max_decoding_message_size(most))
-            .add_service(WatchServer::new(served).max_decoding_message_size(most))
+            .add_service(WatchServer::new(served.clone()).max_decoding_message_size(most))
             .add_service(HealthServer::new(HealthService::new(member.serving())));
         Ok(Started {
             member,
-            services: Services { routes: routes.routes(), frequent: None },
+            services: Services { routes: routes.routes(), frequent: Some(Arc::new(served)) },
             ready: Box::pin(async { Ok(()) }),
             ended: Box::pin(std::future::pending()),
             stop: Box::new(|| -> BoxFuture<'static, ()> { Box::pin(async {}) }),

@@ -52,7 +52,10 @@ impl Kv for Handle {
             self.catch_up().await?;
         }
         self.may_read(&who, &request)?;
-        let mut response = self.inner.store.range(&request).map_err(status)?;
+        let began = self.now();
+        let found = self.inner.store.range(&request);
+        self.inner.figures.ranged(self.now().saturating_sub(began), found.is_ok());
+        let mut response = found.map_err(status)?;
         self.still_may(&who)?;
         self.fill(&mut response.header);
         Ok(Response::new(response))
@@ -128,6 +131,7 @@ impl Kv for Handle {
             }
             self.may_txn(&who, &request)?;
             let response = self.inner.store.read_txn(&request).map_err(status)?;
+            self.inner.figures.answered(&response);
             self.still_may(&who)?;
             response
         } else {

@@ -42,7 +42,10 @@ impl Handle {
             loop {
                 let renewed = write(&self.inner.shared.leases).keep_alive(id, self.now());
                 match renewed {
-                    KeepAlive::Renewed { ttl_seconds } => return Ok(ttl_seconds),
+                    KeepAlive::Renewed { ttl_seconds } => {
+                        self.inner.figures.leases_renewed.inc();
+                        return Ok(ttl_seconds);
+                    }
                     KeepAlive::Unknown => return Ok(0),
                     KeepAlive::NotLeader => return Err(Status::from(Refusal::NoLeader)),
                     KeepAlive::RunOut | KeepAlive::CheckpointFirst => {

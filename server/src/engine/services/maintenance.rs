@@ -45,8 +45,9 @@ impl Handle {
         let (size, version) = (reader.size_bytes(), self.storage_version().unwrap_or_default());
         let (mut digest, mut offset) = (Sha256::new(), 0u64);
         let send = |blob: Vec<u8>, remaining_bytes| {
+            // Without a header, as upstream's.
             let answer = pb::SnapshotResponse {
-                header: Some(self.header()),
+                header: None,
                 remaining_bytes,
                 blob: blob.into(),
                 version: version.clone(),

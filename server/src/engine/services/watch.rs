@@ -96,12 +96,15 @@ impl Stream {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Until the connection fails. A client that only closes its half wants its watches to go on:
+    /// the gateway's does so after its one request.
     async fn receive(&self, mut requests: Streaming<WatchRequest>) {
         let mut progress = tokio::time::interval(self.handle.inner.progress_interval);
         progress.tick().await;
+        let mut is_open = true;
         loop {
             let request = tokio::select! {
-                request = requests.message() => request,
+                request = requests.message(), if is_open => request,
                 _ = progress.tick() => {
                     self.tell_progress();
                     continue;
@@ -110,8 +113,8 @@ impl Stream {
             match request {
                 Ok(Some(WatchRequest { request_union: Some(request) })) => self.take(request).await,
                 Ok(Some(WatchRequest { request_union: None })) => {}
-                // The client closed its half, or is gone.
-                Ok(None) | Err(_) => return,
+                Ok(None) => is_open = false,
+                Err(_) => return,
             }
         }
     }
@@ -221,7 +224,12 @@ impl Stream {
     }
 
     async fn send(&self, answers: mpsc::Sender<Result<WatchResponse, Status>>) {
-        while let Some((item, has_room)) = self.queue.next().await {
+        loop {
+            let next = tokio::select! {
+                next = self.queue.next() => next,
+                () = answers.closed() => return,
+            };
+            let Some((item, has_room)) = next else { return };
             if has_room {
                 let watchers: Vec<WatcherId> =
                     self.lock().ids.iter().map(|(_, watcher)| watcher).collect();

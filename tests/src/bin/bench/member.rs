@@ -8,7 +8,7 @@ use crate::cluster::{FLAGS, MEMBER};
 use crate::figures::Result;
 use crate::process::{anonymous_memory, processor_time_of};
 use holdfast_api::client::{Client, ClientConfig};
-use holdfast_restore::server::{Server, ServerSpec};
+use holdfast_restore::server::{Server, ServerProgram, ServerSpec};
 use holdfast_tests::contents;
 use holdfast_tests::etcd::free_ports;
 use holdfast_tests::peers::peer;
@@ -38,16 +38,11 @@ impl Side {
         }
     }
 
-    /// The program; ours answers to the name `etcd`, a link.
-    fn program(self, ground: &Ground) -> Result<PathBuf> {
-        if self == Side::Upstream {
-            return Ok(peer("etcd-3.6"));
+    fn program(self, ground: &Ground) -> ServerProgram {
+        match self {
+            Side::Upstream => peer("etcd-3.6").into(),
+            Side::Ours => ServerProgram::in_holdfast(&ground.holdfast),
         }
-        let link = ground.dir.join("etcd");
-        if !link.exists() {
-            std::os::unix::fs::symlink(&ground.holdfast, &link)?;
-        }
-        Ok(link)
     }
 }
 
@@ -64,7 +59,7 @@ impl Measured {
     pub(crate) async fn start(ground: &Ground, side: Side, what: &str) -> Result<Measured> {
         let data_dir = data_dir(ground, side, what);
         let spec = ServerSpec {
-            program: side.program(ground)?.into(),
+            program: side.program(ground),
             data_dir: data_dir.clone(),
             name: MEMBER.to_owned(),
             listens: free_ports().into(),
