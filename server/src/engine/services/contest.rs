@@ -1,8 +1,8 @@
 //! What locks and elections share: keys below a prefix, one per lease; the oldest one has it.
 //!
 //! What must hold: whoever waits holds a key of its own, and gives it up when the client goes away
-//! while it waits; one key gone wakes one waiter, not all; each step is asked as the caller, so that
-//! users have no more rights here than by KV.
+//! while it waits; one key gone wakes one waiter, not all; each step is asked as the caller, so
+//! that users have no more rights here than by KV.
 
 use std::sync::Arc;
 

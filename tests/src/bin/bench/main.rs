@@ -2,8 +2,9 @@
 //!
 //! One store is made once (cached by its parameters) and played through: first backup, restore
 //! against etcdutl's, growth of the vault against the bare new records and against restic, a day of
-//! hourly backups. The bundled server is put under load beside etcd 3.6. Must hold: prints figures and the bounds they stand beside, and never fails
-//! because of a time; fails when anything did not work. Programs are compared in one run,
+//! hourly backups. The bundled server is put under load beside etcd 3.6.
+//! Must hold: prints figures and the bounds they stand beside, and never fails because of a time;
+//! fails when anything did not work. Programs are compared in one run,
 //! alternating, by medians; every process is ended before it exits.
 
 mod backup;
