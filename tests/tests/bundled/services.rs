@@ -36,7 +36,9 @@ async fn finish(mut stream: TcpStream) -> (u16, Value) {
     let (first, last) = (text.find('{').unwrap(), text.rfind('}').unwrap());
     let mut answer: Value = serde_json::from_str(&text[first..=last]).unwrap();
     if let Some(header) = answer.get_mut("header").and_then(Value::as_object_mut) {
-        ["cluster_id", "member_id"].map(|id| header.remove(id));
+        for id in ["cluster_id", "member_id"] {
+            header.remove(id);
+        }
     }
     // Older wording of the same.
     answer.as_object_mut().unwrap().remove("error");

@@ -35,8 +35,7 @@ pub(crate) async fn tell(arguments: &Arguments) -> Result<()> {
     let all = (0..arguments.objects).map(|index| objects::object(SEED, index, 1));
     contents::put(&source.client, all, 1).await?;
     let first = contents::read(&source.client).await?;
-    let server = if stage.etcd().is_some() { "etcd" } else { "the bundled server" };
-    println!("  {server} holds {} objects, {}", first.records.len(), size(first.bytes()));
+    println!("  {} objects, {}", first.records.len(), size(first.bytes()));
     configure(&stage, &source)?;
 
     chapter("A vault, and a first backup");
@@ -70,17 +69,12 @@ pub(crate) async fn tell(arguments: &Arguments) -> Result<()> {
     stage.holdfast(&["snapshots", "--from", &vault(&stage), "--keys", "keys.yaml"]).await?;
 
     chapter("A drill: the backup is restored, booted and compared, without the cluster");
-    let from = vault(&stage);
-    let mut drill = vec!["drill", "--from", &from, "--keys", "keys.yaml"];
-    let etcd = stage.etcd().map(|file| file.to_string_lossy());
-    drill.extend(etcd.iter().flat_map(|file| ["--server", &**file]));
-    let drilled = stage.holdfast(&drill).await?;
+    let drilled = drill(&stage).await?;
     ledger.note("drill", seconds(drilled.took), "report in the vault");
 
     chapter("The cluster is destroyed");
-    let lost = stage.dir.join("cp1");
     drop(source);
-    std::fs::remove_dir_all(&lost)?;
+    std::fs::remove_dir_all(stage.dir.join("cp1"))?;
     println!("  its process is killed, its data directory removed");
 
     let began = Instant::now();
@@ -106,6 +100,15 @@ pub(crate) async fn tell(arguments: &Arguments) -> Result<()> {
         member.stop().await;
     }
     Ok(())
+}
+
+/// Proves the newest snapshot, on the etcd that plays the cluster if one was named.
+async fn drill(stage: &Stage) -> Result<Output> {
+    let from = vault(stage);
+    let mut arguments = vec!["drill", "--from", &from, "--keys", "keys.yaml"];
+    let etcd = stage.etcd().map(|file| file.to_string_lossy());
+    arguments.extend(etcd.iter().flat_map(|file| ["--server", &**file]));
+    stage.holdfast(&arguments).await
 }
 
 fn configure(stage: &Stage, source: &Member) -> Result<()> {

@@ -1,5 +1,5 @@
 //! Builds a database of about 1 GB shaped like Kubernetes objects, scans it through the map, checks
-//! it, and prints the rates. `cargo run --release -p holdfast-bolt --example throughput DIRECTORY`
+//! it, and prints the rates. `cargo run --release -p holdfast-bolt --example rates DIRECTORY`
 
 use std::error::Error;
 use std::path::Path;
