@@ -16,6 +16,9 @@ use super::raft_thread::Input;
 use crate::log::Logger;
 
 const MOST_WAITING: usize = 64;
+/// So many segments' bytes must be free for one to be reserved ahead: reserving to the last byte
+/// would take the room that the database needs in the same moment, and end the member.
+const SEGMENTS_FREE: u64 = 2;
 
 type Chore = Box<dyn FnOnce() + Send>;
 
@@ -51,7 +54,7 @@ impl Chores {
     pub(crate) fn prepare(&self, order: SpareOrder<FileSystem>) {
         let (raft, logger) = (self.raft.clone(), self.logger.clone());
         let prepared = self.give(move || {
-            let spare = order.prepare();
+            let spare = check_room(&order).and_then(|()| order.prepare());
             if let Err(error) = &spare {
                 let fields = [("error", json!(error.to_string()))];
                 logger.warn("failed to allocate the next WAL segment in advance", &fields);
@@ -88,4 +91,17 @@ impl Chores {
             }
         });
     }
+}
+
+/// Whether a segment can be reserved ahead without harm. Where the system does not say what is
+/// free, the reservation itself will tell.
+fn check_room(order: &SpareOrder<FileSystem>) -> std::io::Result<()> {
+    let dir = order.path().parent().unwrap_or(order.path());
+    let Ok(stat) = rustix::fs::statvfs(dir) else { return Ok(()) };
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free < order.length().saturating_mul(SEGMENTS_FREE) {
+        let text = format!("{} has only {free} bytes free", dir.display());
+        return Err(std::io::Error::new(std::io::ErrorKind::StorageFull, text));
+    }
+    Ok(())
 }

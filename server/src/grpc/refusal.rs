@@ -112,9 +112,10 @@ const TABLE: [(Refusal, Code, &str); 63] = [
     (Refusal::WatchCanceled, Code::Cancelled, "etcdserver: watch canceled"),
     (Refusal::MemberExist, Code::FailedPrecondition, "etcdserver: member ID already exist"),
     (Refusal::PeerURLExist, Code::FailedPrecondition, "etcdserver: Peer URLs already exists"),
+    // Upstream's server gives this one its client's form, which has no code.
     (
         Refusal::MemberNotEnoughStarted,
-        Code::FailedPrecondition,
+        Code::Unknown,
         "etcdserver: re-configuration failed due to not enough started members",
     ),
     (Refusal::MemberBadURLs, Code::InvalidArgument, "etcdserver: given member URLs are invalid"),

@@ -74,9 +74,10 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Names of all files that stay: not the segment that is reserved ahead, which the next start
-/// takes.
+/// removes.
 fn lasting(folder: &Path) -> Vec<PathBuf> {
-    files(folder).into_iter().filter(|path| !path.ends_with("wal/0.tmp")).collect()
+    let is_reserved = |path: &PathBuf| path.extension().is_some_and(|it| it == "tmp");
+    files(folder).into_iter().filter(|path| !is_reserved(path)).collect()
 }
 
 /// One line says what is wrong and what to do; nothing panicked.
@@ -95,10 +96,10 @@ fn large(at: u64) -> Object {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_ends_the_member_and_loses_nothing() {
-    // Two segments of the log are reserved; the rest is the database's.
-    let disk = SmallDisk::new(176);
+    // Two segments of the log are reserved, and none after them; the rest is the database's.
+    let disk = SmallDisk::new(280);
     let ballast = disk.path().join("ballast");
-    std::fs::write(&ballast, vec![1; 30 << 20]).unwrap();
+    std::fs::write(&ballast, vec![1; 70 << 20]).unwrap();
     let options = Options::new(BUNDLED).with_data_dir(&disk.path().join("data"));
     let mut etcd = Etcd::start_with(options).await;
     let client = etcd.client();
@@ -121,7 +122,8 @@ async fn a_full_disk_ends_the_member_and_loses_nothing() {
     std::fs::remove_file(&ballast).unwrap();
     etcd.boot().await;
     let client = etcd.client();
-    let now = contents::read(&client).await.unwrap();
+    let now = contents::read(&client).await;
+    let now = now.unwrap_or_else(|error| panic!("{error}; the log: {}", etcd.log_tail()));
     for at in 0..acknowledged {
         let Object { key, value } = large(at);
         let found = now.records.get(key.as_bytes()).unwrap_or_else(|| panic!("{key} is lost"));
@@ -139,8 +141,11 @@ async fn a_defragmentation_that_finds_no_room_leaves_all_as_it_was() {
     let disk = SmallDisk::new(176);
     let options = Options::new(BUNDLED).with_data_dir(&disk.path().join("data"));
     let mut etcd = Etcd::start_with(options).await;
+    contents::put(&etcd.client(), (0..200).map(large), 1).await.unwrap();
+    // Then all is in the database's file, and there is no room to reserve a second segment.
+    etcd.stop().await;
+    etcd.boot().await;
     let client = etcd.client();
-    contents::put(&client, (0..200).map(large), 1).await.unwrap();
     let before = State::read(&client).await.unwrap();
     let free = rest_of(&disk.path());
     std::fs::write(disk.path().join("ballast"), vec![1; free - (4 << 20)]).unwrap();

@@ -113,6 +113,8 @@ pub struct Wal<D: LogDisk> {
     spare: Option<Spare<D>>,
     spares_ordered: u64,
     spare_outstanding: bool,
+    /// The last order gave none; not ordered again before the next cut.
+    spare_denied: bool,
     failed: Option<String>,
 }
 
@@ -230,6 +232,7 @@ impl<D: LogDisk> Wal<D> {
             spare: None,
             spares_ordered: 0,
             spare_outstanding: false,
+            spare_denied: false,
             failed: None,
         }
     }
@@ -329,19 +332,20 @@ impl<D: LogDisk> Wal<D> {
         }
     }
 
-    /// The order to prepare the next segment, unless one is at hand or already ordered. Without a
-    /// spare a cut makes the segment itself, while everybody waits.
+    /// The order to prepare the next segment, unless one is at hand or already ordered, or the last
+    /// order failed. Without a spare a cut makes the segment itself, while everybody waits.
     pub fn spare_order(&mut self) -> Option<SpareOrder<D>> {
-        if self.spare.is_some() || self.spare_outstanding {
+        if self.spare.is_some() || self.spare_outstanding || self.spare_denied {
             return None;
         }
         self.spare_outstanding = true;
         Some(self.next_spare())
     }
 
-    /// Takes what came of an order. A failure is not final: it is tried again at the next cut.
+    /// Takes what came of an order. A failure is not final: it is tried again after the next cut.
     pub fn stock(&mut self, prepared: Option<Spare<D>>) {
         self.spare_outstanding = false;
+        self.spare_denied = prepared.is_none();
         self.spare = prepared;
     }
 
@@ -413,6 +417,7 @@ impl<D: LogDisk> Wal<D> {
             self.encoder.hard_state(self.state);
         }
         self.segments.push_back(Segment { sequence, first_index, file: spare.file });
+        self.spare_denied = false;
         self.offset = 0;
         self.flush(true)?;
         let renamed = self.disk.rename(&spare.path, &path);
@@ -430,6 +435,16 @@ impl<D: LogDisk> Wal<D> {
 }
 
 impl<D: LogDisk> SpareOrder<D> {
+    /// The file that will be made.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes that will be reserved.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
     /// Makes and reserves the file.
     ///
     /// # Errors

@@ -515,6 +515,11 @@ fn on_a_real_disk_the_log_is_reserved_and_locked() {
     assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1, "nothing is left aside");
     let entry = Entry { kind: EntryKind::Normal, term: 1, index: 1, data: b"one" };
     wal.append([entry], Some(HardState { term: 1, vote: 7, commit: 0 }), true).unwrap();
+    wal.spare_order().map(|_| wal.stock(None)).unwrap();
+    assert!(wal.spare_order().is_none(), "a spare that was denied is not ordered at each write");
+    drop(wal);
+    let reopened = Wal::open(FileSystem, &dir, LogStart::default(), default, Box::new(()));
+    let (mut wal, _) = reopened.unwrap();
     wal.spare_order().map(|order| wal.stock(order.prepare().ok())).unwrap();
     let again = Wal::open(FileSystem, &dir, LogStart::default(), default, Box::new(()));
     let error = again.unwrap_err();

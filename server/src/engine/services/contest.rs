@@ -13,8 +13,8 @@ use holdfast_api::etcdserverpb::range_request::{SortOrder, SortTarget};
 use holdfast_api::etcdserverpb::request_op::Request as Step;
 use holdfast_api::etcdserverpb::response_op::Response as Done;
 use holdfast_api::etcdserverpb::{
-    Compare, DeleteRangeRequest, LeaseGrantRequest, PutRequest, RangeRequest, RangeResponse,
-    RequestOp, ResponseHeader, TxnRequest, TxnResponse, WatchResponse,
+    Compare, DeleteRangeRequest, DeleteRangeResponse, LeaseGrantRequest, PutRequest, RangeRequest,
+    RangeResponse, RequestOp, ResponseHeader, TxnRequest, TxnResponse, WatchResponse,
 };
 use holdfast_api::mvccpb::event::EventType;
 use holdfast_api::mvccpb::{Event, KeyValue};
@@ -63,16 +63,23 @@ impl Caller {
         (Caller { handle: handle.clone(), metadata, extensions }, message)
     }
 
-    pub(super) fn asks<T>(&self, message: T) -> Request<T> {
+    fn asks<T>(&self, message: T) -> Request<T> {
         Request::from_parts(self.metadata.clone(), self.extensions.clone(), message)
     }
 
     pub(super) async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Status> {
-        Ok(self.handle.txn(self.asks(request)).await?.into_inner())
+        Ok(self.handle.txn(self.asks(request)).await.map_err(uncoded)?.into_inner())
     }
 
     pub(super) async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Status> {
-        Ok(self.handle.range(self.asks(request)).await?.into_inner())
+        Ok(self.handle.range(self.asks(request)).await.map_err(uncoded)?.into_inner())
+    }
+
+    pub(super) async fn delete(
+        &self,
+        request: DeleteRangeRequest,
+    ) -> Result<DeleteRangeResponse, Status> {
+        Ok(self.handle.delete_range(self.asks(request)).await.map_err(uncoded)?.into_inner())
     }
 
     /// The caller's lease, or a new one.
@@ -81,7 +88,8 @@ impl Caller {
             return Ok(id);
         }
         let grant = LeaseGrantRequest { id: 0, ttl: OWN_LEASE_SECONDS };
-        Ok(self.handle.lease_grant(self.asks(grant)).await?.into_inner().id)
+        let granted = self.handle.lease_grant(self.asks(grant)).await.map_err(uncoded)?;
+        Ok(granted.into_inner().id)
     }
 
     /// Takes a place in the queue below `name`, or finds the one that the lease has already.
@@ -144,6 +152,12 @@ impl Caller {
         let watcher = self.handle.inner.watching.begin(0, spec, &queue, created);
         Following { handle: self.handle.clone(), queue, watcher }
     }
+}
+
+/// Upstream's services ask by a client of its own, whose errors keep the text and lose the code.
+#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
+fn uncoded(refused: Status) -> Status {
+    Status::unknown(refused.message())
 }
 
 impl Following {

@@ -1,6 +1,5 @@
 //! Lock: the oldest key below a name holds the lock.
 
-use holdfast_api::etcdserverpb::kv_server::Kv;
 use holdfast_api::etcdserverpb::{DeleteRangeRequest, RangeRequest};
 use holdfast_api::v3lockpb::lock_server::Lock;
 use holdfast_api::v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse};
@@ -36,7 +35,7 @@ impl Lock for Handle {
     ) -> Result<Response<UnlockResponse>, Status> {
         let (caller, UnlockRequest { key }) = Caller::of(self, request);
         let delete = DeleteRangeRequest { key, ..DeleteRangeRequest::default() };
-        let deleted = self.delete_range(caller.asks(delete)).await?;
-        Ok(Response::new(UnlockResponse { header: deleted.into_inner().header }))
+        let deleted = caller.delete(delete).await?;
+        Ok(Response::new(UnlockResponse { header: deleted.header }))
     }
 }
