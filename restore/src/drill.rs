@@ -27,6 +27,7 @@ mod served;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use holdfast_core::disk::free_bytes;
 use holdfast_vault::format::ReportId;
 use holdfast_vault::snapshot::{ReadOptions, SnapshotReader};
 use holdfast_vault::vault::Vault;
@@ -194,9 +195,8 @@ impl Work<'_> {
 
     fn check_room(&self, reader: &SnapshotReader) -> Result<(), DrillError> {
         let need = crate::plan::need_bytes(&reader.facts());
-        let free = rustix::fs::statvfs(&self.request.parent);
-        match free.map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize)) {
-            Ok(free) if free < need => Err(DrillError::Space {
+        match free_bytes(&self.request.parent) {
+            Some(free) if free < need => Err(DrillError::Space {
                 parent: self.request.parent.clone(),
                 free: crate::text::bytes(free),
                 need: crate::text::bytes(need),

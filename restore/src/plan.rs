@@ -9,6 +9,7 @@ mod print;
 
 use std::path::PathBuf;
 
+use holdfast_core::disk::free_bytes;
 use holdfast_core::ids;
 use holdfast_core::membership::{Founding, InitialClusterError};
 use holdfast_core::versions::{EtcdVersion, VersionError};
@@ -206,8 +207,7 @@ impl Surroundings {
         let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         let around =
             if place.data_dir.exists() { Some(&*place.data_dir) } else { place.data_dir.parent() };
-        let free = around.and_then(|dir| rustix::fs::statvfs(dir).ok());
-        let free_bytes = free.map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+        let free_bytes = around.and_then(free_bytes);
         Ok(Surroundings { place, free_bytes, now_ms, random_token: format!("holdfast-{hex}") })
     }
 }

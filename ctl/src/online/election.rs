@@ -7,7 +7,6 @@ use crate::failure::Failure;
 use crate::keys;
 use crate::print::Answer;
 use holdfast_api::etcdserverpb::{RangeResponse, WatchCreateRequest};
-use holdfast_api::mvccpb::event::EventType;
 
 /// The lease of a candidate, in seconds.
 const TTL_SECONDS: i64 = 60;
@@ -80,7 +79,7 @@ async fn observe(session: &Session, name: &str) -> Result<(), Failure> {
             }
             for event in response.events {
                 // A new leader, or none any more: look anew.
-                if event.r#type == EventType::Delete as i32 || leader.is_none() {
+                if event.is_delete() || leader.is_none() {
                     break 'leader;
                 }
                 let kvs = event.kv.into_iter().collect();

@@ -10,7 +10,6 @@ use holdfast_api::etcdserverpb::{
     DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest, WatchCreateRequest,
     WatchResponse,
 };
-use holdfast_api::mvccpb::event::EventType;
 use std::time::Duration;
 
 /// Keys of one read.
@@ -128,7 +127,7 @@ impl Mirror<'_> {
                 self.commit(&mut operations).await?;
             }
             revision = record.mod_revision;
-            let request = if event.r#type == EventType::Delete as i32 {
+            let request = if event.is_delete() {
                 let key = self.renamed(&record.key);
                 let request = DeleteRangeRequest { key, ..DeleteRangeRequest::default() };
                 Request::RequestDeleteRange(request)

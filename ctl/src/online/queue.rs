@@ -7,15 +7,15 @@ use super::session::Session;
 use super::watching::Watching;
 use crate::failure::Failure;
 use crate::keys;
-use holdfast_api::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use holdfast_api::etcdserverpb::range_request::{SortOrder, SortTarget};
 use holdfast_api::etcdserverpb::request_op::Request;
 use holdfast_api::etcdserverpb::response_op::Response;
 use holdfast_api::etcdserverpb::{
-    Compare, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest, RangeRequest,
-    RangeResponse, RequestOp, TxnRequest, WatchCreateRequest,
+    DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest, RangeRequest,
+    RangeResponse, TxnRequest, WatchCreateRequest,
 };
-use holdfast_api::mvccpb::{KeyValue, event::EventType};
+use holdfast_api::mvccpb::{Event, KeyValue};
+use holdfast_api::txn::{created_at, step};
 use std::time::Duration;
 use tokio::sync::watch as signal;
 
@@ -99,8 +99,8 @@ pub(super) async fn enter(
     let get = RangeRequest { key: key.clone(), ..RangeRequest::default() };
     let request = TxnRequest {
         compare: vec![created_at(&key, 0)],
-        success: vec![operation(Request::RequestPut(put))],
-        failure: vec![operation(Request::RequestRange(get))],
+        success: vec![step(Request::RequestPut(put))],
+        failure: vec![step(Request::RequestRange(get))],
     };
     let answer = session.check(session.client.kv().txn(request).await)?;
     let there = answer.responses.first().and_then(|first| match &first.response {
@@ -142,7 +142,7 @@ impl Place {
         let delete = DeleteRangeRequest { key: self.key.clone(), ..DeleteRangeRequest::default() };
         let request = TxnRequest {
             compare: vec![created_at(&self.key, self.created)],
-            success: vec![operation(Request::RequestDeleteRange(delete))],
+            success: vec![step(Request::RequestDeleteRange(delete))],
             failure: Vec::new(),
         };
         session.check(session.client.kv().txn(request).await).map(|_| ())
@@ -181,25 +181,10 @@ async fn gone(session: &Session, key: &[u8], revision: i64) -> Result<(), Failur
         if response.canceled {
             return Err(Failure::error("etcdserver: mvcc: required revision has been compacted"));
         }
-        if response.events.iter().any(|event| event.r#type == EventType::Delete as i32) {
+        if response.events.iter().any(Event::is_delete) {
             return Ok(());
         }
     }
-}
-
-/// Whether a key was made at a revision; 0 if it is not there.
-fn created_at(key: &[u8], revision: i64) -> Compare {
-    Compare {
-        result: CompareResult::Equal as i32,
-        target: CompareTarget::Create as i32,
-        key: key.to_vec(),
-        range_end: Vec::new(),
-        target_union: Some(TargetUnion::CreateRevision(revision)),
-    }
-}
-
-fn operation(request: Request) -> RequestOp {
-    RequestOp { request: Some(request) }
 }
 
 /// Returns when the process is asked to end.

@@ -10,7 +10,7 @@ use crate::go::quote;
 use crate::keys;
 use crate::print::Answer;
 use holdfast_api::etcdserverpb::{WatchCreateRequest, WatchResponse};
-use holdfast_api::mvccpb::{Event, event::EventType};
+use holdfast_api::mvccpb::Event;
 use std::collections::BTreeMap;
 use tokio::process::Command as Program;
 use tokio::sync::mpsc;
@@ -218,7 +218,7 @@ async fn obeyed(
     event: &Event,
 ) -> Result<(), Failure> {
     let Some((program, arguments)) = command.split_first() else { return Ok(()) };
-    let kind = if event.r#type == EventType::Delete as i32 { "DELETE" } else { "PUT" };
+    let kind = if event.is_delete() { "DELETE" } else { "PUT" };
     let record = event.kv.clone().unwrap_or_default();
     let revision = response.header.map_or(0, |header| header.revision);
     let status = Program::new(program)

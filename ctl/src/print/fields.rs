@@ -8,7 +8,7 @@ use holdfast_api::etcdserverpb::{
     AlarmType, AuthRoleGetResponse, DeleteRangeResponse, HashKvResponse, LeaseTimeToLiveResponse,
     Member, PutResponse, RangeResponse, ResponseHeader, StatusResponse, TxnResponse, WatchResponse,
 };
-use holdfast_api::mvccpb::{KeyValue, event::EventType};
+use holdfast_api::mvccpb::KeyValue;
 use std::fmt::{Display, Write};
 
 /// An answer, with line ends; `None` for those that have no such form.
@@ -166,7 +166,7 @@ impl Fields {
     fn watch(&mut self, response: &WatchResponse) {
         self.header(response.header.as_ref());
         for event in &response.events {
-            let deleted = event.r#type == EventType::Delete as i32;
+            let deleted = event.is_delete();
             self.field("Type", if deleted { "DELETE" } else { "PUT" });
             event.prev_kv.iter().for_each(|record| self.record("Prev", record));
             event.kv.iter().for_each(|record| self.record("", record));

@@ -11,7 +11,7 @@ use holdfast_api::etcdserverpb::{
     AlarmMember, AlarmType, DeleteRangeResponse, LeaseTimeToLiveResponse, MemberAddResponse,
     PutResponse, RangeResponse, TxnResponse,
 };
-use holdfast_api::mvccpb::{Event, KeyValue, event::EventType};
+use holdfast_api::mvccpb::{Event, KeyValue};
 use std::fmt::Write;
 
 /// The healthy go to standard output, the others to standard error.
@@ -143,7 +143,7 @@ impl Lines {
     }
 
     fn event(&mut self, event: &Event) {
-        self.line(if event.r#type == EventType::Delete as i32 { "DELETE" } else { "PUT" });
+        self.line(if event.is_delete() { "DELETE" } else { "PUT" });
         for record in event.prev_kv.iter().chain(&event.kv) {
             self.record(record);
         }

@@ -6,7 +6,9 @@
 
 #[cfg(feature = "grpc")]
 pub mod client;
+mod event;
 mod redact;
+pub mod txn;
 
 /// All messages and services as an encoded `google.protobuf.FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -10,6 +10,13 @@ use std::path::Path;
 const DIR_MODE: u32 = 0o700;
 pub(crate) const FILE_MODE: u32 = 0o600;
 
+/// Bytes that are free around `path` for who is not root; `None` where the system does not say.
+#[must_use]
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(path).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 /// Where a member's directory is written. What fails leaves an unfinished directory behind, which
 /// must not be booted.
 pub trait MemberDisk {

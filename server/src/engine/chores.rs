@@ -7,7 +7,7 @@
 use std::sync::mpsc::{self, SyncSender};
 use std::thread::JoinHandle;
 
-use holdfast_core::disk::FileSystem;
+use holdfast_core::disk::{FileSystem, free_bytes};
 use holdfast_core::wal::{PurgeOrder, SpareOrder};
 
 use serde_json::json;
@@ -97,8 +97,7 @@ impl Chores {
 /// free, the reservation itself will tell.
 fn check_room(order: &SpareOrder<FileSystem>) -> std::io::Result<()> {
     let dir = order.path().parent().unwrap_or(order.path());
-    let Ok(stat) = rustix::fs::statvfs(dir) else { return Ok(()) };
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let Some(free) = free_bytes(dir) else { return Ok(()) };
     if free < order.length().saturating_mul(SEGMENTS_FREE) {
         let text = format!("{} has only {free} bytes free", dir.display());
         return Err(std::io::Error::new(std::io::ErrorKind::StorageFull, text));

@@ -6,7 +6,6 @@ use std::time::Duration;
 use holdfast_api::etcdserverpb::response_op::Response as Done;
 use holdfast_api::etcdserverpb::{InternalRaftRequest, TxnResponse};
 use holdfast_api::mvccpb::Event;
-use holdfast_api::mvccpb::event::EventType;
 
 use crate::metrics::{Counter, Gauge, Histogram, Metrics};
 
@@ -73,7 +72,7 @@ impl Figures {
     pub(crate) fn changed(&self, events: &[Event]) {
         for event in events {
             let is_new = event.kv.as_ref().is_some_and(|record| record.version == 1);
-            if event.r#type == EventType::Delete as i32 {
+            if event.is_delete() {
                 self.keys.add(-1.0);
             } else if is_new {
                 self.keys.add(1.0);
@@ -159,6 +158,7 @@ mod tests {
     use super::*;
     use holdfast_api::etcdserverpb::{PutRequest, PutResponse, RangeResponse, ResponseOp};
     use holdfast_api::mvccpb::KeyValue;
+    use holdfast_api::mvccpb::event::EventType;
 
     fn done(response: Done) -> ResponseOp {
         ResponseOp { response: Some(response) }

@@ -182,27 +182,31 @@ mod tests {
         }
     }
 
-    /// What arrives of what `talk` writes, and in how many writes it came.
+    /// What arrives of what is written, and in how many writes it came.
     async fn arrives(pieces: Vec<Vec<u8>>) -> (Vec<u8>, usize) {
         let (inner, mut other) = tokio::io::duplex(3_000);
         let writes = Arc::new(Mutex::new(0));
         let (mut stream, outlet) = gathered(Slow { inner, writes: writes.clone() });
+        let (seen, arrived) = tokio::sync::oneshot::channel();
+        let length = pieces.iter().map(Vec::len).sum();
         let mut connection = Box::pin(async move {
             for piece in pieces {
                 stream.write_all(&piece).await.unwrap();
                 stream.flush().await.unwrap();
             }
-            // It stays open: only the outlet sends the rest.
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            // It stays open until all is there: only the outlet sends the rest.
+            arrived.await.unwrap();
             drop(stream);
         });
         let reader = tokio::spawn(async move {
-            let mut all = Vec::new();
-            other.read_to_end(&mut all).await.unwrap();
+            let mut all = vec![0; length];
+            other.read_exact(&mut all).await.unwrap();
+            seen.send(()).unwrap();
             all
         });
-        poll_fn(|context| outlet.drive(connection.as_mut(), context)).await;
-        drop((outlet, connection));
+        let patience = std::time::Duration::from_secs(30);
+        let driven = poll_fn(|context| outlet.drive(connection.as_mut(), context));
+        tokio::time::timeout(patience, driven).await.expect("what was written never arrived");
         (reader.await.unwrap(), *writes.lock().unwrap())
     }
 

@@ -6,18 +6,17 @@
 
 use std::sync::Arc;
 
-use holdfast_api::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use holdfast_api::etcdserverpb::kv_server::Kv;
 use holdfast_api::etcdserverpb::lease_server::Lease;
 use holdfast_api::etcdserverpb::range_request::{SortOrder, SortTarget};
 use holdfast_api::etcdserverpb::request_op::Request as Step;
 use holdfast_api::etcdserverpb::response_op::Response as Done;
 use holdfast_api::etcdserverpb::{
-    Compare, DeleteRangeRequest, DeleteRangeResponse, LeaseGrantRequest, PutRequest, RangeRequest,
-    RangeResponse, RequestOp, ResponseHeader, TxnRequest, TxnResponse, WatchResponse,
+    DeleteRangeRequest, DeleteRangeResponse, LeaseGrantRequest, PutRequest, RangeRequest,
+    RangeResponse, ResponseHeader, TxnRequest, TxnResponse, WatchResponse,
 };
-use holdfast_api::mvccpb::event::EventType;
 use holdfast_api::mvccpb::{Event, KeyValue};
+use holdfast_api::txn::{created_at, step};
 use holdfast_core::watch::{Delivery, Filters, WatchRange, WatchSpec, WatcherId};
 use tonic::metadata::MetadataMap;
 use tonic::{Extensions, Request, Status};
@@ -226,17 +225,6 @@ pub(super) fn below(name: &[u8]) -> (Vec<u8>, Vec<u8>) {
     ([name, b"/"].concat(), [name, b"0"].concat())
 }
 
-/// Holds if `key` was created at `revision`; 0: it does not exist.
-pub(super) fn created_at(key: &[u8], revision: i64) -> Compare {
-    Compare {
-        result: CompareResult::Equal as i32,
-        target: CompareTarget::Create as i32,
-        key: key.to_vec(),
-        range_end: Vec::new(),
-        target_union: Some(TargetUnion::CreateRevision(revision)),
-    }
-}
-
 /// Deletes a key if it is still the one of that create revision.
 pub(super) fn delete_if(key: &[u8], revision: i64) -> TxnRequest {
     let delete = DeleteRangeRequest { key: key.to_vec(), ..DeleteRangeRequest::default() };
@@ -245,13 +233,4 @@ pub(super) fn delete_if(key: &[u8], revision: i64) -> TxnRequest {
         success: vec![step(Step::RequestDeleteRange(delete))],
         failure: Vec::new(),
     }
-}
-
-pub(super) fn step(request: Step) -> RequestOp {
-    RequestOp { request: Some(request) }
-}
-
-/// Whether an event takes its key away.
-pub(super) fn is_delete(event: &Event) -> bool {
-    event.r#type == EventType::Delete as i32
 }

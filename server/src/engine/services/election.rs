@@ -2,6 +2,7 @@
 
 use holdfast_api::etcdserverpb::request_op::Request as Step;
 use holdfast_api::etcdserverpb::{PutRequest, ResponseHeader, TxnRequest};
+use holdfast_api::txn::{created_at, step};
 use holdfast_api::v3electionpb::election_server::Election;
 use holdfast_api::v3electionpb::{
     CampaignRequest, CampaignResponse, LeaderKey, LeaderRequest, LeaderResponse, ProclaimRequest,
@@ -12,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::contest::{Caller, below, created_at, delete_if, is_delete, oldest, step};
+use super::contest::{Caller, below, delete_if, oldest};
 use crate::engine::handle::Handle;
 use crate::grpc::Refusal;
 
@@ -70,7 +71,7 @@ impl Caller {
                     break;
                 }
                 for event in events {
-                    if is_delete(&event) {
+                    if event.is_delete() {
                         break 'reign;
                     }
                     let header = Some(self.handle.header_at(revision));
