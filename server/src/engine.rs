@@ -27,6 +27,7 @@ mod request_ids;
 mod routine;
 mod services;
 mod snapshots;
+mod threads;
 mod versions;
 mod view;
 mod waits;

@@ -1,12 +1,10 @@
-//! Starts the member: opens, founds the threads, ties them together, and ends them in order.
+//! Starts the member: opens, founds the threads, and ties them together.
 //!
-//! What must hold: the end goes against the data's way. Calls end first, then raft (its WAL is
-//! closed), then apply (all that is applied is frozen), then commit (all that is frozen is in the
-//! file). A thread that fails ends the member with its reason; its files are touched no more.
+//! What must hold: nothing is served before everything is tied; what fails before ends the start
+//! with its reason.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
@@ -43,6 +41,7 @@ use super::raft_view::RaftView;
 use super::request_ids::RequestIds;
 use super::routine;
 use super::snapshots::{SnapshotPace, Snapshots};
+use super::threads::{Fate, Threads};
 use super::versions;
 use super::waits::Waits;
 use super::watching::Watching;
@@ -60,33 +59,6 @@ const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
 #[derive(Debug, Default)]
 pub struct EngineBoot;
 
-/// The threads, in the order in which they end.
-struct Threads {
-    raft: Sender<Input>,
-    work: Sender<Work>,
-    watching: Watching,
-    raft_thread: JoinHandle<()>,
-    apply_thread: JoinHandle<()>,
-    rest: Vec<JoinHandle<()>>,
-}
-
-/// Tells the first reason for which a thread ended.
-#[derive(Clone)]
-struct Fate(watch::Sender<Option<Result<(), String>>>);
-
-impl Fate {
-    fn ended<E: std::fmt::Display>(&self, outcome: Result<(), E>) {
-        if let Err(why) = outcome {
-            let why = why.to_string();
-            self.0.send_if_modified(|known| {
-                let is_first = known.is_none();
-                known.get_or_insert(Err(why));
-                is_first
-            });
-        }
-    }
-}
-
 #[async_trait::async_trait]
 impl Boot for EngineBoot {
     async fn boot(
@@ -101,7 +73,7 @@ impl Boot for EngineBoot {
             open(&settings, &log, observer, chance()?)
         });
         let opened = opening.await.map_err(|error| error.to_string())??;
-        let fate = Fate(watch::Sender::new(None));
+        let fate = Fate::new();
         let (handle, threads) = tie(&config, opened, &logger, &metrics, &fate)?;
         measure(&handle, &metrics);
         Ok(started(&config, handle, threads, &logger, &fate))
@@ -184,10 +156,10 @@ fn tie(
         commit_interval: config.backend_batch_interval,
         begun: wires.begun,
     };
-    let commit_thread = spawn("commit", fate, move || commit_thread.run())?;
+    let commit_thread = fate.spawn("commit", move || commit_thread.run())?;
     let threads = Threads {
-        raft_thread: spawn("raft", fate, move || raft_thread.run())?,
-        apply_thread: spawn("apply", fate, move || apply_thread.run())?,
+        raft_thread: fate.spawn("raft", move || raft_thread.run())?,
+        apply_thread: fate.spawn("apply", move || apply_thread.run())?,
         rest: vec![commit_thread, chores_thread, watch_thread],
         raft: wires.raft,
         work: wires.work,
@@ -288,25 +260,6 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-/// Starts a thread whose end by an error ends the member.
-fn spawn<E: std::fmt::Display>(
-    name: &str,
-    fate: &Fate,
-    work: impl FnOnce() -> Result<(), E> + Send + 'static,
-) -> Result<JoinHandle<()>, String> {
-    let (fate, title) = (fate.clone(), name.to_owned());
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(move || {
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-            match outcome {
-                Ok(outcome) => fate.ended(outcome),
-                Err(_) => fate.ended(Err(format!("thread {title} panicked; this is a defect"))),
-            }
-        })
-        .map_err(|error| format!("cannot start a thread: {error}"))
-}
-
 fn started(
     config: &Arc<Config>,
     handle: Handle,
@@ -325,17 +278,17 @@ fn started(
     }
     let ready: BoxFuture<'static, Result<(), String>> = {
         let (handle, config, logger) = (handle.clone(), Arc::clone(config), logger.clone());
-        let mut fate = fate.0.subscribe();
+        let failed = fate.reason();
         Box::pin(async move {
             tokio::select! {
                 () = routine::publish(&handle, &config, &logger) => Ok(()),
-                why = reason(&mut fate) => why,
+                why = failed => Err(why),
             }
         })
     };
     let ended: BoxFuture<'static, Result<(), String>> = {
-        let mut fate = fate.0.subscribe();
-        Box::pin(async move { reason(&mut fate).await })
+        let failed = fate.reason();
+        Box::pin(async move { Err(failed.await) })
     };
     let applied = Arc::clone(&handle.inner.applied);
     let stop: Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send> = Box::new(move || {
@@ -351,14 +304,6 @@ fn started(
         ready,
         ended,
         stop,
-    }
-}
-
-async fn reason(fate: &mut watch::Receiver<Option<Result<(), String>>>) -> Result<(), String> {
-    let known = fate.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
-    match known {
-        Ok(outcome) => outcome.unwrap_or(Ok(())),
-        Err(_) => std::future::pending().await,
     }
 }
 
@@ -386,24 +331,6 @@ fn services(handle: &Handle, most: usize) -> Services {
         .add_service(ElectionServer::new(handle.clone()).max_decoding_message_size(most))
         .add_service(HealthServer::new(HealthService::new(handle.serving())));
     Services { routes, frequent: Some(Arc::new(handle.clone())) }
-}
-
-impl Threads {
-    fn stop(self) {
-        let _ = self.raft.send(Input::Stop);
-        let _ = self.raft_thread.join();
-        let _ = self.work.send(Work::Stop);
-        let _ = self.apply_thread.join();
-        self.watching.stop();
-        // They end when nobody can hand them anything: the threads before were the last.
-        drop((self.raft, self.work, self.watching));
-        let patience = Instant::now() + Duration::from_secs(5);
-        for thread in self.rest {
-            while !thread.is_finished() && Instant::now() < patience {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-    }
 }
 
 fn chance() -> Result<u64, String> {
