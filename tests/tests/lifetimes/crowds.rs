@@ -59,8 +59,6 @@ async fn idle_watchers_and_connections_take_what_they_may_and_give_it_back() {
 /// Puts and their size: together far more than the member may hold.
 const PUTS: usize = 2_000;
 const VALUE_BYTES: usize = 48 << 10;
-/// Writers at a time.
-const WRITERS: usize = 8;
 /// What the member may hold beside what it held: the slow stream's queue (8 MiB) twice, what is
 /// applied and not on disk yet, and the buffers of all connections.
 const SLOW_BYTES: u64 = 56 << 20;
@@ -78,17 +76,14 @@ async fn revisions(watches: &mut crowd::Watches, count: usize) -> Vec<i64> {
     found
 }
 
+/// One after the other, so that not much is applied and not on disk.
 async fn write_all(etcd: &Etcd) {
     let client = etcd.client();
-    let puts = (0..PUTS).map(|at| {
-        let client = client.clone();
-        async move {
-            let (key, value) = (format!("w/{}", at % 50).into_bytes(), vec![b'v'; VALUE_BYTES]);
-            let put = PutRequest { key, value, ..PutRequest::default() };
-            client.check("Put", client.kv().put(put).await).unwrap();
-        }
-    });
-    futures::stream::iter(puts).buffer_unordered(WRITERS).collect::<Vec<()>>().await;
+    for at in 0..PUTS {
+        let (key, value) = (format!("w/{}", at % 50).into_bytes(), vec![b'v'; VALUE_BYTES]);
+        let put = PutRequest { key, value, ..PutRequest::default() };
+        client.check("Put", client.kv().put(put).await).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
