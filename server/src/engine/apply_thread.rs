@@ -40,6 +40,8 @@ use std::sync::RwLock;
 
 /// So many changes are pending at most before they are frozen: as upstream.
 const MOST_PENDING: usize = 10_000;
+/// So many bytes are pending at most before they are frozen.
+const PENDING_BYTES: usize = 16 << 20;
 /// Records that one step of a compaction looks at: upstream's `--compaction-batch-limit`.
 const COMPACTION_BATCH: usize = 1_000;
 
@@ -175,11 +177,12 @@ impl ApplyThread {
             self.apply(entry, desk)?;
             desk.last = (entry.index, entry.term);
             self.applied.reach(entry.index);
-            let is_full = self.machine.store.backend().pending_changes() >= MOST_PENDING;
+            let backend = self.machine.store.backend().clone();
+            let is_full = backend.pending_changes() >= MOST_PENDING
+                || backend.pending_bytes() >= PENDING_BYTES;
             if is_full || self.snapshots.is_due(entry.index) {
                 self.freeze(desk)?;
             }
-            let backend = self.machine.store.backend().clone();
             room.wait(&backend, || {
                 self.freeze(desk)?;
                 Ok::<_, ApplyEnd>(desk.due.is_none())
