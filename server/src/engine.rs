@@ -24,6 +24,7 @@ mod raft_thread;
 mod raft_view;
 mod read_rounds;
 mod request_ids;
+mod room;
 mod routine;
 mod services;
 mod snapshots;

@@ -6,6 +6,7 @@
 mod accept;
 mod bind;
 mod connection;
+mod eager;
 mod outbox;
 mod pings;
 
@@ -255,9 +256,9 @@ impl Running {
         let (traffic, answer) = match listener.purpose {
             Purpose::Both => ("grpc+http", connection::either(grpc, pages)),
             Purpose::Grpc => ("grpc", connection::only(grpc)),
-            Purpose::Pages => ("http", pages),
-            Purpose::Peers => ("", self.answers.peers.clone()),
-            Purpose::Metrics => ("", self.answers.metrics.clone()),
+            Purpose::Pages => ("http", connection::dated(pages)),
+            Purpose::Peers => ("", connection::dated(self.answers.peers.clone())),
+            Purpose::Metrics => ("", connection::dated(self.answers.metrics.clone())),
         };
         let logger = self.logger.clone();
         let (secure, plain) = (listener.tls.is_some(), listener.plain);

@@ -256,6 +256,14 @@ impl Etcd {
         self.server.as_ref().map(Server::log_tail).unwrap_or_default()
     }
 
+    /// Its process.
+    ///
+    /// # Panics
+    /// It does not run.
+    pub fn process(&self) -> u32 {
+        self.server.as_ref().expect("the member runs").id()
+    }
+
     /// How to reach it.
     pub fn client_config(&self) -> ClientConfig {
         client_config([self.endpoint()], self.pki.as_deref())

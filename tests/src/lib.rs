@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod contents;
+pub mod crowd;
 pub mod etcd;
 pub mod holdfast;
 pub mod kms;

@@ -1,9 +1,11 @@
 //! The bundled server over its life as a process: defragmented while it runs, killed at any
 //! moment, on disks that are full or read-only, on files that are damaged, and between other
-//! versions' tools.
+//! versions' tools; with many clients, and with some who do not read.
 
 #![allow(clippy::unwrap_used, reason = "all of this is test code")]
 
+#[path = "lifetimes/crowds.rs"]
+mod crowds;
 #[path = "lifetimes/defragment.rs"]
 mod defragment;
 #[path = "lifetimes/disks.rs"]

@@ -7,7 +7,9 @@ mod tree;
 
 use change::{Change, apply, few_changes, model};
 use holdfast_bolt::fault::{CrashDisk, FaultDisk, MemoryDisk, SharedDisk};
-use holdfast_bolt::{Db, Disk, DiskError, Freelist, Store, StoreError, StoreOptions, check};
+use holdfast_bolt::{
+    BuildOptions, Db, Disk, DiskError, Freelist, Store, StoreError, StoreOptions, check, compact,
+};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use tree::Tree;
@@ -292,5 +294,45 @@ fn a_file_that_was_cut_while_it_was_created_is_created_again_and_no_other() {
     for bytes in [vec![0; 4097], vec![1; 100]] {
         let other = SharedDisk::new(MemoryDisk::holding(bytes));
         assert!(matches!(Store::open(other, options), Err(StoreError::Read(_))));
+    }
+}
+
+/// A defragmentation writes a copy under another name, opens it, and only then gives it the
+/// database's name. Whatever stops it before, the old file is as it was; so what matters is that a
+/// copy that was told to be good is on the disk whole, before its name can be.
+#[test]
+fn a_copy_takes_the_name_only_when_it_is_whole_and_durable() {
+    for freelist in FREELISTS {
+        let history = history(11, 14);
+        let old = SharedDisk::new(CrashDisk::new());
+        assert_eq!(run(&old, options(freelist), &history, 0), history.transactions.len());
+        let store = Store::open(old.clone(), options(freelist)).unwrap();
+        let state = store.read();
+        let wanted = tree::read(&state);
+        let before = old.with(|disk| disk.after_crash(|_| false)).unwrap();
+        let copy = |fail_at| {
+            let disk = FaultDisk::of_changes(CrashDisk::new(), fail_at);
+            let disk = SharedDisk::new(disk);
+            let build = BuildOptions { page_size: 1024, ..BuildOptions::default() };
+            let copied = compact(&state, disk.clone(), build).map_err(|error| error.to_string());
+            let opened = copied.and_then(|(disk, _)| {
+                Store::open(disk, options(freelist)).map_err(|error| error.to_string())
+            });
+            (disk, opened)
+        };
+        let calls = copy(u64::MAX).0.with(|disk| disk.calls());
+        assert!(calls > 3, "{calls} calls");
+        for fail_at in 0..=calls {
+            let (disk, opened) = copy(fail_at);
+            assert_eq!(opened.is_ok(), fail_at == calls, "call {fail_at} of {calls}");
+            if opened.is_ok() {
+                let left = disk.with(|disk| disk.inner().after_crash(|_| false)).unwrap();
+                let left = Db::open(left.as_slice()).unwrap();
+                assert_eq!(check(&left).unwrap().faults, vec![]);
+                assert_eq!(tree::read(&left), wanted, "power is lost right after the rename");
+            }
+            let now = old.with(|disk| disk.after_crash(|_| false)).unwrap();
+            assert!(now == before, "the old file is not touched");
+        }
     }
 }

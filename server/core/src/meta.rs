@@ -148,6 +148,12 @@ impl ConfState {
         voters.sort_unstable();
         ConfState { voters, ..ConfState::default() }
     }
+
+    /// Whether there is but one member.
+    pub fn is_alone(&self) -> bool {
+        let all = [&self.voters, &self.learners, &self.voters_outgoing, &self.learners_next];
+        all.iter().map(|ids| ids.len()).sum::<usize>() == 1
+    }
 }
 
 impl Meta {

@@ -32,6 +32,7 @@ use super::commit_thread::{CommitOrder, Defragmented};
 use super::locks::write;
 use super::machine::{Answer, Broken, Machine};
 use super::raft_thread::{Committed, Input};
+use super::room::Room;
 use super::snapshots::Snapshots;
 use super::waits::Waits;
 use crate::grpc;
@@ -39,9 +40,8 @@ use std::sync::RwLock;
 
 /// So many changes are pending at most before they are frozen: as upstream.
 const MOST_PENDING: usize = 10_000;
-/// So many bytes are pending at most before the thread waits for the disk, as happens while a large
-/// database is defragmented.
-const MOST_PENDING_BYTES: usize = 256 << 20;
+/// So many bytes are pending at most before they are frozen.
+const PENDING_BYTES: usize = 16 << 20;
 /// Records that one step of a compaction looks at: upstream's `--compaction-batch-limit`.
 const COMPACTION_BATCH: usize = 1_000;
 
@@ -100,8 +100,6 @@ pub(crate) struct ApplyThread {
     pub(crate) work: Receiver<Work>,
     pub(crate) raft: Sender<Input>,
     pub(crate) commits: Sender<CommitOrder>,
-    /// The commit thread has written a layer.
-    pub(crate) written: Receiver<()>,
     pub(crate) chores: Chores,
     /// To itself, for what chores find.
     pub(crate) own: Sender<Work>,
@@ -132,11 +130,12 @@ struct Desk {
 }
 
 impl ApplyThread {
-    /// Runs until it is told to stop; then everything applied is in the database.
+    /// Runs until it is told to stop; then everything applied is in the database. `room` bounds
+    /// what is pending.
     ///
     /// # Errors
     /// [`ApplyEnd`]: the member must end.
-    pub(crate) fn run(mut self) -> Result<(), ApplyEnd> {
+    pub(crate) fn run(mut self, room: &Room) -> Result<(), ApplyEnd> {
         let mut desk = Desk::default();
         self.compact_on(&mut desk);
         loop {
@@ -155,7 +154,7 @@ impl ApplyThread {
                 }
             };
             match work {
-                Work::Committed(entries) => self.apply_all(&entries, &mut desk)?,
+                Work::Committed(entries) => self.apply_all(&entries, room, &mut desk)?,
                 Work::Compaction(batch) => self.compacted(batch, &mut desk)?,
                 Work::Flush(done) => self.flush(done, &mut desk)?,
                 Work::Defragment(done) => {
@@ -163,21 +162,31 @@ impl ApplyThread {
                     let _ = self.commits.send(CommitOrder::Defragment(done));
                 }
                 Work::StorageVersion(version) => self.migrate(version, &mut desk),
-                Work::Stop => return self.finish(&desk),
+                Work::Stop => return self.finish(room, &desk),
             }
         }
     }
 
-    fn apply_all(&mut self, entries: &[Entry], desk: &mut Desk) -> Result<(), ApplyEnd> {
+    fn apply_all(
+        &mut self,
+        entries: &[Entry],
+        room: &Room,
+        desk: &mut Desk,
+    ) -> Result<(), ApplyEnd> {
         for entry in entries {
             self.apply(entry, desk)?;
             desk.last = (entry.index, entry.term);
             self.applied.reach(entry.index);
-            let is_full = self.machine.store.backend().pending_changes() >= MOST_PENDING;
+            let backend = self.machine.store.backend().clone();
+            let is_full = backend.pending_changes() >= MOST_PENDING
+                || backend.pending_bytes() >= PENDING_BYTES;
             if is_full || self.snapshots.is_due(entry.index) {
                 self.freeze(desk)?;
             }
-            self.wait_for_room(desk)?;
+            room.wait(&backend, || {
+                self.freeze(desk)?;
+                Ok::<_, ApplyEnd>(desk.due.is_none())
+            })?;
         }
         if desk.due.is_none() {
             desk.due = Some(Instant::now() + self.commit_interval);
@@ -364,19 +373,6 @@ impl ApplyThread {
         Ok(())
     }
 
-    /// Waits while too much is pending. What is committed then waits in raft's log, and new
-    /// requests are refused at a limit.
-    fn wait_for_room(&mut self, desk: &mut Desk) -> Result<(), ApplyEnd> {
-        while self.machine.store.backend().pending_bytes() >= MOST_PENDING_BYTES {
-            self.freeze(desk)?;
-            if desk.due.is_some() && self.written.recv().is_err() {
-                // The commit thread ended, which ends the member.
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
     fn flush(&mut self, done: oneshot::Sender<()>, desk: &mut Desk) -> Result<(), ApplyEnd> {
         self.mark(desk);
         self.snapshots.after_commit(move || {
@@ -405,7 +401,7 @@ impl ApplyThread {
         }
     }
 
-    fn finish(self, desk: &Desk) -> Result<(), ApplyEnd> {
+    fn finish(self, room: &Room, desk: &Desk) -> Result<(), ApplyEnd> {
         let mut last = Desk { last: desk.last, members: desk.members.clone(), ..Desk::default() };
         self.mark(&mut last);
         // The commit thread may still be writing what was frozen before.
@@ -416,7 +412,7 @@ impl ApplyThread {
                     return Ok(());
                 }
                 None if self.machine.store.backend().pending_changes() == 0 => return Ok(()),
-                None if self.written.recv().is_err() => return Ok(()),
+                None if room.written.recv().is_err() => return Ok(()),
                 None => {}
             }
         }

@@ -14,7 +14,6 @@ use holdfast_api::etcdserverpb::cluster_server::ClusterServer;
 use holdfast_api::etcdserverpb::kv_server::KvServer;
 use holdfast_api::etcdserverpb::lease_server::LeaseServer;
 use holdfast_api::etcdserverpb::maintenance_server::MaintenanceServer;
-use holdfast_api::etcdserverpb::watch_server::WatchServer;
 use holdfast_api::health::health_server::HealthServer;
 use holdfast_api::v3electionpb::election_server::ElectionServer;
 use holdfast_api::v3lockpb::lock_server::LockServer;
@@ -39,7 +38,9 @@ use super::opening::{Opened, open};
 use super::raft_thread::{Input, Pace, RaftThread};
 use super::raft_view::RaftView;
 use super::request_ids::RequestIds;
+use super::room::Room;
 use super::routine;
+use super::services::WatchService;
 use super::snapshots::{SnapshotPace, Snapshots};
 use super::threads::{Fate, Threads};
 use super::versions;
@@ -54,6 +55,10 @@ use crate::run::{Boot, Started};
 
 /// Upstream's quota where none is given.
 const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
+
+/// So many bytes are applied and not on disk at most before the apply thread waits, as happens
+/// while a large database is defragmented.
+const MOST_PENDING_BYTES: usize = 256 << 20;
 
 /// Starts members of this kind.
 #[derive(Debug, Default)]
@@ -144,7 +149,6 @@ fn tie(
         work: to_apply,
         raft: wires.raft.clone(),
         commits,
-        written,
         own: wires.work.clone(),
         publish: Box::new(move |revision, events| publisher.publish(revision, &events)),
         waits: wires.waits.clone(),
@@ -156,10 +160,11 @@ fn tie(
         commit_interval: config.backend_batch_interval,
         begun: wires.begun,
     };
+    let room = Room { most_bytes: MOST_PENDING_BYTES, written };
     let commit_thread = fate.spawn("commit", move || commit_thread.run())?;
     let threads = Threads {
         raft_thread: fate.spawn("raft", move || raft_thread.run())?,
-        apply_thread: fate.spawn("apply", move || apply_thread.run())?,
+        apply_thread: fate.spawn("apply", move || apply_thread.run(&room))?,
         rest: vec![commit_thread, chores_thread, watch_thread],
         raft: wires.raft,
         work: wires.work,
@@ -322,7 +327,7 @@ fn policy(config: &Config, revision: i64) -> Option<AutoCompaction> {
 /// The services; none takes a message of more than so many bytes.
 fn services(handle: &Handle, most: usize) -> Services {
     let routes = Routes::new(KvServer::new(handle.clone()).max_decoding_message_size(most))
-        .add_service(WatchServer::new(handle.clone()).max_decoding_message_size(most))
+        .add_service(WatchService::new(handle.clone(), most))
         .add_service(LeaseServer::new(handle.clone()))
         .add_service(ClusterServer::new(handle.clone()))
         .add_service(AuthServer::new(handle.clone()))

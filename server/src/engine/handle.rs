@@ -3,6 +3,7 @@
 //! Must hold: a write is answered after its entry was applied here, and never twice; a linearizable
 //! read sees everything that was acknowledged before it began; nothing waits without a deadline.
 
+use std::future::Future;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
@@ -126,12 +127,26 @@ impl Handle {
         *header = Some(self.header_at(revision));
     }
 
-    /// Proposes a request and waits until it is applied here.
-    pub(crate) async fn propose(
+    /// Proposes a request and waits until it is applied here. The request is encoded at once: it
+    /// takes two kilobytes, which must not lie in the future of everybody who waits.
+    pub(crate) fn propose<'a>(
+        &'a self,
+        who: &Identity,
+        request: InternalRaftRequest,
+    ) -> impl Future<Output = Result<(Answer, i64), Status>> + Send + use<'a> {
+        let proposal = self.proposal(who, request);
+        async move {
+            let (id, data) = proposal?;
+            self.wait_for(id, Input::Propose(data)).await
+        }
+    }
+
+    /// A request's id and its bytes in the log.
+    fn proposal(
         &self,
         who: &Identity,
         mut request: InternalRaftRequest,
-    ) -> Result<(Answer, i64), Status> {
+    ) -> Result<(u64, Bytes), Status> {
         let inner = &self.inner;
         if inner.view.committed() > inner.applied.index() + MOST_BEHIND {
             return Err(Refusal::RequestTooManyRequests.into());
@@ -143,33 +158,40 @@ impl Handle {
         if data.len() > inner.limits.request_bytes {
             return Err(Refusal::RequestTooLarge.into());
         }
-        self.wait_for(id, Input::Propose(Bytes::from(data))).await
+        Ok((id, Bytes::from(data)))
     }
 
     /// Proposes a request that makes the database larger. Over the quota it is proposed all the
     /// same and then answered with NOSPACE: the size of a file is this member's own matter, so the
     /// outcome must not depend on it. The alarm that is raised refuses what follows.
-    pub(crate) async fn propose_sized(
-        &self,
+    pub(crate) fn propose_sized<'a>(
+        &'a self,
         who: &Identity,
         request: InternalRaftRequest,
         bytes: usize,
-    ) -> Result<(Answer, i64), Status> {
+    ) -> impl Future<Output = Result<(Answer, i64), Status>> + Send + use<'a> {
         let is_over = self.is_over_quota(bytes);
-        let outcome = self.propose(who, request).await?;
-        if !is_over {
-            return Ok(outcome);
+        let proposing = self.propose(who, request);
+        async move {
+            let outcome = proposing.await?;
+            if !is_over {
+                return Ok(outcome);
+            }
+            // It stays refused even where the alarm could not be raised now: the next put tries
+            // again.
+            let _ = self.raise_no_space().await;
+            Err(Refusal::NoSpace.into())
         }
+    }
+
+    fn raise_no_space(&self) -> impl Future<Output = Result<(Answer, i64), Status>> + Send + '_ {
         let alarm = AlarmRequest {
             action: AlarmAction::Activate as i32,
             member_id: self.inner.member_id,
             alarm: AlarmType::Nospace as i32,
         };
         let root = read(&self.inner.shared.auth).server_identity();
-        let raise = InternalRaftRequest { alarm: Some(alarm), ..Default::default() };
-        // It stays refused even where the alarm could not be raised now: the next put tries again.
-        let _ = self.propose(&root, raise).await;
-        Err(Refusal::NoSpace.into())
+        self.propose(&root, InternalRaftRequest { alarm: Some(alarm), ..Default::default() })
     }
 
     fn is_over_quota(&self, bytes: usize) -> bool {
@@ -229,10 +251,12 @@ impl Handle {
             let inner = &handle.inner;
             let _alone = inner.defragmenting.lock().await;
             let (done, defragmented) = oneshot::channel();
-            inner.work.send(Work::Defragment(done)).map_err(|_| Refusal::Stopped)?;
+            // Before it begins: who asks for health must not be told too late.
             inner.serving.send_replace(!inner.pauses_to_defragment);
+            let asked = inner.work.send(Work::Defragment(done));
             let outcome = defragmented.await;
             inner.serving.send_replace(true);
+            asked.map_err(|_| Refusal::Stopped)?;
             outcome.map_err(|_| Refusal::Stopped)?.map_err(Status::unknown)
         });
         defragmenting.await.map_err(|_| Status::from(Refusal::Stopped))?
@@ -268,5 +292,21 @@ impl Handle {
             Ok(outcome) => outcome.map_err(Status::from),
             Err(_) => Err(self.timed_out()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How much the room for a request is: what it must not be in, once for each who waits.
+    #[test]
+    fn who_waits_does_not_hold_the_request() {
+        fn size<F>(_: impl FnOnce(&'static Handle, &Identity, InternalRaftRequest) -> F) -> usize {
+            std::mem::size_of::<F>()
+        }
+        let request = std::mem::size_of::<InternalRaftRequest>();
+        let waiting = size(|handle, who, request| handle.propose_sized(who, request, 0));
+        assert!(waiting < request, "{waiting} bytes to wait, {request} a request");
     }
 }

@@ -51,6 +51,8 @@ pub(crate) enum Input {
     Transfer(u64),
     /// A .snap file is durable: its place in the log.
     SnapshotSaved(SnapshotRecord, ConfState),
+    /// The database's file holds all entries up to there, with these members.
+    Stored(u64, ConfState),
     /// A WAL segment that was ordered.
     Spare(Option<Spare<FileSystem>>),
     /// The member ends.
@@ -79,7 +81,7 @@ pub(crate) enum RaftEnd {
 pub(crate) struct Pace {
     /// One tick: `--heartbeat-interval`.
     pub(crate) tick: Duration,
-    /// Entries that are kept in memory behind a snapshot: `--snapshot-catchup-entries`.
+    /// Entries that are kept in memory for members who lag: `--snapshot-catchup-entries`.
     pub(crate) catch_up_entries: u64,
     /// WAL segments that are kept: `--max-wals`.
     pub(crate) kept_segments: usize,
@@ -195,6 +197,7 @@ impl RaftThread {
             }
             Input::Transfer(to) => self.node.transfer_leader(to),
             Input::SnapshotSaved(record, members) => self.note_snapshot(&record, members)?,
+            Input::Stored(index, members) => self.release_log(index, members)?,
             Input::Spare(spare) => self.wal.stock(spare),
             Input::Stop => return Ok(false),
         }
@@ -311,10 +314,18 @@ impl RaftThread {
         self.wal.save_snapshot(record)?;
         self.wal.release_to(record.index);
         self.chores.purge(self.wal.purge_order(self.pace.kept_segments));
+        self.release_log(record.index, members)
+    }
+
+    /// Drops entries from memory that nobody needs: the database has what they say. Who has other
+    /// members keeps some for those who lag, and sends the database to those who lag more.
+    fn release_log(&mut self, index: u64, members: ConfState) -> Result<(), RaftEnd> {
+        let is_alone = members.is_alone();
         let log = self.node.storage_mut();
         // One of another index is there already after a snapshot from the leader: nothing to do.
-        if log.create_snapshot(record.index, members, Bytes::new()).is_ok() {
-            let keep_from = record.index.saturating_sub(self.pace.catch_up_entries);
+        if log.create_snapshot(index, members, Bytes::new()).is_ok() {
+            let kept = if is_alone { 0 } else { self.pace.catch_up_entries };
+            let keep_from = index.saturating_sub(kept);
             if keep_from >= log.first_index() {
                 log.compact(keep_from)?;
             }

@@ -16,6 +16,8 @@ mod watch;
 use holdfast_core::auth::Identity;
 use tonic::{Request, Status};
 
+pub(crate) use watch::WatchService;
+
 use super::handle::Handle;
 use crate::grpc::metadata::Peer;
 

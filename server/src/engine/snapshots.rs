@@ -84,6 +84,11 @@ impl Snapshots {
         cluster: &RwLock<Cluster>,
     ) -> Vec<Then> {
         let mut then = std::mem::take(&mut self.then);
+        let (raft, members) = (self.raft.clone(), read(cluster).conf_state());
+        then.push(Box::new(move || {
+            // The raft thread is gone only when the member ends.
+            let _ = raft.send(Input::Stored(index, members));
+        }));
         if self.is_due(index) {
             (self.last, self.forced) = (index, false);
             then.push(self.save(index, term, cluster));

@@ -6,20 +6,22 @@
 //! keeps the hub's order (a watch's `created` comes before its events).
 
 use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 
 use holdfast_api::etcdserverpb::WatchResponse;
 use holdfast_api::mvccpb::Event;
 use holdfast_core::mvcc::{self, HistoryLimits, MvccError};
 use holdfast_core::watch::{Delivery, Hub, Outbox, StreamWatches, WatchSpec, WatcherId};
-use prost::Message;
-use tokio::sync::Notify;
 
 /// Bytes of deliveries that wait in a stream's queue; one more delivery may come on top.
 const QUEUE_BYTES: usize = 8 << 20;
 /// What a delivery weighs at least.
 const DELIVERY_BYTES: usize = 64;
+/// Items that an empty queue keeps room for.
+const MOST_IDLE_ITEMS: usize = 16;
 
 /// Something to send on a stream.
 #[derive(Debug)]
@@ -34,7 +36,6 @@ pub(crate) enum Item {
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     state: Mutex<QueueState>,
-    arrival: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +44,8 @@ struct QueueState {
     bytes: usize,
     refused: bool,
     closed: bool,
+    /// Who waits for the next item.
+    waiter: Option<Waker>,
 }
 
 /// All watches of a member. Cheap to clone.
@@ -77,53 +80,79 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Changes the state and wakes who waits for that.
+    fn change(&self, change: impl FnOnce(&mut QueueState) -> bool) -> bool {
+        let mut state = self.lock();
+        let changed = change(&mut state);
+        let waiter = if changed { state.waiter.take() } else { None };
+        drop(state);
+        if let Some(waiter) = waiter {
+            waiter.wake();
+        }
+        changed
+    }
+
     /// A control answer: never refused, since the client's own requests bound them.
     pub(crate) fn push(&self, response: WatchResponse) {
-        self.lock().items.push_back((0, Item::Response(Box::new(response))));
-        self.arrival.notify_one();
+        self.change(|state| {
+            state.items.push_back((0, Item::Response(Box::new(response))));
+            true
+        });
     }
 
     fn offer(&self, id: i64, delivery: Delivery) -> bool {
         let weight = match &delivery {
-            Delivery::Events { events, .. } => events.iter().map(Message::encoded_len).sum(),
+            Delivery::Events { events, .. } => events.size_bytes(),
             Delivery::Compacted { .. } => 0,
         };
         let weight = weight.max(DELIVERY_BYTES);
-        let mut state = self.lock();
-        if state.bytes >= QUEUE_BYTES {
-            state.refused = true;
-            return false;
-        }
-        state.bytes += weight;
-        state.items.push_back((weight, Item::Delivery(id, delivery)));
-        drop(state);
-        self.arrival.notify_one();
-        true
+        self.change(|state| {
+            let has_room = state.bytes < QUEUE_BYTES;
+            if has_room {
+                state.bytes += weight;
+                state.items.push_back((weight, Item::Delivery(id, delivery)));
+            } else {
+                state.refused = true;
+            }
+            has_room
+        })
     }
 
     /// The next item, and whether somebody was refused and there is room again. `None`: closed.
-    pub(crate) async fn next(&self) -> Option<(Item, bool)> {
-        loop {
-            {
-                let mut state = self.lock();
-                if let Some((weight, item)) = state.items.pop_front() {
-                    state.bytes -= weight;
-                    let room = state.refused && state.bytes < QUEUE_BYTES / 2;
-                    state.refused &= !room;
-                    return Some((item, room));
-                }
-                if state.closed {
-                    return None;
-                }
+    /// One asks at a time.
+    pub(crate) fn poll_next(&self, context: &mut Context<'_>) -> Poll<Option<(Item, bool)>> {
+        let mut state = self.lock();
+        if let Some((weight, item)) = state.items.pop_front() {
+            state.bytes -= weight;
+            let room = state.refused && state.bytes < QUEUE_BYTES / 2;
+            state.refused &= !room;
+            // One that is idle again holds nothing.
+            if state.items.is_empty() && state.items.capacity() > MOST_IDLE_ITEMS {
+                state.items = VecDeque::new();
             }
-            self.arrival.notified().await;
+            return Poll::Ready(Some((item, room)));
         }
+        if state.closed {
+            return Poll::Ready(None);
+        }
+        match &mut state.waiter {
+            Some(waiter) => waiter.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// As [`Queue::poll_next`].
+    pub(crate) async fn next(&self) -> Option<(Item, bool)> {
+        poll_fn(|context| self.poll_next(context)).await
     }
 
     /// Nothing more comes.
     pub(crate) fn close(&self) {
-        self.lock().closed = true;
-        self.arrival.notify_one();
+        self.change(|state| {
+            state.closed = true;
+            true
+        });
     }
 }
 

@@ -123,6 +123,8 @@ impl Gate {
         {
             return call.carry(&**frequent, request).await;
         }
+        // What goes the general way may work long without waiting: not in the connection's turn.
+        tokio::task::yield_now().await;
         let request = call.counted(request);
         let answer = self.services.routes.clone().oneshot(request).await;
         let response = match answer {

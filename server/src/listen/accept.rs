@@ -91,7 +91,7 @@ impl Serving {
         drop(permit);
     }
 
-    async fn hand_shake<S>(&self, stream: S, mut peer: Peer)
+    async fn hand_shake<S>(&self, stream: S, peer: Peer)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -99,6 +99,14 @@ impl Serving {
             self.transport.serve(stream, peer, &self.answer, self.stop.clone()).await;
             return;
         };
+        // Apart, or the room for TLS's state would be every plain connection's too.
+        Box::pin(self.over_tls(tls, stream, peer)).await;
+    }
+
+    async fn over_tls<S>(&self, tls: &ServerTls, stream: S, mut peer: Peer)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let shaken = tokio::time::timeout(HANDSHAKE, tls.acceptor().accept(stream)).await;
         let stream = match shaken {
             Ok(Ok(stream)) => stream,

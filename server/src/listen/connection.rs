@@ -1,14 +1,15 @@
 //! One connection: HTTP/1.1 or 2, whichever the other side speaks, to a function that answers.
 
+use super::eager::Eager;
 use super::outbox::gathered;
 use super::pings::Pinged;
 use crate::config::{Config, KeepAlive};
 use crate::grpc::metadata::Peer;
 use futures::future::BoxFuture;
-use http::header::CONTENT_TYPE;
-use http::{Request, Response, StatusCode, Version};
+use http::header::{CONTENT_TYPE, DATE};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -39,7 +40,25 @@ where
 
 /// gRPC for what is gRPC, pages for all else.
 pub(super) fn either(grpc: Answer, pages: Answer) -> Answer {
+    let pages = dated(pages);
     Arc::new(move |request| if is_grpc(&request) { grpc(request) } else { pages(request) })
+}
+
+/// Pages say when they were made over HTTP/2 too; over HTTP/1.1 hyper says it.
+pub(super) fn dated(pages: Answer) -> Answer {
+    Arc::new(move |request| {
+        let is_http2 = request.version() == Version::HTTP_2;
+        let answered = pages(request);
+        Box::pin(async move {
+            let mut response = answered.await;
+            if is_http2 {
+                let now = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+                let now = HeaderValue::try_from(now);
+                response.headers_mut().extend(now.ok().map(|now| (DATE, now)));
+            }
+            response
+        })
+    })
 }
 
 /// gRPC, and nothing else.
@@ -60,18 +79,20 @@ fn is_grpc(request: &Request<Body>) -> bool {
 
 /// How connections are served.
 pub(super) struct Transport {
-    builder: Builder<TokioExecutor>,
+    builder: Builder<Eager>,
     keep_alive: KeepAlive,
 }
 
 impl Transport {
     pub(super) fn new(config: &Config) -> Transport {
-        let mut builder = Builder::new(TokioExecutor::new());
+        let mut builder = Builder::new(Eager);
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
         let KeepAlive { interval, timeout, .. } = config.keep_alive;
         let pings = (!interval.is_zero() && !timeout.is_zero()).then_some(interval);
         builder
             .http2()
+            // gRPC has none, and HTTP/2's compression would have a new one to keep each second.
+            .auto_date_header(false)
             .timer(TokioTimer::new())
             .max_concurrent_streams(config.max_concurrent_streams)
             .max_header_list_size(MOST_HEADERS)

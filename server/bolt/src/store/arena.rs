@@ -5,7 +5,10 @@
 
 /// Bytes of the first piece; each further one is twice as large, up to a limit.
 const FIRST_CHUNK_BYTES: usize = 64 << 10;
-const LARGEST_CHUNK_BYTES: usize = 4 << 20;
+const LARGEST_CHUNK_BYTES: usize = 1 << 20;
+/// The largest piece that is kept for the next transaction. A member is idle most of the time, and
+/// fresh memory costs a large transaction next to nothing.
+const KEPT_BYTES: usize = 256 << 10;
 
 /// Keys and values of one transaction.
 #[derive(Debug, Default)]
@@ -52,9 +55,9 @@ impl Arena {
         &self.chunks[place.chunk as usize][place.at..place.at + len]
     }
 
-    /// Forgets all, and keeps the largest usual piece for the next transaction.
+    /// Forgets all, and keeps one piece for the next transaction.
     pub(super) fn clear(&mut self) {
-        let kept = self.chunks.drain(..).filter(|c| c.capacity() <= LARGEST_CHUNK_BYTES);
+        let kept = self.chunks.drain(..).filter(|c| c.capacity() <= KEPT_BYTES);
         if let Some(mut chunk) = kept.max_by_key(Vec::capacity) {
             chunk.clear();
             self.chunks.push(chunk);

@@ -7,7 +7,7 @@ use crate::disk::{Disk, DiskError};
 use crate::layout::PageHeader;
 
 /// Memory that is kept from one transaction to the next.
-const KEPT_BYTES: usize = 4 << 20;
+const KEPT_BYTES: usize = 256 << 10;
 
 /// Encoded pages.
 #[derive(Debug, Default)]

@@ -48,6 +48,9 @@ pub enum StorageError {
     Unavailable,
 }
 
+/// Entries that a log in memory keeps room for.
+const LEAST_ROOM: usize = 64;
+
 /// A log in memory.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryLog {
@@ -121,6 +124,10 @@ impl MemoryLog {
         }
         let term = self.term(index)?;
         self.entries.drain(..=self.position(index));
+        // After a burst the room goes with the entries.
+        if self.entries.capacity() / 4 > self.entries.len().max(LEAST_ROOM) {
+            self.entries.shrink_to(2 * self.entries.len().max(LEAST_ROOM));
+        }
         self.before = EntryId { term, index };
         Ok(())
     }

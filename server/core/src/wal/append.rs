@@ -22,7 +22,7 @@ use crate::raftpb::{Entry, HardState};
 /// What waits without a sync is written when it is longer than this. Upstream's buffer: 128 KiB.
 const PENDING_BYTES: usize = 128 << 10;
 /// Reserved memory that the buffer keeps between two appends.
-const KEPT_BYTES: usize = 4 << 20;
+const KEPT_BYTES: usize = 512 << 10;
 /// Segments and .snap files that are kept, the newest ones; upstream's `--max-wals`.
 pub const KEEP_FILES: usize = 5;
 

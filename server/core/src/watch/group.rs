@@ -1,22 +1,27 @@
 //! Watchers by what they watch: single keys in a table, ranges in an interval index.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::hub::WatchRange;
+use super::ids::Ids;
 use super::interval::{End, Intervals};
 
 #[derive(Debug, Default)]
 pub(super) struct Group {
-    keys: HashMap<Box<[u8]>, BTreeSet<u64>>,
+    keys: HashMap<Box<[u8]>, Ids>,
     ranges: Intervals,
 }
 
 impl Group {
     pub(super) fn insert(&mut self, range: &WatchRange, id: u64) {
         match range {
-            WatchRange::One(key) => {
-                self.keys.entry(key.clone()).or_default().insert(id);
-            }
+            WatchRange::One(key) => match self.keys.entry(key.clone()) {
+                Entry::Occupied(mut ids) => ids.get_mut().insert(id),
+                Entry::Vacant(place) => {
+                    place.insert(Ids::One(id));
+                }
+            },
             WatchRange::Between(start, end) => {
                 self.ranges.insert(start, &End::At(end.clone()), id);
             }
@@ -28,8 +33,7 @@ impl Group {
         match range {
             WatchRange::One(key) => {
                 let Some(ids) = self.keys.get_mut(key) else { return };
-                ids.remove(&id);
-                if ids.is_empty() {
+                if ids.remove(id) {
                     self.keys.remove(key);
                 }
             }
@@ -43,7 +47,7 @@ impl Group {
     /// Gives the watchers of a key.
     pub(super) fn of_key(&self, key: &[u8], mut found: impl FnMut(u64)) {
         if let Some(ids) = self.keys.get(key) {
-            ids.iter().copied().for_each(&mut found);
+            ids.each(&mut found);
         }
         self.ranges.stab(key, found);
     }

@@ -1,11 +1,13 @@
 //! The hub: watchers, synced and unsynced.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use holdfast_api::mvccpb::Event;
 use holdfast_api::mvccpb::event::EventType;
 
 use super::group::Group;
+use super::shared::SharedEvents;
 use super::stream::WatchError;
 use crate::mvcc::{HistoryLimits, MvccError, Reader};
 
@@ -55,7 +57,7 @@ pub enum Delivery {
         /// For the header: the current revision, which may be ahead of the events.
         revision: i64,
         /// They.
-        events: Vec<Event>,
+        events: Arc<SharedEvents>,
     },
     /// The next revision is compacted; the watcher has ended.
     Compacted {
@@ -199,18 +201,23 @@ impl Hub {
     pub fn publish(&mut self, revision: i64, events: &[Event], outbox: &mut impl Outbox) {
         assert!(revision > self.revision, "revision {revision} after {}", self.revision);
         self.revision = revision;
-        let mut of_watchers: BTreeMap<u64, Vec<Event>> = BTreeMap::new();
-        for event in events {
+        // Of each watcher, which of the events; by watcher, so that what goes to one lies together.
+        let mut wanted: Vec<(u64, usize)> = Vec::new();
+        for (place, event) in events.iter().enumerate() {
             let Some(kv) = &event.kv else { continue };
             self.synced.of_key(&kv.key, |id| {
                 let watcher = self.watchers.get(&id);
                 let wants = |w: &&Watcher| w.next <= revision && w.spec.filters.pass(event);
                 if watcher.filter(wants).is_some() {
-                    of_watchers.entry(id).or_default().push(event.clone());
+                    wanted.push((id, place));
                 }
             });
         }
-        for (id, events) in of_watchers {
+        wanted.sort_unstable();
+        let mut selections = Selections::of(events);
+        for of_watcher in wanted.chunk_by(|one, next| one.0 == next.0) {
+            let id = of_watcher[0].0;
+            let events = selections.take(of_watcher.iter().map(|(_, place)| *place).collect());
             if outbox.offer(WatcherId(id), Delivery::Events { revision, events }) {
                 self.advance(id, revision + 1);
             } else {
@@ -278,9 +285,12 @@ impl Hub {
             }
             let filters = watcher.spec.filters;
             events.retain(|event| filters.pass(event));
-            let delivery = Delivery::Events { revision: self.revision, events };
-            let is_none = matches!(&delivery, Delivery::Events { events, .. } if events.is_empty());
-            if is_none || outbox.offer(WatcherId(id), delivery) {
+            let revision = self.revision;
+            let mut offer = |events| {
+                let events = SharedEvents::new(events);
+                outbox.offer(WatcherId(id), Delivery::Events { revision, events })
+            };
+            if events.is_empty() || offer(events) {
                 self.advance(id, next.max(stood));
             } else {
                 self.change(id, |watcher| watcher.is_blocked = true);
@@ -351,6 +361,27 @@ impl Hub {
         }
         self.slow -= 1;
         self.unsynced.remove(&(watcher.next, id));
+    }
+}
+
+/// The choices of a revision's events that watchers made: who chose alike shares them.
+struct Selections<'a> {
+    events: &'a [Event],
+    made: HashMap<Vec<usize>, Arc<SharedEvents>>,
+}
+
+impl<'a> Selections<'a> {
+    fn of(events: &'a [Event]) -> Selections<'a> {
+        Selections { events, made: HashMap::new() }
+    }
+
+    /// The events at these places.
+    fn take(&mut self, places: Vec<usize>) -> Arc<SharedEvents> {
+        let events = self.events;
+        let make = |places: &Vec<usize>| {
+            SharedEvents::new(places.iter().map(|place| events[*place].clone()).collect())
+        };
+        Arc::clone(self.made.entry(places).or_insert_with_key(make))
     }
 }
 

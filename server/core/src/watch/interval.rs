@@ -5,7 +5,7 @@
 //! intervals cost some hundred comparisons, and memory is that of the intervals, however they
 //! overlap.
 
-use std::collections::BTreeSet;
+use super::ids::Ids;
 
 const MOST_IN_BLOCK: usize = 128;
 
@@ -20,7 +20,7 @@ pub(super) enum End {
 struct Interval {
     start: Box<[u8]>,
     end: End,
-    ids: BTreeSet<u64>,
+    ids: Ids,
 }
 
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl End {
 impl Intervals {
     pub(super) fn insert(&mut self, start: &[u8], end: &End, id: u64) {
         if self.blocks.is_empty() {
-            let first = Interval { start: start.into(), end: end.clone(), ids: [id].into() };
+            let first = Interval { start: start.into(), end: end.clone(), ids: Ids::One(id) };
             self.blocks.push(Block { intervals: vec![first], furthest: end.clone() });
             return;
         }
@@ -60,7 +60,7 @@ impl Intervals {
                 block.intervals[found].ids.insert(id);
             }
             Err(place) => {
-                let new = Interval { start: start.into(), end: end.clone(), ids: [id].into() };
+                let new = Interval { start: start.into(), end: end.clone(), ids: Ids::One(id) };
                 block.intervals.insert(place, new);
                 if *end > block.furthest {
                     block.furthest = end.clone();
@@ -77,8 +77,7 @@ impl Intervals {
         let at = self.block_of(start, end);
         let block = &mut self.blocks[at];
         let Ok(found) = block.find(start, end) else { return };
-        block.intervals[found].ids.remove(&id);
-        if !block.intervals[found].ids.is_empty() {
+        if !block.intervals[found].ids.remove(id) {
             return;
         }
         block.intervals.remove(found);
@@ -100,7 +99,7 @@ impl Intervals {
             }
             let starting = block.intervals.iter().take_while(|interval| *interval.start <= *key);
             for interval in starting.filter(|interval| interval.end.is_after(key)) {
-                interval.ids.iter().copied().for_each(&mut found);
+                interval.ids.each(&mut found);
             }
         }
     }

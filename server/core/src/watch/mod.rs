@@ -16,18 +16,22 @@
 //!   room ([`Hub::has_room`]).
 //! - Catching up is bounded: a run of revisions and bytes at a time, never split within a revision;
 //!   it reads on any thread, while others are published.
+//! - Watchers who get the same events share them ([`SharedEvents`]).
 //! - A watcher whose next revision is compacted is told so once, and ends.
 
 mod fragment;
 mod group;
 mod hub;
+mod ids;
 mod interval;
+mod shared;
 mod stream;
 
 pub use fragment::fragments;
 pub use hub::{
     CatchUp, CaughtUp, Delivery, Filters, Hub, Outbox, WatchRange, WatchSpec, WatcherId,
 };
+pub use shared::SharedEvents;
 pub use stream::{StreamWatches, WatchError};
 
 #[cfg(test)]

@@ -40,10 +40,11 @@ impl Client {
         for delivery in self.waiting.drain(..) {
             match delivery {
                 Delivery::Events { revision, events } => {
+                    let events = events.events();
                     assert!(!events.is_empty() && revision >= main(events.last().unwrap()));
                     assert!(revision >= before, "headers never go back");
                     before = revision;
-                    self.got.extend(events);
+                    self.got.extend(events.iter().cloned());
                 }
                 Delivery::Compacted { revision } => self.compacted = Some(revision),
             }
@@ -185,7 +186,7 @@ impl World {
         for begun in self.begun.iter().filter(|begun| self.hub.is_level(begun.id)) {
             let got = self.clients.of.get(&begun.id).map_or(0, |client| {
                 let waiting = client.waiting.iter().map(|delivery| match delivery {
-                    Delivery::Events { events, .. } => events.len(),
+                    Delivery::Events { events, .. } => events.events().len(),
                     Delivery::Compacted { .. } => 0,
                 });
                 client.got.len() + waiting.sum::<usize>()
@@ -328,4 +329,35 @@ fn ten_thousand_idle_watchers_cost_little() {
     };
     hub.publish(2, &[event("/registry/pods/00777"), event("/registry/nodes/1")], &mut clients);
     assert_eq!(clients.of.len(), 1);
+}
+
+#[test]
+fn who_gets_the_same_events_shares_them() {
+    let mut hub = Hub::new(1);
+    let mut clients = Clients { room: 1, ..Clients::default() };
+    let mut watch = |key: &[u8], end: &[u8], no_delete| {
+        let range = WatchRange::of_request(key, end).unwrap();
+        let filters = Filters { no_delete, ..Filters::default() };
+        hub.watch(WatchSpec { range, start_revision: 0, filters })
+    };
+    let all = [watch(b"a", b"c", false), watch(b"a", b"\0", false)];
+    let puts = [watch(b"a", b"c", true), watch(b"a", b"", false)];
+    let event = |key: &[u8], kind: i32| Event {
+        r#type: kind,
+        kv: Some(holdfast_api::mvccpb::KeyValue {
+            key: key.to_vec().into(),
+            mod_revision: 2,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    hub.publish(2, &[event(b"a", 0), event(b"b", 1)], &mut clients);
+    let got = |id: WatcherId| match &clients.of[&id].waiting[..] {
+        [Delivery::Events { revision: 2, events }] => events.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert!(std::sync::Arc::ptr_eq(&got(all[0]), &got(all[1])));
+    assert!(std::sync::Arc::ptr_eq(&got(puts[0]), &got(puts[1])));
+    assert_eq!((got(all[0]).events().len(), got(puts[0]).events().len()), (2, 1));
+    assert_eq!(got(puts[0]).events(), [event(b"a", 0)]);
 }

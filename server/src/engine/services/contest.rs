@@ -173,7 +173,7 @@ impl Following {
             match item {
                 Item::Response(_) => {}
                 Item::Delivery(_, Delivery::Events { revision, events }) => {
-                    return Ok((revision, events));
+                    return Ok((revision, events.events().to_vec()));
                 }
                 Item::Delivery(_, Delivery::Compacted { revision }) => {
                     return Ok((revision, Vec::new()));

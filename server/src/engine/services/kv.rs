@@ -51,6 +51,10 @@ impl Kv for Handle {
         if !request.serializable {
             self.catch_up().await?;
         }
+        if !request.range_end.is_empty() {
+            // Many keys take their time, which is not the connection's.
+            tokio::task::yield_now().await;
+        }
         self.may_read(&who, &request)?;
         let began = self.now();
         let found = self.inner.store.range(&request);
@@ -129,6 +133,7 @@ impl Kv for Handle {
             if !mvcc::is_serializable(&request) {
                 self.catch_up().await?;
             }
+            tokio::task::yield_now().await;
             self.may_txn(&who, &request)?;
             let response = self.inner.store.read_txn(&request).map_err(status)?;
             self.inner.figures.answered(&response);

@@ -1,25 +1,28 @@
 //! Watch: many watches on one stream.
 //!
-//! Two tasks serve a stream: one takes the client's requests, the other sends what its queue holds.
+//! A task takes the client's requests; what the queue holds is sent when the connection asks for it.
 //! What must hold: `created` comes before a watch's events and `canceled` after them; a stream that
 //! ends leaves no watch behind; a client that does not read makes its own queue full and nobody
 //! else wait.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod wire;
 
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
 use holdfast_api::etcdserverpb::watch_create_request::FilterType;
 use holdfast_api::etcdserverpb::watch_request::RequestUnion;
-use holdfast_api::etcdserverpb::watch_server::Watch;
 use holdfast_api::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
 use holdfast_core::auth::Access;
 use holdfast_core::watch::{
-    Delivery, Filters, StreamWatches, WatchRange, WatchSpec, WatcherId, fragments,
+    Delivery, Filters, SharedEvents, StreamWatches, WatchRange, WatchSpec, WatcherId, fragments,
 };
 use http::HeaderMap;
-use std::collections::HashMap;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tokio::task::AbortHandle;
+use tonic::{Request, Status, Streaming};
 
 use crate::engine::handle::Handle;
 use crate::engine::locks::read;
@@ -27,11 +30,12 @@ use crate::engine::machine::status;
 use crate::engine::watching::{Item, Queue};
 use crate::grpc::metadata::Peer;
 use crate::grpc::{Refusal, go_error};
+use wire::Outgoing;
+
+pub(crate) use wire::WatchService;
 
 /// The id in answers that speak of no watch, or of all.
 const NO_WATCH: i64 = -1;
-/// Answers that wait in the connection beside the queue.
-const ANSWERS_AHEAD: usize = 4;
 /// gRPC's own bytes around a message that is as large as a request may be: as upstream.
 const OVERHEAD_BYTES: usize = 512 << 10;
 
@@ -60,14 +64,17 @@ struct Options {
     was_told: bool,
 }
 
-#[tonic::async_trait]
-impl Watch for Handle {
-    type WatchStream = ReceiverStream<Result<WatchResponse, Status>>;
+/// What a client is sent; its watches end with it.
+pub(crate) struct Answers {
+    stream: Arc<Stream>,
+    /// Pieces of an answer that was too large for one.
+    pieces: VecDeque<WatchResponse>,
+    receiving: AbortHandle,
+}
 
-    async fn watch(
-        &self,
-        request: Request<Streaming<WatchRequest>>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+impl Handle {
+    /// Serves a stream of requests.
+    fn watch(&self, request: Request<Streaming<WatchRequest>>) -> Answers {
         let stream = Arc::new(Stream {
             handle: self.clone(),
             queue: Arc::default(),
@@ -75,20 +82,55 @@ impl Watch for Handle {
             peer: request.extensions().get::<Peer>().cloned(),
             watches: Mutex::default(),
         });
-        let (answers, received) = mpsc::channel(ANSWERS_AHEAD);
-        let (requests, sender) = (request.into_inner(), Arc::clone(&stream));
-        let sending = tokio::spawn(async move { sender.send(answers).await });
-        tokio::spawn(async move {
-            // Either side ends the stream.
-            let abort = sending.abort_handle();
-            tokio::select! {
-                () = stream.receive(requests) => {}
-                _ = sending => {}
-            }
-            stream.end();
-            abort.abort();
+        let (requests, receiver) = (request.into_inner(), Arc::clone(&stream));
+        let receiving = tokio::spawn(async move {
+            receiver.receive(requests).await;
+            receiver.end();
         });
-        Ok(Response::new(ReceiverStream::new(received)))
+        Answers { stream, pieces: VecDeque::new(), receiving: receiving.abort_handle() }
+    }
+}
+
+impl futures::Stream for Answers {
+    type Item = Result<Outgoing, Status>;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Outgoing, Status>>> {
+        loop {
+            if let Some(head) = self.pieces.pop_front() {
+                return Poll::Ready(Some(Ok(Outgoing { head, events: Bytes::new() })));
+            }
+            let Some((item, has_room)) = ready!(self.stream.queue.poll_next(context)) else {
+                return Poll::Ready(None);
+            };
+            if has_room {
+                self.stream.has_room();
+            }
+            match item {
+                Item::Response(head) => {
+                    let events = Bytes::new();
+                    return Poll::Ready(Some(Ok(Outgoing { head: *head, events })));
+                }
+                Item::Delivery(id, Delivery::Events { revision, events }) => {
+                    match self.stream.events(id, revision, &events) {
+                        Ok(answer) => return Poll::Ready(Some(Ok(answer))),
+                        Err(pieces) => self.pieces = pieces.into(),
+                    }
+                }
+                Item::Delivery(id, Delivery::Compacted { revision }) => {
+                    self.stream.cancel(id, &compacted_text(), revision);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        self.receiving.abort();
+        self.stream.end();
     }
 }
 
@@ -224,59 +266,42 @@ impl Stream {
         }
     }
 
-    async fn send(&self, answers: mpsc::Sender<Result<WatchResponse, Status>>) {
-        loop {
-            let next = tokio::select! {
-                next = self.queue.next() => next,
-                () = answers.closed() => return,
-            };
-            let Some((item, has_room)) = next else { return };
-            if has_room {
-                let watchers: Vec<WatcherId> =
-                    self.lock().ids.iter().map(|(_, watcher)| watcher).collect();
-                self.handle.inner.watching.has_room(watchers.into_iter());
-            }
-            let responses = match item {
-                Item::Response(response) => vec![*response],
-                Item::Delivery(id, Delivery::Events { revision, events }) => {
-                    self.events(id, revision, events)
-                }
-                Item::Delivery(id, Delivery::Compacted { revision }) => {
-                    self.cancel(id, &compacted_text(), revision);
-                    continue;
-                }
-            };
-            for response in responses {
-                if answers.send(Ok(response)).await.is_err() {
-                    return;
-                }
-            }
-        }
+    /// The queue has room again for those who found it full.
+    fn has_room(&self) {
+        let watchers: Vec<WatcherId> = self.lock().ids.iter().map(|(_, watcher)| watcher).collect();
+        self.handle.inner.watching.has_room(watchers.into_iter());
     }
 
+    /// The answer that brings events; pieces of it if it is too large for one, none if its watch
+    /// has ended.
     fn events(
         &self,
         id: i64,
         revision: i64,
-        mut events: Vec<holdfast_api::mvccpb::Event>,
-    ) -> Vec<WatchResponse> {
+        events: &Arc<SharedEvents>,
+    ) -> Result<Outgoing, Vec<WatchResponse>> {
         let options = {
             let mut watches = self.lock();
             // It may have been cancelled while this waited.
-            let Some(options) = watches.options.get_mut(&id) else { return Vec::new() };
+            let Some(options) = watches.options.get_mut(&id) else { return Err(Vec::new()) };
             options.was_told = true;
             *options
         };
-        if options.prev_kv {
-            // What is compacted meanwhile is left out, as upstream does.
-            let _ = self.handle.inner.store.reader().add_previous(&mut events);
-        }
-        let response = WatchResponse { watch_id: id, events, ..self.response(revision) };
-        if options.fragment {
-            fragments(response, self.handle.inner.limits.request_bytes + OVERHEAD_BYTES)
+        let events = if options.prev_kv {
+            events.with_previous(|events| {
+                // What is compacted meanwhile is left out, as upstream does.
+                let _ = self.handle.inner.store.reader().add_previous(events);
+            })
         } else {
-            vec![response]
+            events
+        };
+        let head = WatchResponse { watch_id: id, ..self.response(revision) };
+        let most_bytes = self.handle.inner.limits.request_bytes + OVERHEAD_BYTES;
+        if options.fragment && events.exceeds(&head, most_bytes) {
+            let whole = WatchResponse { events: events.events().to_vec(), ..head };
+            return Err(fragments(whole, most_bytes));
         }
+        Ok(Outgoing { head, events: events.encoded().clone() })
     }
 
     fn end(&self) {

@@ -6,10 +6,11 @@
 use crate::Ground;
 use crate::cluster::{FLAGS, MEMBER};
 use crate::figures::Result;
-use crate::process::{anonymous_memory, processor_time_of};
+use crate::process::processor_time_of;
 use holdfast_api::client::{Client, ClientConfig};
 use holdfast_restore::server::{Server, ServerProgram, ServerSpec};
 use holdfast_tests::contents;
+use holdfast_tests::crowd;
 use holdfast_tests::etcd::free_ports;
 use holdfast_tests::peers::peer;
 use std::path::{Path, PathBuf};
@@ -82,8 +83,12 @@ impl Measured {
         self.server.spec().client_url()
     }
 
+    pub(crate) fn client_config(&self) -> ClientConfig {
+        ClientConfig::new([self.url()])
+    }
+
     pub(crate) fn client(&self) -> Result<Client> {
-        Ok(Client::lazy(ClientConfig::new([self.url()]))?)
+        Ok(Client::lazy(self.client_config())?)
     }
 
     /// Of all processors since its start.
@@ -93,7 +98,7 @@ impl Measured {
 
     /// RssAnon in bytes: what lies outside the file's mapping.
     pub(crate) fn memory(&self) -> Result<u64> {
-        anonymous_memory(self.server.id())
+        Ok(crowd::anonymous_bytes(self.server.id())?)
     }
 
     /// Ends it and keeps what it stored.

@@ -61,12 +61,6 @@ pub(crate) fn measure(command: &mut Command, log: &Path) -> Result<Run> {
     Ok(run)
 }
 
-/// RssAnon of a process that runs, in bytes.
-pub(crate) fn anonymous_memory(process: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    Ok(field(&status, "RssAnon:").and_then(number).unwrap_or(0) * 1024)
-}
-
 /// Processor time of a process so far, user and system.
 pub(crate) fn processor_time_of(process: u32) -> Result<Duration> {
     Ok(processor_time(&std::fs::read_to_string(format!("/proc/{process}/stat"))?))
