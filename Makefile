@@ -7,6 +7,7 @@
 #   make kills   200 times SIGKILL under load; KILLS and SEED say otherwise
 #   make check-kube  a real kube-apiserver on the bundled server, 5,000 pods, restored; takes long
 #   make conformance   upstream's own suites on our server and on upstream's; takes half an hour
+#   make robustness    upstream's robustness harness on both, one member: loads, kills, the log read; ROUNDS
 #   make races   100,000 seeded schedules of the vault's races
 #   make fuzz    every reader under libFuzzer, FUZZ_SECONDS (60) each; needs a C++ compiler
 #   make format  cargo fmt
@@ -16,7 +17,8 @@ export HOLDFAST_PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/holdfast/peers
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 
-.PHONY: demo check peers packages lint test kills check-kube races fuzz bench conformance format
+.PHONY: demo check peers packages lint test kills check-kube races fuzz bench conformance robustness \
+	format
 
 demo:
 	$(CARGO) build --release --locked -p holdfast -p holdfast-tests --bin holdfast --bin demo
@@ -67,6 +69,11 @@ conformance:
 	tests/peers/build.sh etcd-suites etcd-3.6 etcd-3.5
 	$(CARGO) build --release --locked -p holdfast
 	tests/conformance/run.py --ours $(TARGET)/release/holdfast
+
+robustness:
+	tests/peers/build.sh etcd-robustness etcd-3.6
+	$(CARGO) build --release --locked -p holdfast
+	tests/conformance/robustness.py --ours $(TARGET)/release/holdfast --rounds $(or $(ROUNDS),1)
 
 format:
 	$(CARGO) fmt --all

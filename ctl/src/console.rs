@@ -80,11 +80,24 @@ impl Console {
     /// # Errors
     /// Reading fails, or the line is no UTF-8.
     pub(crate) fn read_line(&self) -> io::Result<Option<String>> {
+        // Like upstream, a last line without its end does not count.
+        Ok(self.next_line()?.strip_suffix('\n').map(str::to_owned))
+    }
+
+    /// The first word of the next line of standard input, which may be the last one and without
+    /// its end. Nothing behind the line is waited for: on a terminal nobody ends the input.
+    ///
+    /// # Errors
+    /// Reading fails, or the line is no UTF-8.
+    pub(crate) fn read_word(&self) -> io::Result<String> {
+        Ok(self.next_line()?.split_whitespace().next().unwrap_or_default().to_owned())
+    }
+
+    fn next_line(&self) -> io::Result<String> {
         let mut line = String::new();
         let mut input = lock(&self.input);
         (&mut *input).take(MOST_INPUT_BYTES).read_line(&mut line)?;
-        // Like upstream, a last line without its end does not count.
-        Ok(line.strip_suffix('\n').map(str::to_owned))
+        Ok(line)
     }
 
     /// All of standard input.
@@ -156,4 +169,38 @@ impl Drop for Quiet {
 
 fn lock<T: ?Sized>(shared: &Arc<Mutex<T>>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A terminal: behind each line it waits for a person, here for ever.
+    struct Lines(Vec<&'static str>);
+
+    impl Read for Lines {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            let line = self.0.remove(0).as_bytes();
+            out[..line.len()].copy_from_slice(line);
+            Ok(line.len())
+        }
+    }
+
+    fn console(lines: &[&'static str]) -> Console {
+        let sink = || Arc::new(Mutex::new(Vec::new()));
+        Console::new(sink(), sink(), Lines(lines.to_vec()), BTreeMap::new())
+    }
+
+    #[test]
+    fn a_word_is_read_without_waiting_for_more() {
+        for (lines, word) in [
+            (&["secret\n"][..], "secret"),
+            (&["sec", "ret more\n"], "secret"),
+            (&["\n"], ""),
+            (&["secret", ""], "secret"),
+            (&[""], ""),
+        ] {
+            assert_eq!(console(lines).read_word().unwrap(), word, "{lines:?}");
+        }
+    }
 }

@@ -52,7 +52,7 @@ pub(crate) fn run(program: &str, given: &Given, console: &Console) -> Result<(),
         "snapshot restore" => restore::run(given, console),
         "defrag" => {
             required(given, &["data-dir"])?;
-            defrag::run(Path::new(given.text("data-dir")))
+            defrag::run(Path::new(given.text("data-dir")), console)
         }
         "migrate" => {
             required(given, &["data-dir", "target-version"])?;

@@ -12,6 +12,7 @@ mod apply_thread;
 mod boot;
 mod chores;
 mod commit_thread;
+mod corruption;
 mod database;
 mod figures;
 mod handle;

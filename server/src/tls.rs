@@ -4,6 +4,7 @@
 //! Must hold: a handshake that fails costs one connection and one log line; whoever replaces the
 //! certificate's files need not restart the member.
 
+mod anchors;
 mod ciphers;
 mod names;
 mod revoked;
@@ -15,6 +16,7 @@ pub use self_signed::make as make_self_signed;
 pub use words::in_gos_words;
 
 use crate::config::{TlsConfig, TlsVersion};
+use anchors::Anchors;
 use names::NamedClients;
 use server_certificate::FromFiles;
 use std::path::Path;
@@ -150,14 +152,16 @@ impl ServerTls {
             let path = &config.trusted_ca_file;
             let content = |why: String| TlsError::Content { path: path.clone(), why };
             let mut roots = RootCertStore::empty();
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|error| content(error.to_string()))?;
+            let trusted = certificates(path)?;
+            for certificate in &trusted {
+                roots.add(certificate.clone()).map_err(|error| content(error.to_string()))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
                 .build()
                 .map_err(|error| content(error.to_string()))?;
             builder.with_client_cert_verifier(Arc::new(NamedClients::new(
                 verifier,
+                Anchors::new(trusted),
                 config.allowed_cns.clone(),
                 config.allowed_hostnames.clone(),
             )))

@@ -114,8 +114,8 @@ def read_output(text, outcome):
             outcome.several.add(name)
 
 
-def run_test(suites, suite, test, binaries, without, keep):
-    """One top-level test against the programs in a folder."""
+def run_test(suites, suite, test, binaries, without, keep, patience=PATIENCE):
+    """One test against the programs in a folder; what it says goes to the folder `keep`, if any."""
     outcome = Outcome()
     work = pathlib.Path(tempfile.mkdtemp(prefix="conformance-"))
     try:
@@ -128,7 +128,7 @@ def run_test(suites, suite, test, binaries, without, keep):
         command = ["unshare"] + (["--user", "--map-root-user"] if os.geteuid() != 0 else [])
         command += ["--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
         command += ["bash", "-c", LOOPBACK, "conformance", str(suites / f"{suite}.test")]
-        command += ["-test.v=test2json", f"-test.timeout={PATIENCE}s", f"-test.run=^{test}$"]
+        command += ["-test.v=test2json", f"-test.timeout={patience}s", f"-test.run=^{test}$"]
         command += [f"-bin-dir={binaries}"]
         if without:
             command.append("-test.skip=" + skip_pattern(without))
@@ -136,6 +136,8 @@ def run_test(suites, suite, test, binaries, without, keep):
             key: value for key, value in os.environ.items() if not key.startswith("ETCD")
         }
         environment["TMPDIR"] = str(work / "tmp")
+        # Where the robustness harness puts what it has when it fails.
+        environment["RESULTS_DIR"] = str(keep or work)
         log = work / "output"
         with open(log, "wb") as sink:
             process = subprocess.Popen(
@@ -143,7 +145,7 @@ def run_test(suites, suite, test, binaries, without, keep):
                 stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
             )
             try:
-                process.wait(timeout=PATIENCE + 30)
+                process.wait(timeout=patience + 30)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -155,7 +157,7 @@ def run_test(suites, suite, test, binaries, without, keep):
             outcome.output.setdefault(test, []).append(text[-2000:])
         if keep:
             keep.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(log, keep / f"{suite}-{test}.log")
+            shutil.copyfile(log, keep / f"{suite}-{test.replace('/', '-')}.log")
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return outcome
@@ -165,23 +167,30 @@ def folder(work, name, programs):
     place = work / name
     place.mkdir()
     for called, program in programs.items():
-        # A copy under its own name: the server looks at how it is called.
-        target = place / called
-        try:
-            os.link(program, target)
-        except OSError:
-            shutil.copy2(program, target)
+        link(program, place / called)
     return place
 
 
-def arguments():
+def link(program, target):
+    """A copy under its own name: the server looks at how it is called."""
+    try:
+        os.link(program, target)
+    except OSError:
+        shutil.copy2(program, target)
+
+
+def peers_folder():
     peers = os.environ.get("HOLDFAST_PEERS")
     if not peers:
         cache = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
         peers = os.path.join(cache, "holdfast", "peers")
+    return peers
+
+
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ours", required=True, help="our program")
-    parser.add_argument("--peers", default=peers, help="where upstream's programs are")
+    parser.add_argument("--peers", default=peers_folder(), help="where upstream's programs are")
     parser.add_argument("--suites", default="common,e2e")
     parser.add_argument("--only", default=".", help="regular expression of top-level tests")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)

@@ -7,7 +7,8 @@
 # Names: etcd-3.5 etcd-3.6 etcd-3.7 (each gives etcd-X, etcdctl-X, etcdutl-X), bbolt, bolt-peer,
 # versitygw, minio, kms-plugin-ref, raft-scripts, raft-testdata (no program: the text files of
 # upstream's raft tests). Only when named: etcd-suites (a folder: upstream's own test programs and
-# their certificates, for make conformance), benchmark (upstream's load client), kube-apiserver,
+# their certificates, for make conformance), etcd-robustness (a folder: upstream's robustness harness,
+# for make robustness), benchmark (upstream's load client), kube-apiserver,
 # kubectl (many minutes). Each is built once per version: a stamp beside the binaries names what was
 # built, and a missing or different stamp builds again.
 #
@@ -24,7 +25,7 @@ peers=$(cd "$peers" && pwd)
 declare -A version=(
   [etcd-3.5]=v3.5.35 [etcd-3.6]=v3.6.16 [etcd-3.7]=v3.7.3
   [bbolt]=v1.4.3 [versitygw]=v1.8.0 [kms-plugin-ref]=1 [raft-testdata]=v3.6.0 [raft-scripts]=1
-  [bolt-peer]=1 [etcd-suites]=v3.6.16
+  [bolt-peer]=1 [etcd-suites]=v3.6.16 [etcd-robustness]=v3.6.16
   [kube-apiserver]=v1.34.4 [kubectl]=v1.34.4
   # Of etcd's root module not every version is on the proxy.
   [benchmark]=v3.6.14
@@ -160,6 +161,25 @@ build_suites() { # version
   chmod -R u+w "$work"; rm -rf "$work"
 }
 
+# Upstream's robustness harness. It reads the log of the server that it tests.
+build_robustness() { # version
+  local work
+  work=$(mktemp -d)
+  (
+    cd "$work"
+    export GOFLAGS=-mod=mod
+    go mod init holdfast.invalid/peer 2>/dev/null
+    patiently go get -t "go.etcd.io/etcd/tests/v3/robustness@$1"
+    mkdir made
+    go test -c -o made/robustness.test go.etcd.io/etcd/tests/v3/robustness
+    cp -R "$(go list -m -f '{{.Dir}}' go.etcd.io/etcd/tests/v3)/fixtures" made/fixtures
+    chmod -R u+w made
+  )
+  rm -rf "$peers/etcd-robustness"
+  mv "$work/made" "$peers/etcd-robustness"
+  chmod -R u+w "$work"; rm -rf "$work"
+}
+
 # Text files only: interaction, quorum and confchange, a folder each.
 fetch_raft_testdata() { # version
   local work module
@@ -191,6 +211,7 @@ build() {
   local made=("$name") file whole=yes
   case $name in
     etcd-suites) made=(etcd-suites/common.test etcd-suites/e2e.test) ;;
+    etcd-robustness) made=(etcd-robustness/robustness.test) ;;
     etcd-*) made+=("etcdctl-${name#etcd-}" "etcdutl-${name#etcd-}") ;;
   esac
   # A run that was cut off, or a full disk, leaves empty files: they are made again.
@@ -200,6 +221,7 @@ build() {
   rm -f "$stamp"
   case $name in
     etcd-suites)    build_suites "$wanted" ;;
+    etcd-robustness) build_robustness "$wanted" ;;
     etcd-*)         build_etcd "$name" "$wanted" ;;
     benchmark)      build_benchmark "$wanted" ;;
     bbolt)          build_installed "go.etcd.io/bbolt/cmd/bbolt@$wanted" ;;

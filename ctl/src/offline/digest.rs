@@ -3,7 +3,6 @@
 //! A database is a whole number of 512-byte sectors long; a snapshot has the 32 bytes of its digest
 //! behind it. A database copied out of a data directory has none.
 
-use super::at;
 use crate::failure::Failure;
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -33,10 +32,12 @@ pub(super) fn judge(bytes: &[u8]) -> Trailer {
 
 /// What is said of a wrong digest.
 pub(super) fn wrong(path: &Path) -> Failure {
-    at(
-        path,
-        "the SHA-256 at its end is not that of its bytes: the snapshot is damaged; take another one",
-    )
+    // It begins as upstream's.
+    let path = path.display();
+    Failure::error(format!(
+        "expected sha256 of its bytes at the end of {path}, got another one: the snapshot is \
+         damaged; take another one"
+    ))
 }
 
 #[cfg(test)]

@@ -145,6 +145,10 @@ impl Job<'_> {
         dropped.for_each(|change| {
             console.complain(format!("dropped {}: {}", change.place, change.what));
         });
+        for member in self.founding.members() {
+            let urls = member.peer_urls.join(",");
+            console.complain(format!("added member {:x} with peer URLs {urls}", member.id));
+        }
         let (from, to) = (self.snapshot.display(), data_dir.display());
         console.complain(format!("restored {from} to {to}"));
         Ok(())

@@ -65,10 +65,7 @@ fn none(call: &Call, otherwise: &str) -> Result<(), Failure> {
 fn new_password(call: &Call, user: &str) -> Result<String, Failure> {
     let failed = |why: std::io::Error| Failure::arguments(format!("failed to ask password: {why}"));
     if !call.given.truth("interactive") {
-        let all = call.console.read_all().map_err(failed)?;
-        let text = String::from_utf8(all)
-            .map_err(|_| Failure::arguments("the password on standard input is no UTF-8"))?;
-        return Ok(text.split_whitespace().next().unwrap_or_default().to_owned());
+        return call.console.read_word().map_err(failed);
     }
     let first = call.console.ask_secret(&format!("Password of {user}: ")).map_err(failed)?;
     if first.is_empty() {

@@ -23,6 +23,7 @@ use holdfast_core::raftpb::{ConfChange, EntryKind};
 use holdfast_core::request::{EntryRequest, Payload, PayloadError};
 use holdfast_core::versions::{EtcdVersion, V3_6};
 use holdfast_core::wire::WireError;
+use serde_json::json;
 use tokio::sync::oneshot;
 use tonic::Status;
 
@@ -36,14 +37,13 @@ use super::room::Room;
 use super::snapshots::Snapshots;
 use super::waits::Waits;
 use crate::grpc;
+use crate::log::Logger;
 use std::sync::RwLock;
 
 /// So many changes are pending at most before they are frozen: as upstream.
 const MOST_PENDING: usize = 10_000;
 /// So many bytes are pending at most before they are frozen.
 const PENDING_BYTES: usize = 16 << 20;
-/// Records that one step of a compaction looks at: upstream's `--compaction-batch-limit`.
-const COMPACTION_BATCH: usize = 1_000;
 
 /// The answer to a request: what to say, and the revision of the header.
 pub(crate) type Reply = (Result<Answer, Status>, i64);
@@ -111,6 +111,9 @@ pub(crate) struct ApplyThread {
     pub(crate) consistent_index: u64,
     /// Index of the entry that took the cluster's version down; at the start, of the last entry.
     pub(crate) lowered_at: u64,
+    /// Records that one step of a compaction looks at: `--compaction-batch-limit`.
+    pub(crate) compaction_batch: usize,
+    pub(crate) logger: Logger,
     pub(crate) commit_interval: Duration,
     pub(crate) begun: Instant,
 }
@@ -289,14 +292,18 @@ impl ApplyThread {
     /// snapshot holds the entry that asked for it: an older server must not meet that entry, nor
     /// what came before it, in the log.
     fn migrate(&mut self, version: EtcdVersion, desk: &mut Desk) {
-        let is_down = version < V3_6;
+        let backend = self.machine.store.backend();
+        let stored = backend.latest().get(META, STORAGE_VERSION).ok().flatten();
+        let stored = stored.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok());
+        let is_down = stored.is_some_and(|stored: EtcdVersion| version < stored);
         if is_down && self.snapshots.saved() < self.lowered_at {
             self.snapshots.force(true);
-        } else if is_down {
-            self.machine.store.backend().delete(META, STORAGE_VERSION);
+        } else if version < V3_6 {
+            // 3.5 knows no such mark.
+            backend.delete(META, STORAGE_VERSION);
         } else {
             let version = version.to_string().into_bytes();
-            self.machine.store.backend().put(META, STORAGE_VERSION, version.into());
+            backend.put(META, STORAGE_VERSION, version.into());
         }
         desk.due.get_or_insert_with(|| Instant::now() + self.commit_interval);
     }
@@ -328,9 +335,9 @@ impl ApplyThread {
             return;
         }
         let Some(scan) = self.machine.store.compaction_scan() else { return };
-        let own = self.own.clone();
+        let (own, batch) = (self.own.clone(), self.compaction_batch);
         desk.compacting = self.chores.give(move || {
-            let _ = own.send(Work::Compaction(scan.run(COMPACTION_BATCH)));
+            let _ = own.send(Work::Compaction(scan.run(batch)));
         });
     }
 
@@ -344,6 +351,7 @@ impl ApplyThread {
         let progress = self.machine.store.apply_compaction(batch);
         desk.due.get_or_insert_with(|| Instant::now() + self.commit_interval);
         if let CompactionProgress::Finished { revision, .. } = progress {
+            self.tell_compaction(revision);
             let done: Vec<u64> =
                 desk.physical.extract_if(.., |(at, _)| *at <= revision).map(|(_, id)| id).collect();
             let (waits, now) = (self.waits.clone(), self.machine.store.revision());
@@ -357,6 +365,22 @@ impl ApplyThread {
         }
         self.compact_on(desk);
         Ok(())
+    }
+
+    fn tell_compaction(&self, revision: i64) {
+        let at = ("compact-revision", json!(revision));
+        self.logger.info("finished scheduled compaction", &[at]);
+        let hashes = self.machine.store.handle().compaction_hashes();
+        if let Some(hash) = hashes.iter().find(|hash| hash.revision == revision) {
+            self.logger.info(
+                "storing new hash",
+                &[
+                    ("hash", json!(hash.hash)),
+                    ("revision", json!(hash.revision)),
+                    ("compact-revision", json!(hash.compact_revision)),
+                ],
+            );
+        }
     }
 
     /// Hands what is pending to the commit thread; later, if that is still writing.

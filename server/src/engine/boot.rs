@@ -21,7 +21,8 @@ use holdfast_core::bootstrap::MemberDirs;
 use holdfast_core::disk::FileSystem;
 use holdfast_core::mvcc::{self, AutoCompaction, ByRevision, Periodic};
 use holdfast_core::raft::{MemoryLog, Node};
-use holdfast_core::wal::Wal;
+use holdfast_core::snap::SnapFiles;
+use holdfast_core::wal::{self, Wal};
 use tokio::sync::watch;
 use tonic::service::Routes;
 
@@ -29,6 +30,7 @@ use super::applied::Applied;
 use super::apply_thread::{ApplyThread, Reply, Work};
 use super::chores::Chores;
 use super::commit_thread::{CommitFigures, CommitThread};
+use super::corruption;
 use super::figures::Figures;
 use super::handle::{Handle, Inner, Limits};
 use super::identity::Identities;
@@ -41,7 +43,7 @@ use super::request_ids::RequestIds;
 use super::room::Room;
 use super::routine;
 use super::services::WatchService;
-use super::snapshots::{SnapshotPace, Snapshots};
+use super::snapshots::Snapshots;
 use super::threads::{Fate, Threads};
 use super::versions;
 use super::waits::Waits;
@@ -75,7 +77,14 @@ impl Boot for EngineBoot {
         let (settings, log, figures) = (Arc::clone(&config), logger.clone(), metrics.clone());
         let opening = tokio::task::spawn_blocking(move || {
             let observer = Box::new(Fsyncs::new(&figures));
-            open(&settings, &log, observer, chance()?)
+            let dirs = MemberDirs::new(&settings.data_dir, settings.wal_dir.as_deref());
+            let was_there = wal::exists(&FileSystem, &dirs.wal());
+            let opened = open(&settings, &log, observer, chance()?)?;
+            if was_there && settings.gates.enabled("InitialCorruptCheck") {
+                let (store, id) = (opened.store.handle(), opened.wal.metadata().node_id);
+                corruption::check_at_start(&store, id, &settings, &log)?;
+            }
+            Ok::<_, String>(opened)
         });
         let opened = opening.await.map_err(|error| error.to_string())??;
         let fate = Fate::new();
@@ -130,7 +139,7 @@ fn tie(
         begun: Instant::now(),
     };
     let inner = inner(config, &opened, &wires);
-    let raft_thread = raft_thread(config, (opened.node, opened.wal), inbox, &wires)?;
+    let raft_thread = raft_thread(config, (opened.node, opened.wal, &opened.dirs), inbox, &wires)?;
     let snapshots = snapshots(config, &opened.dirs, opened.snapshot_index, &wires);
     let commit_thread = CommitThread {
         orders: to_commit,
@@ -157,6 +166,8 @@ fn tie(
         chores: wires.chores,
         consistent_index: opened.consistent_index,
         lowered_at: opened.consistent_index,
+        compaction_batch: config.compaction_batch_limit,
+        logger: logger.clone(),
         commit_interval: config.backend_batch_interval,
         begun: wires.begun,
     };
@@ -175,7 +186,7 @@ fn tie(
 
 fn raft_thread(
     config: &Config,
-    (node, wal): (Node<MemoryLog>, Wal<FileSystem>),
+    (node, wal, dirs): (Node<MemoryLog>, Wal<FileSystem>, &MemberDirs),
     inbox: Receiver<Input>,
     wires: &Wires,
 ) -> Result<RaftThread, String> {
@@ -187,6 +198,7 @@ fn raft_thread(
         peers: Box::new(|_| {}),
         view: Arc::clone(&wires.view),
         chores: wires.chores.clone(),
+        snaps: SnapFiles::new(FileSystem, &dirs.snap()),
         pace: pace(config),
         next_context: chance()?,
     })
@@ -197,6 +209,7 @@ fn pace(config: &Config) -> Pace {
         tick: config.heartbeat,
         catch_up_entries: config.snapshot_catchup_entries,
         kept_segments: kept(config.max_wals),
+        kept_snapshots: kept(config.max_snapshots),
     }
 }
 
@@ -212,8 +225,7 @@ fn figures(metrics: &Metrics, store: &mvcc::Handle) -> Result<Figures, String> {
 
 fn snapshots(config: &Config, dirs: &MemberDirs, last: u64, wires: &Wires) -> Snapshots {
     let (chores, raft) = (wires.chores.clone(), wires.raft.clone());
-    let pace = SnapshotPace { every: config.snapshot_count, kept: kept(config.max_snapshots) };
-    Snapshots::new(pace, last, dirs.snap(), chores, raft)
+    Snapshots::new(config.snapshot_count, last, dirs.snap(), chores, raft)
 }
 
 /// Files to keep, of `--max-wals` and `--max-snapshots`: 0 keeps all.
@@ -276,7 +288,9 @@ fn started(
         tokio::spawn(routine::follow_leadership(handle.clone(), config.election)),
         tokio::spawn(versions::agree(handle.clone(), logger.clone())),
         tokio::spawn(routine::look_after_leases(handle.clone())),
+        tokio::spawn(routine::purge(handle.clone())),
     ];
+    tasks.extend(checks(config, &handle, logger));
     if let Some(policy) = policy(config, handle.inner.store.revision()) {
         let compacting = routine::compact_by_policy(handle.clone(), policy, logger.clone());
         tasks.push(tokio::spawn(compacting));
@@ -310,6 +324,22 @@ fn started(
         ended,
         stop,
     }
+}
+
+/// What looks for damage.
+fn checks(config: &Config, handle: &Handle, logger: &Logger) -> Vec<tokio::task::JoinHandle<()>> {
+    let mut tasks = Vec::new();
+    let every = config.corrupt_check_time;
+    if !every.is_zero() {
+        let checking = corruption::check_by_time(handle.clone(), every, logger.clone());
+        tasks.push(tokio::spawn(checking));
+    }
+    if config.gates.enabled("CompactHashCheck") {
+        let every = config.compact_hash_check_time;
+        let checking = corruption::check_compactions(handle.clone(), every, logger.clone());
+        tasks.push(tokio::spawn(checking));
+    }
+    tasks
 }
 
 fn policy(config: &Config, revision: i64) -> Option<AutoCompaction> {

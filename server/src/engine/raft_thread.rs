@@ -23,6 +23,7 @@ use holdfast_core::disk::FileSystem;
 use holdfast_core::meta::ConfState;
 use holdfast_core::raft::{Entry, LogStorage, MemoryLog, Message, Node, RaftError, Ready, Role};
 use holdfast_core::raftpb::ConfChange;
+use holdfast_core::snap::SnapFiles;
 use holdfast_core::wal::{SnapshotRecord, Spare, Wal, WalWriteError};
 use tokio::sync::oneshot;
 
@@ -53,6 +54,8 @@ pub(crate) enum Input {
     SnapshotSaved(SnapshotRecord, ConfState),
     /// The database's file holds all entries up to there, with these members.
     Stored(u64, ConfState),
+    /// Old files shall be removed.
+    Purge,
     /// A WAL segment that was ordered.
     Spare(Option<Spare<FileSystem>>),
     /// The member ends.
@@ -85,6 +88,8 @@ pub(crate) struct Pace {
     pub(crate) catch_up_entries: u64,
     /// WAL segments that are kept: `--max-wals`.
     pub(crate) kept_segments: usize,
+    /// .snap files that are kept: `--max-snapshots`.
+    pub(crate) kept_snapshots: usize,
 }
 
 /// What the thread owns and whom it speaks to.
@@ -98,6 +103,7 @@ pub(crate) struct RaftThread {
     pub(crate) peers: Box<dyn FnMut(Vec<Message>) + Send>,
     pub(crate) view: Arc<RaftView>,
     pub(crate) chores: Chores,
+    pub(crate) snaps: SnapFiles<FileSystem>,
     pub(crate) pace: Pace,
     /// Contexts of read rounds.
     pub(crate) next_context: u64,
@@ -198,6 +204,10 @@ impl RaftThread {
             Input::Transfer(to) => self.node.transfer_leader(to),
             Input::SnapshotSaved(record, members) => self.note_snapshot(&record, members)?,
             Input::Stored(index, members) => self.release_log(index, members)?,
+            Input::Purge => {
+                self.chores.purge(self.wal.purge_order(self.pace.kept_segments));
+                self.chores.purge(self.snaps.purge_order(self.pace.kept_snapshots));
+            }
             Input::Spare(spare) => self.wal.stock(spare),
             Input::Stop => return Ok(false),
         }
@@ -313,7 +323,6 @@ impl RaftThread {
     ) -> Result<(), RaftEnd> {
         self.wal.save_snapshot(record)?;
         self.wal.release_to(record.index);
-        self.chores.purge(self.wal.purge_order(self.pace.kept_segments));
         self.release_log(record.index, members)
     }
 

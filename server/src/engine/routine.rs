@@ -1,5 +1,5 @@
 //! What a member does by itself: publishes its name, ends leases that ran out, compacts by its
-//! policy, forgets tokens.
+//! policy, forgets tokens, has old files removed.
 //!
 //! What must hold: only a leader ends leases; a proposal that fails is tried
 //! again at its next time; nothing here ends the member.
@@ -16,11 +16,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::handle::Handle;
 use super::locks::{read, write};
+use super::raft_thread::Input;
 use crate::config::Config;
 use crate::log::Logger;
 
 /// How often leases and tokens are looked at: as upstream.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often old files are removed: as upstream.
+const PURGE_EVERY: Duration = Duration::from_secs(30);
 /// Pause between two tries.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 /// Leases that are revoked side by side.
@@ -102,6 +105,19 @@ pub(crate) async fn look_after_leases(handle: Handle) {
                 let _ = handle.propose(&root, request).await;
                 drop(permit);
             });
+        }
+    }
+}
+
+/// Has WAL segments and .snap files removed that are more than are kept; at once at the start, for
+/// what a former run left.
+pub(crate) async fn purge(handle: Handle) {
+    let mut ticks = interval(PURGE_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if handle.inner.raft.send(Input::Purge).is_err() {
+            return;
         }
     }
 }

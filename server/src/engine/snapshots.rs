@@ -20,18 +20,10 @@ use super::commit_thread::Then;
 use super::locks::read;
 use super::raft_thread::Input;
 
-/// How often, and how many.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SnapshotPace {
-    /// Entries between two: `--snapshot-count`.
-    pub(crate) every: u64,
-    /// Files that are kept: `--max-snapshots`.
-    pub(crate) kept: usize,
-}
-
 /// Decides and prepares.
 pub(crate) struct Snapshots {
-    pace: SnapshotPace,
+    /// Entries between two: `--snapshot-count`.
+    every: u64,
     /// Index of the last one.
     last: u64,
     /// Index of the last one whose file is durable.
@@ -46,14 +38,14 @@ pub(crate) struct Snapshots {
 impl Snapshots {
     /// After a start at the snapshot with that index.
     pub(crate) fn new(
-        pace: SnapshotPace,
+        every: u64,
         last: u64,
         dir: std::path::PathBuf,
         chores: Chores,
         raft: Sender<Input>,
     ) -> Snapshots {
         let saved = Arc::new(AtomicU64::new(last));
-        Snapshots { pace, last, saved, forced: false, dir, chores, raft, then: Vec::new() }
+        Snapshots { every, last, saved, forced: false, dir, chores, raft, then: Vec::new() }
     }
 
     /// The next one is due at once, if `now`.
@@ -64,7 +56,7 @@ impl Snapshots {
     /// Whether one is due when the entry at `index` is applied.
     pub(crate) fn is_due(&self, index: u64) -> bool {
         let since = index.saturating_sub(self.last);
-        since > 0 && (self.forced || since > self.pace.every)
+        since > 0 && (self.forced || since > self.every)
     }
 
     /// Index of the last one whose file is durable.
@@ -101,22 +93,21 @@ impl Snapshots {
             let cluster = read(cluster);
             (cluster.conf_state(), cluster.to_v2())
         };
-        let (saved, kept) = (Arc::clone(&self.saved), self.pace.kept);
+        let saved = Arc::clone(&self.saved);
         let (chores, raft, dir) = (self.chores.clone(), self.raft.clone(), self.dir.clone());
         Box::new(move || {
-            let purge = chores.clone();
+            let tell = chores.clone();
             chores.give(move || {
                 let data = v2store::encode_membership(&v2);
                 let metadata = SnapshotMetadata { conf_state: conf_state.clone(), index, term };
                 let files = SnapFiles::new(FileSystem, &dir);
                 let done = files.save(&RaftSnapshot { data: &data, metadata });
-                purge.tell_saved(index, done.as_ref().err());
+                tell.tell_saved(index, done.as_ref().err());
                 if done.is_ok() {
                     let noted = Some(conf_state.clone());
                     let record = SnapshotRecord { index, term, conf_state: noted };
                     let _ = raft.send(Input::SnapshotSaved(record, conf_state));
                     saved.fetch_max(index, Ordering::AcqRel);
-                    purge.purge(files.purge_order(kept));
                 }
             });
         })

@@ -40,10 +40,11 @@ pub(crate) async fn agree(handle: Handle, logger: Logger) {
 
 /// The leader's part: the cluster's version, and the end of a downgrade.
 async fn lead(handle: &Handle, logger: &Logger) {
-    // Other members' servers are not known here: there are none.
-    let server = V3_6;
     let (from, next, is_downgraded) = {
         let cluster = read(&handle.inner.cluster);
+        // Other members' servers are not known here: there are none. In a directory that 3.7 has
+        // marked ours stands in for 3.7, until a downgrade takes it to 3.6.
+        let server = cluster.version().map_or(V3_6, |version| version.max(V3_6));
         let is_downgraded = cluster.is_downgraded(server, server);
         (cluster.version(), cluster.next_version(server), is_downgraded)
     };

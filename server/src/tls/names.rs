@@ -1,5 +1,6 @@
 //! The names in a client's certificate, and a verifier that asks for certain ones.
 
+use super::anchors::Anchors;
 use std::sync::Arc;
 use tokio_rustls::rustls::client::danger::HandshakeSignatureValid;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -51,6 +52,7 @@ fn covers(pattern: &str, host: &str) -> bool {
 #[derive(Debug)]
 pub(super) struct NamedClients {
     inner: Arc<dyn ClientCertVerifier>,
+    anchors: Anchors,
     cns: Vec<String>,
     hostnames: Vec<String>,
 }
@@ -58,10 +60,11 @@ pub(super) struct NamedClients {
 impl NamedClients {
     pub(super) fn new(
         inner: Arc<dyn ClientCertVerifier>,
+        anchors: Anchors,
         cns: Vec<String>,
         hostnames: Vec<String>,
     ) -> NamedClients {
-        NamedClients { inner, cns, hostnames }
+        NamedClients { inner, anchors, cns, hostnames }
     }
 
     fn allows(&self, certificate: &CertificateDer<'_>) -> bool {
@@ -93,7 +96,10 @@ impl ClientCertVerifier for NamedClients {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.inner.verify_client_cert(certificate, intermediates, now)?;
+        let verified = match self.inner.verify_client_cert(certificate, intermediates, now) {
+            Err(_) if self.anchors.admit(certificate, now) => ClientCertVerified::assertion(),
+            verified => verified?,
+        };
         if self.allows(certificate) {
             Ok(verified)
         } else {

@@ -26,6 +26,7 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, "authority");
         let key = KeyPair::generate().unwrap();
         write(folder.path(), "ca.pem", &params.self_signed(&key).unwrap().pem());
+        write(folder.path(), "ca.key", &key.serialize_pem());
         let authority = Authority { issuer: Issuer::new(params, key), folder };
         authority.issue("server", "127.0.0.1", 1);
         authority.issue("client", "client.example.com", 2);
@@ -123,6 +124,7 @@ fn certificates_are_asked_for_and_judged() {
     authority.revoke(99);
     let mut closed = authority.server(&["--client-cert-auth", &ca, &crl]);
     assert!(authority.can_put(&closed, Some("client")));
+    assert!(authority.can_put(&closed, Some("ca")), "an authority that is trusted itself");
     assert!(authority.cannot_put(&closed, None));
     closed.wait_for_line("rejected connection on client endpoint");
     assert!(closed.log().contains("tls: client didn't provide a certificate"), "{}", closed.log());

@@ -6,7 +6,9 @@
 //!    own). Without `must_sync` it may wait in memory for the next sync, as upstream's does.
 //! 2. A segment appears under its name only when its head is durable, and only after the segment
 //!    before it is durable and cut to its length.
-//! 3. After a failed write, sync or rename the log takes nothing any more: what the disk holds is
+//! 3. Where the disk has no room for a whole segment, the log goes on in small steps, until there is
+//!    none for a step either. A step is reserved before it is written to.
+//! 4. After a failed write, sync or rename the log takes nothing any more: what the disk holds is
 //!    unknown, only reading it again can tell.
 
 use std::collections::VecDeque;
@@ -23,6 +25,8 @@ use crate::raftpb::{Entry, HardState};
 const PENDING_BYTES: usize = 128 << 10;
 /// Reserved memory that the buffer keeps between two appends.
 const KEPT_BYTES: usize = 512 << 10;
+/// Where a segment is not reserved as a whole, it is so many bytes at a time.
+const STEP_BYTES: u64 = 1 << 20;
 /// Segments and .snap files that are kept, the newest ones; upstream's `--max-wals`.
 pub const KEEP_FILES: usize = 5;
 
@@ -108,6 +112,8 @@ pub struct Wal<D: LogDisk> {
     segments: VecDeque<Segment<D::File>>,
     /// Bytes of the last segment that are written.
     offset: u64,
+    /// Bytes of the last segment that the disk has promised.
+    reserved: u64,
     /// What is not written yet, and the chain.
     encoder: WalEncoder,
     spare: Option<Spare<D>>,
@@ -125,6 +131,7 @@ pub(super) struct Resume<F> {
     pub(super) last_index: u64,
     pub(super) segments: VecDeque<Segment<F>>,
     pub(super) offset: u64,
+    pub(super) reserved: u64,
     pub(super) crc: u32,
 }
 
@@ -140,6 +147,7 @@ pub struct SpareOrder<D: LogDisk> {
 pub struct Spare<D: LogDisk> {
     path: PathBuf,
     file: D::File,
+    reserved: u64,
 }
 
 /// The order to remove segments that are no longer needed, for another thread.
@@ -197,6 +205,7 @@ impl<D: LogDisk> Wal<D> {
             last_index: entries.last().map_or(0, |entry| entry.index),
             segments,
             offset: 0,
+            reserved: options.segment_bytes,
             crc: 0,
         };
         let mut wal = Wal::resume(disk, dir, options, observer, resume);
@@ -228,6 +237,7 @@ impl<D: LogDisk> Wal<D> {
             last_index: from.last_index,
             segments: from.segments,
             offset: from.offset,
+            reserved: from.reserved,
             encoder: WalEncoder::resume(from.crc),
             spare: None,
             spares_ordered: 0,
@@ -376,6 +386,13 @@ impl<D: LogDisk> Wal<D> {
         let tail = self.segments.back_mut().expect("a log has a segment");
         let path = self.dir.join(segment_name(tail.sequence, tail.first_index));
         if !self.encoder.bytes().is_empty() {
+            let end = self.offset + self.encoder.bytes().len() as u64;
+            if end > self.reserved && self.reserved < self.options.segment_bytes {
+                let whole = self.options.segment_bytes.max(end);
+                let step = end.next_multiple_of(STEP_BYTES).min(whole);
+                poison(&mut self.failed, tail.file.reserve(step), "reserve room in", &path)?;
+                self.reserved = step;
+            }
             let written = tail.file.write_at(self.encoder.bytes(), self.offset);
             poison(&mut self.failed, written, "write", &path)?;
             let size_bytes = self.encoder.bytes().len();
@@ -405,9 +422,11 @@ impl<D: LogDisk> Wal<D> {
         let spare = match self.spare.take() {
             Some(spare) => spare,
             None => {
+                // Where one was denied ahead there is little room, and others need it too.
+                let in_steps = self.spare_denied;
                 let order = self.next_spare();
                 let path = order.path.clone();
-                poison(&mut self.failed, order.prepare(), "create", &path)?
+                poison(&mut self.failed, order.prepare_at_once(in_steps), "create", &path)?
             }
         };
         let first_index = self.last_index + 1;
@@ -418,7 +437,7 @@ impl<D: LogDisk> Wal<D> {
         }
         self.segments.push_back(Segment { sequence, first_index, file: spare.file });
         self.spare_denied = false;
-        self.offset = 0;
+        (self.offset, self.reserved) = (0, spare.reserved);
         self.flush(true)?;
         let renamed = self.disk.rename(&spare.path, &path);
         poison(&mut self.failed, renamed, "rename to", &path)?;
@@ -451,7 +470,22 @@ impl<D: LogDisk> SpareOrder<D> {
     /// I/O.
     pub fn prepare(self) -> io::Result<Spare<D>> {
         let file = self.disk.create(&self.path, self.length)?;
-        Ok(Spare { path: self.path, file })
+        Ok(Spare { path: self.path, file, reserved: self.length })
+    }
+
+    /// Makes the file; reserved in steps if there is no room for the whole.
+    fn prepare_at_once(self, in_steps: bool) -> io::Result<Spare<D>> {
+        if !in_steps {
+            match self.disk.create(&self.path, self.length) {
+                Err(error) if is_full(&error) => {}
+                made => {
+                    let reserved = self.length;
+                    return made.map(|file| Spare { path: self.path, file, reserved });
+                }
+            }
+        }
+        let file = self.disk.create(&self.path, 0)?;
+        Ok(Spare { path: self.path, file, reserved: 0 })
     }
 }
 
@@ -479,6 +513,11 @@ impl<D: LogDisk> PurgeOrder<D> {
         }
         Ok(removed)
     }
+}
+
+/// Whether there was no room: on the disk, or within what this user may have.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Whether a directory holds segments.

@@ -158,20 +158,28 @@ fn check(story: &Story, contents: &LogContents, what: &str) {
     );
 }
 
+/// Every other one has no room for a second segment.
+fn disk_for(seed: u64) -> SimDisk {
+    let disk = SimDisk::default();
+    dirs(&disk);
+    if seed % 2 == 1 {
+        disk.has_room_for(1);
+    }
+    disk
+}
+
 #[test]
 fn stopped_at_every_operation_nothing_synced_is_lost_and_nothing_invented() {
     let (mut repairs, mut cuts) = (0, 0);
     for seed in 0..6 {
-        let whole = SimDisk::default();
-        dirs(&whole);
+        let whole = disk_for(seed);
         let first = whole.operations();
         live(&whole, &mut Story::default(), seed, 60).unwrap();
         cuts += segment_names(&whole, Path::new(DIR)).unwrap().len();
         for stop in first..whole.operations() {
             for crash in [Crash::Lost, Crash::Kept, Crash::Mixed(stop as u64), Crash::Mixed(!seed)]
             {
-                let disk = SimDisk::default();
-                dirs(&disk);
+                let disk = disk_for(seed);
                 disk.fault_at(stop, Fault::Stop);
                 let mut story = Story::default();
                 let stopped = live(&disk, &mut story, seed, 60);
@@ -227,6 +235,20 @@ fn a_failed_operation_is_final_and_loses_nothing_acknowledged() {
             check(&story, &contents, &format!("operation {at} failed"));
         }
     }
+}
+
+#[test]
+fn without_room_for_a_segment_the_log_goes_on_in_steps() {
+    let disk = SimDisk::default();
+    dirs(&disk);
+    disk.has_room_for(1);
+    let mut story = Story::default();
+    live(&disk, &mut story, 2, 150).unwrap();
+    let names = segment_names(&disk, Path::new(DIR)).unwrap();
+    assert!(names.len() > 8, "{names:?}");
+    let (mut wal, contents) = open(&disk).unwrap();
+    check(&story, &contents, "in steps");
+    go_on(&disk, &mut wal, &contents, "in steps");
 }
 
 #[test]

@@ -104,10 +104,16 @@ pub trait LogFile: Send + 'static {
     /// I/O.
     fn set_len(&mut self, length: u64) -> io::Result<()>;
 
-    /// Reserves space up to `length` bytes, zeros behind the end.
+    /// Its length in bytes.
     ///
     /// # Errors
     /// I/O.
+    fn length(&self) -> io::Result<u64>;
+
+    /// Reserves space up to `length` bytes, zeros behind the end.
+    ///
+    /// # Errors
+    /// I/O; then it has the length that it had.
     fn reserve(&mut self, length: u64) -> io::Result<()>;
 
     /// Makes what was written, and the length, durable.
@@ -139,7 +145,9 @@ impl LogDisk for FileSystem {
         let file = options.open(path)?;
         lock(&file)?;
         file.set_len(0)?;
-        disk::reserve(&file, length)?;
+        if length > 0 {
+            disk::reserve(&file, length)?;
+        }
         Ok(file)
     }
 
@@ -203,8 +211,17 @@ impl LogFile for File {
         File::set_len(self, length)
     }
 
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
     fn reserve(&mut self, length: u64) -> io::Result<()> {
-        if self.metadata()?.len() < length { disk::reserve(self, length) } else { Ok(()) }
+        let before = self.length()?;
+        if before >= length {
+            return Ok(());
+        }
+        // Some file systems keep what they found before they ran out.
+        disk::reserve(self, length).inspect_err(|_| drop(File::set_len(self, before)))
     }
 
     fn sync_data(&mut self) -> io::Result<()> {

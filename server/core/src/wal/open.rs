@@ -175,7 +175,7 @@ impl<D: LogDisk> Wal<D> {
         if !tail.is_clean {
             contents.repaired = Some(repair(&disk, &mut last.file, path.clone(), &tail)?);
         }
-        last.file.reserve(options.segment_bytes).map_err(failed("reserve", &path))?;
+        let reserved = last.file.length().map_err(failed("measure", &path))?;
         last.file.sync_data().map_err(failed("sync", &path))?;
         remove_spares(&disk, dir)?;
         let resume = Resume {
@@ -184,6 +184,7 @@ impl<D: LogDisk> Wal<D> {
             last_index,
             segments,
             offset: tail.offset as u64,
+            reserved,
             crc: tail.crc,
         };
         Ok((Wal::resume(disk, dir, options, observer, resume), contents))

@@ -47,6 +47,8 @@ struct World {
     nodes: Vec<Node>,
     operations: usize,
     fault: Option<(usize, Fault)>,
+    /// So many files more find room for what they reserve when they are made.
+    room: usize,
     epoch: u64,
 }
 
@@ -58,7 +60,7 @@ enum Node {
 
 impl Default for World {
     fn default() -> Self {
-        World { nodes: vec![Node::dir()], operations: 0, fault: None, epoch: 0 }
+        World { nodes: vec![Node::dir()], operations: 0, fault: None, room: usize::MAX, epoch: 0 }
     }
 }
 
@@ -72,6 +74,11 @@ impl SimDisk {
     /// Lets the operation with this number, counted from 0, meet a fault.
     pub(crate) fn fault_at(&self, operation: usize, fault: Fault) {
         self.world().fault = Some((operation, fault));
+    }
+
+    /// From now on only so many new files find room for what they reserve.
+    pub(crate) fn has_room_for(&self, files: usize) {
+        self.world().room = files;
     }
 
     /// Operations that change something, so far.
@@ -136,7 +143,7 @@ impl SimDisk {
             }
         });
         let nodes = nodes.collect();
-        let world = World { nodes, operations: 0, fault: None, epoch: 0 };
+        let world = World { nodes, operations: 0, fault: None, room: world.room, epoch: 0 };
         SimDisk { world: Arc::new(Mutex::new(world)) }
     }
 
@@ -255,6 +262,10 @@ impl LogDisk for SimDisk {
             Err(_) => world
                 .add(path, Node::File { bytes: Vec::new(), durable: Vec::new(), locked: false })?,
         };
+        if length > 0 {
+            let left = world.room.checked_sub(1);
+            world.room = left.ok_or(io::ErrorKind::StorageFull)?;
+        }
         world.lock(id)?;
         *world.bytes(id) = vec![0; usize::try_from(length).unwrap()];
         Ok(self.file(id, world.epoch))
@@ -364,6 +375,11 @@ impl LogFile for SimFile {
                 file.resize(length, 0);
             }
         })
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        let mut world = self.world.lock().unwrap();
+        Ok(world.bytes(self.id).len() as u64)
     }
 
     fn reserve(&mut self, length: u64) -> io::Result<()> {
