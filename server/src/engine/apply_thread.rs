@@ -7,38 +7,36 @@
 //! change only what a snapshot file replays; the consistent index is pending together with the
 //! changes it speaks of before anything is frozen; an entry that cannot be applied ends the member.
 
-use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+mod compacting;
+mod members;
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
-use holdfast_api::etcdserverpb::InternalRaftRequest;
 use holdfast_api::mvccpb::Event;
 use holdfast_core::backend::BackendError;
 use holdfast_core::buckets::META;
-use holdfast_core::membership::{Cluster, ClusterError, MemberChange, Refusal, Scope};
-use holdfast_core::meta::{CONF_STATE, CONSISTENT_INDEX, ConfState, STORAGE_VERSION, TERM};
-use holdfast_core::mvcc::{CompactionBatch, CompactionProgress, MvccError};
+use holdfast_core::membership::{Cluster, ClusterError, Scope};
+use holdfast_core::meta::{CONF_STATE, CONSISTENT_INDEX, ConfState, TERM};
+use holdfast_core::mvcc::{CompactionBatch, MvccError};
 use holdfast_core::raft::Entry;
-use holdfast_core::raftpb::{ConfChange, EntryKind};
+use holdfast_core::raftpb::EntryKind;
 use holdfast_core::request::{EntryRequest, Payload, PayloadError};
-use holdfast_core::versions::{EtcdVersion, V3_6};
+use holdfast_core::versions::EtcdVersion;
 use holdfast_core::wire::WireError;
-use serde_json::json;
 use tokio::sync::oneshot;
 use tonic::Status;
 
 use super::applied::Applied;
 use super::chores::Chores;
 use super::commit_thread::{CommitOrder, Defragmented};
-use super::locks::write;
 use super::machine::{Answer, Broken, Machine};
 use super::raft_thread::{Committed, Input};
 use super::room::Room;
 use super::snapshots::Snapshots;
 use super::waits::Waits;
-use crate::grpc;
 use crate::log::Logger;
-use std::sync::RwLock;
 
 /// So many changes are pending at most before they are frozen: as upstream.
 const MOST_PENDING: usize = 10_000;
@@ -247,142 +245,6 @@ impl ApplyThread {
         Ok(())
     }
 
-    /// What others know of the members: names, client URLs, the version that all speak.
-    fn note_members(
-        &mut self,
-        request: &EntryRequest,
-        scope: Scope,
-        index: u64,
-    ) -> Result<(), ApplyEnd> {
-        let InternalRaftRequest {
-            cluster_version_set: version,
-            cluster_member_attr_set: attributes,
-            downgrade_info_set: downgrade,
-            ..
-        } = &request.request;
-        let failed = |source| ApplyEnd::Cluster { index, source };
-        let mut changes = Vec::new();
-        {
-            let mut cluster = write(&self.cluster);
-            if let Some(set) = attributes {
-                let attributes = set.member_attributes.clone().unwrap_or_default();
-                let (name, urls) = (&attributes.name, &attributes.client_urls);
-                let stored = cluster.set_attributes(set.member_id, name, urls, scope);
-                changes.extend(stored.map_err(failed)?);
-            }
-            if let Some(version) = version.as_ref().and_then(|set| set.ver.parse().ok()) {
-                let set = cluster.set_version(version, scope).map_err(failed)?;
-                self.snapshots.force(set.force_snapshot);
-                if set.force_snapshot {
-                    self.lowered_at = index;
-                }
-                changes.extend(set.changes);
-            }
-            if let Some(set) = downgrade {
-                let target = set.enabled.then_some(set.ver.as_str());
-                changes.extend(cluster.set_downgrade(target, scope));
-            }
-        }
-        self.machine.store_changes(changes);
-        self.waits.answer(request.id, (Ok(Answer::Done), self.machine.store.revision()));
-        Ok(())
-    }
-
-    /// Marks the database as one of an older or newer schema. It goes down only when a saved
-    /// snapshot holds the entry that asked for it: an older server must not meet that entry, nor
-    /// what came before it, in the log.
-    fn migrate(&mut self, version: EtcdVersion, desk: &mut Desk) {
-        let backend = self.machine.store.backend();
-        let stored = backend.latest().get(META, STORAGE_VERSION).ok().flatten();
-        let stored = stored.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok());
-        let is_down = stored.is_some_and(|stored: EtcdVersion| version < stored);
-        if is_down && self.snapshots.saved() < self.lowered_at {
-            self.snapshots.force(true);
-        } else if version < V3_6 {
-            // 3.5 knows no such mark.
-            backend.delete(META, STORAGE_VERSION);
-        } else {
-            let version = version.to_string().into_bytes();
-            backend.put(META, STORAGE_VERSION, version.into());
-        }
-        desk.due.get_or_insert_with(|| Instant::now() + self.commit_interval);
-    }
-
-    fn change_members(
-        &mut self,
-        entry: &Entry,
-        scope: Scope,
-        desk: &mut Desk,
-    ) -> Result<(), ApplyEnd> {
-        let index = entry.index;
-        let change = ConfChange::decode(&entry.data)
-            .map_err(|source| ApplyEnd::ConfChange { index, source })?;
-        let outcome = write(&self.cluster).apply_conf_change(&change, scope);
-        let outcome = outcome.map_err(|source| ApplyEnd::Cluster { index, source })?;
-        self.machine.store_changes(outcome.changes);
-        let (answer, members) = mpsc::channel();
-        let _ = self.raft.send(Input::MembersChanged(outcome.for_raft, answer));
-        desk.members = members.recv().ok().or(desk.members.take());
-        let is_gone = matches!(outcome.result, Ok(MemberChange::Removed { is_local: true, .. }));
-        let said = outcome.result.map(|_| Answer::Done).map_err(refused);
-        self.waits.answer(change.id, (said, self.machine.store.revision()));
-        if is_gone && scope == Scope::Both { Err(ApplyEnd::Removed) } else { Ok(()) }
-    }
-
-    /// Lets the next step of a compaction be looked through, if there is one.
-    fn compact_on(&self, desk: &mut Desk) {
-        if desk.compacting {
-            return;
-        }
-        let Some(scan) = self.machine.store.compaction_scan() else { return };
-        let (own, batch) = (self.own.clone(), self.compaction_batch);
-        desk.compacting = self.chores.give(move || {
-            let _ = own.send(Work::Compaction(scan.run(batch)));
-        });
-    }
-
-    fn compacted(
-        &mut self,
-        batch: Result<CompactionBatch, MvccError>,
-        desk: &mut Desk,
-    ) -> Result<(), ApplyEnd> {
-        desk.compacting = false;
-        let batch = batch.map_err(ApplyEnd::Compaction)?;
-        let progress = self.machine.store.apply_compaction(batch);
-        desk.due.get_or_insert_with(|| Instant::now() + self.commit_interval);
-        if let CompactionProgress::Finished { revision, .. } = progress {
-            self.tell_compaction(revision);
-            let done: Vec<u64> =
-                desk.physical.extract_if(.., |(at, _)| *at <= revision).map(|(_, id)| id).collect();
-            let (waits, now) = (self.waits.clone(), self.machine.store.revision());
-            if !done.is_empty() {
-                // They wait for the disk too.
-                self.snapshots.after_commit(move || {
-                    done.iter().for_each(|id| waits.answer(*id, (Ok(Answer::Compaction), now)));
-                });
-                self.freeze(desk)?;
-            }
-        }
-        self.compact_on(desk);
-        Ok(())
-    }
-
-    fn tell_compaction(&self, revision: i64) {
-        let at = ("compact-revision", json!(revision));
-        self.logger.info("finished scheduled compaction", &[at]);
-        let hashes = self.machine.store.handle().compaction_hashes();
-        if let Some(hash) = hashes.iter().find(|hash| hash.revision == revision) {
-            self.logger.info(
-                "storing new hash",
-                &[
-                    ("hash", json!(hash.hash)),
-                    ("revision", json!(hash.revision)),
-                    ("compact-revision", json!(hash.compact_revision)),
-                ],
-            );
-        }
-    }
-
     /// Hands what is pending to the commit thread; later, if that is still writing.
     fn freeze(&mut self, desk: &mut Desk) -> Result<(), ApplyEnd> {
         self.mark(desk);
@@ -441,14 +303,4 @@ impl ApplyThread {
             }
         }
     }
-}
-
-fn refused(refusal: Refusal) -> Status {
-    Status::from(match refusal {
-        Refusal::IdExists => grpc::Refusal::MemberExist,
-        Refusal::PeerUrlExists => grpc::Refusal::PeerURLExist,
-        Refusal::IdNotFound | Refusal::IdRemoved => grpc::Refusal::MemberNotFound,
-        Refusal::NotLearner => grpc::Refusal::MemberNotLearner,
-        Refusal::TooManyLearners => grpc::Refusal::TooManyLearners,
-    })
 }
