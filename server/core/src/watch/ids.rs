@@ -9,14 +9,14 @@ use std::collections::BTreeSet;
 pub(super) enum Ids {
     One(u64),
     /// Two or more.
-    Many(Box<BTreeSet<u64>>),
+    Many(BTreeSet<u64>),
 }
 
 impl Ids {
     pub(super) fn insert(&mut self, id: u64) {
         match self {
             Ids::One(one) if *one == id => {}
-            Ids::One(one) => *self = Ids::Many(Box::new([*one, id].into())),
+            Ids::One(one) => *self = Ids::Many([*one, id].into()),
             Ids::Many(ids) => {
                 ids.insert(id);
             }

@@ -94,7 +94,7 @@ mod tests {
     fn a_head_and_the_bytes_are_the_whole_answer() {
         for sizes in [vec![0], vec![1, 200, 3], vec![20_000, 0, 5]] {
             let events: Vec<Event> =
-                sizes.iter().enumerate().map(|(at, size)| event(*size, (at % 2) as i32)).collect();
+                sizes.iter().map(|size| event(*size, i32::from(*size == 0))).collect();
             let head = WatchResponse { watch_id: 5, fragment: true, ..WatchResponse::default() };
             let whole = WatchResponse { events: events.clone(), ..head.clone() };
             let shared = SharedEvents::new(events);

@@ -1,6 +1,7 @@
 //! Watch: many watches on one stream.
 //!
-//! A task takes the client's requests; what the queue holds is sent when the connection asks for it.
+//! A task takes the client's requests; what the queue holds is sent when the connection asks for
+//! it.
 //! What must hold: `created` comes before a watch's events and `canceled` after them; a stream that
 //! ends leaves no watch behind; a client that does not read makes its own queue full and nobody
 //! else wait.
