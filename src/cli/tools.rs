@@ -4,6 +4,7 @@
 
 use clap::Args;
 use holdfast_ctl::Console;
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -18,24 +19,41 @@ pub(crate) struct ToolArguments {
 pub(crate) fn run() -> Option<ExitCode> {
     let mut words = std::env::args_os();
     let own = words.next()?;
-    // What is no UTF-8 would be another key: better refused by clap, as any other verb's.
-    let rest: Vec<String> = words.map(|word| word.into_string().ok()).collect::<Option<_>>()?;
-    let code = match Path::new(&own).file_name().and_then(|name| name.to_str()) {
-        Some("etcdctl") => holdfast_ctl::ctl("etcdctl", &rest, &Console::of_process()),
-        Some("etcdutl") => holdfast_ctl::utl("etcdutl", &rest, &Console::of_process()),
-        _ => match rest.split_first() {
-            Some((word, rest)) if word == "ctl" => {
-                holdfast_ctl::ctl(CTL, rest, &Console::of_process())
-            }
-            Some((word, rest)) if word == "utl" => {
-                holdfast_ctl::utl(UTL, rest, &Console::of_process())
-            }
-            _ => return None,
-        },
+    let mut words: Vec<OsString> = words.collect();
+    let name = match Path::new(&own).file_name().and_then(|name| name.to_str()) {
+        Some("etcdctl") => "etcdctl",
+        Some("etcdutl") => "etcdutl",
+        _ => {
+            let name = match words.first().and_then(|word| word.to_str()) {
+                Some("ctl") => CTL,
+                Some("utl") => UTL,
+                _ => return None,
+            };
+            words.remove(0);
+            name
+        }
     };
-    Some(ExitCode::from(code))
+    let texts: Result<Vec<String>, OsString> =
+        words.into_iter().map(OsString::into_string).collect();
+    let rest = match texts {
+        Ok(rest) => rest,
+        Err(word) => {
+            // What is no UTF-8 would become another key.
+            eprintln!(
+                "Error: the argument {word:?} is no UTF-8; give such a value on standard input"
+            );
+            return Some(ExitCode::from(BAD_ARGUMENTS));
+        }
+    };
+    let console = Console::of_process();
+    Some(ExitCode::from(match name {
+        "etcdutl" | UTL => holdfast_ctl::utl(name, &rest, &console),
+        _ => holdfast_ctl::ctl(name, &rest, &console),
+    }))
 }
 
+/// Upstream's exit code for arguments that cannot be.
+const BAD_ARGUMENTS: u8 = 128;
 const CTL: &str = "holdfast ctl";
 const UTL: &str = "holdfast utl";
 

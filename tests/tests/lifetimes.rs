@@ -12,6 +12,10 @@ mod defragment;
 mod disks;
 #[path = "lifetimes/kills.rs"]
 mod kills;
+#[path = "lifetimes/tools.rs"]
+mod tools;
+#[path = "lifetimes/upkeep.rs"]
+mod upkeep;
 #[path = "lifetimes/versions.rs"]
 mod versions;
 

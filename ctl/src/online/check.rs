@@ -8,7 +8,11 @@ use crate::keys;
 use holdfast_api::etcdserverpb::{
     CompactionRequest, DefragmentRequest, DeleteRangeRequest, RangeRequest, StatusRequest,
 };
+use std::time::Duration;
+use tokio::sync::watch;
 
+/// How long the last answers are waited for when a check is broken off.
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
 /// How long `check perf` takes.
 const PERF_SECONDS: u64 = 60;
 /// The slowest put may take so long.
@@ -41,19 +45,29 @@ pub(super) async fn perf(call: &Call) -> Result<(), Failure> {
     let session = call.session()?;
     refuse_used(&session, &load.prefix).await?;
     call.console.complain(format!("putting {per_second} keys a second for {PERF_SECONDS} s"));
-    let measured = tokio::select! {
-        measured = load::run(&session.client, &load) => measured,
-        () = super::queue::asked_to_end() => {
-            clean_up(call, &session, &load.prefix).await?;
-            return Err(Failure::interrupted("broken off; the keys are deleted"));
-        }
-    };
+    let measured = measure(call, &session, &load).await?;
     clean_up(call, &session, &load.prefix).await?;
     if judge(&session, &measured, per_second)? {
         return session.console.line("PASS");
     }
     session.console.line("FAIL")?;
     Err(Failure::silent(1))
+}
+
+/// Runs a load. Who breaks it off finds its keys deleted: also those of the puts that were under
+/// way, so these are waited for first.
+async fn measure(call: &Call, session: &Session, load: &Load) -> Result<Measured, Failure> {
+    let (stop, stopped) = watch::channel(false);
+    let mut running = std::pin::pin!(load::run(&session.client, load, stopped));
+    tokio::select! {
+        measured = &mut running => return Ok(measured),
+        () = super::queue::asked_to_end() => {}
+    }
+    let _ = stop.send(true);
+    // Puts to a server that does not answer are given up.
+    let _ = tokio::time::timeout(LAST_ANSWERS, running).await;
+    clean_up(call, session, &load.prefix).await?;
+    Err(Failure::interrupted("broken off; the keys are deleted"))
 }
 
 /// Prints the verdicts; whether all are good.
@@ -102,7 +116,7 @@ pub(super) async fn datascale(call: &Call) -> Result<(), Failure> {
         "Start data scale check for work load [{puts} key-value pairs, 1024 bytes per key-value, \
          {clients} concurrent clients]."
     ))?;
-    let measured = load::run(&session.client, &load).await;
+    let measured = measure(call, &session, &load).await?;
     let after = size_in_use(&session).await?;
     clean_up(call, &session, &load.prefix).await?;
     if !print_errors(&session, &measured)? {

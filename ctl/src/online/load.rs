@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// What is put, how often and by how many at once.
 #[derive(Debug, Clone)]
@@ -58,12 +59,16 @@ impl Measured {
     }
 }
 
-/// Runs a load to its end. Calls of one client share connections.
-pub(super) async fn run(client: &Client, load: &Load) -> Measured {
+/// Runs a load to its end, or until `stop` says so; then all that was begun is answered. Calls of
+/// one client share connections.
+pub(super) async fn run(client: &Client, load: &Load, stop: watch::Receiver<bool>) -> Measured {
     let next = Arc::new(AtomicU64::new(0));
     let start = Instant::now();
     let tasks: Vec<_> = (0..load.clients)
-        .map(|_| tokio::spawn(puts(client.clone(), load.clone(), Arc::clone(&next), start)))
+        .map(|_| {
+            let (client, load) = (client.clone(), load.clone());
+            tokio::spawn(puts(client, load, (Arc::clone(&next), start), stop.clone()))
+        })
         .collect();
     let mut all = Measured::default();
     for task in tasks {
@@ -81,15 +86,24 @@ pub(super) async fn run(client: &Client, load: &Load) -> Measured {
     all
 }
 
-async fn puts(client: Client, load: Load, next: Arc<AtomicU64>, start: Instant) -> Measured {
+async fn puts(
+    client: Client,
+    load: Load,
+    (next, start): (Arc<AtomicU64>, Instant),
+    mut stop: watch::Receiver<bool>,
+) -> Measured {
     let mut measured = Measured::default();
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
-        if number >= load.puts {
+        if number >= load.puts || *stop.borrow() {
             return measured;
         }
         if let Some(nanos) = number.saturating_mul(1_000_000_000).checked_div(load.per_second) {
-            tokio::time::sleep_until((start + Duration::from_nanos(nanos)).into()).await;
+            let due = start + Duration::from_nanos(nanos);
+            tokio::select! {
+                () = tokio::time::sleep_until(due.into()) => {}
+                _ = stop.wait_for(|stop| *stop) => return measured,
+            }
         }
         // Spread over the keyspace, each once: an odd factor permutes the numbers.
         let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);

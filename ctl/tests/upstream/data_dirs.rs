@@ -88,7 +88,7 @@ fn a_damaged_snapshot_is_not_restored() {
     let to = folder.path().join("to");
     let line = format!("snapshot restore '{}' --data-dir '{}'", path.display(), to.display());
     let said = ours(Tool::Utl, &words(&line), b"", &[]);
-    assert!(said.code == 1 && said.err.contains("SHA-256"), "{said:?}");
+    assert!(said.code == 1 && said.err.starts_with("Error: expected sha256"), "{said:?}");
     assert!(!to.exists());
     let cluster = format!("{line} --skip-hash-check --initial-cluster default=http://127.0.0.1:9");
     let said = ours(Tool::Utl, &words(&cluster), b"", &[]);
@@ -116,7 +116,8 @@ fn a_defragmented_and_a_migrated_member_boot() {
     let (size, want) = (db.metadata().unwrap().len(), ask("3.6", &data, &CONTENTS));
     let line = format!("defrag --data-dir '{}'", data.display());
     let said = ours(Tool::Utl, &words(&line), b"", &[]);
-    assert_eq!((said.code, said.text(), said.err), (0, String::new(), String::new()));
+    assert_eq!((said.code, said.text()), (0, String::new()));
+    assert!(said.err.starts_with("finished defragmenting directory"), "{said:?}");
     assert!(db.metadata().unwrap().len() < size, "{size}");
     assert_eq!(plain(&ask("3.6", &data, &CONTENTS)), plain(&want));
     let migrate = |version: &str| {

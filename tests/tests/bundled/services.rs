@@ -205,6 +205,26 @@ async fn a_member_goes_down_to_3_5_and_comes_back() {
     assert_eq!(contents::read(&etcd.client()).await.unwrap().records, before.records);
 }
 
+/// 3.6 panics on an entry that says 3.7, and refuses a schema of 3.7.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_3_7_has_marked_goes_down_to_3_6() {
+    let mut etcd = Etcd::start("3.7").await;
+    contents::put(&etcd.client(), (0..20).map(|at| object(1, at, 1)), 4).await.unwrap();
+    until("3.7 marks it", async || storage(&etcd).await.0 == "3.7.0").await;
+    etcd.kill().await;
+    etcd.boot_as(BUNDLED).await;
+    let before = contents::read(&etcd.client()).await.unwrap();
+    let enable = json!({ "action": 1, "version": "3.6.0" });
+    let (code, answer) = ask(&etcd, "maintenance/downgrade", enable).await;
+    assert_eq!(code, 200, "{answer}");
+    until("the schema goes down", async || storage(&etcd).await == ("3.6.0".to_owned(), false))
+        .await;
+    etcd.kill().await;
+    etcd.boot_as("3.6").await;
+    let after = contents::read(&etcd.client()).await.unwrap();
+    assert_eq!(after.records, before.records);
+}
+
 /// Curl sends one request and closes its half of the call; its watch goes on all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_through_the_gateway_outlives_its_request() {

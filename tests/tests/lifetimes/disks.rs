@@ -136,6 +136,61 @@ async fn a_full_disk_ends_the_member_and_loses_nothing() {
     judge::bbolt_agrees(&etcd.database());
 }
 
+/// The log's segments and their lengths, in order.
+fn segments(etcd: &Etcd) -> Vec<u64> {
+    let all = files(&etcd.data_dir().join("member/wal"));
+    let segments = all.iter().filter(|path| path.extension().is_some_and(|it| it == "wal"));
+    segments.map(|path| path.metadata().unwrap().len()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_room_for_a_segment_the_member_goes_on_until_the_disk_is_full() {
+    // One segment is reserved, and there is no room for a second one beside the database.
+    let disk = SmallDisk::new(150);
+    let options = Options::new(BUNDLED).with_data_dir(&disk.path().join("data"));
+    let mut etcd = Etcd::start_with(options).await;
+    let client = etcd.client();
+    // The same keys over and over: the log grows, the database does not.
+    let few =
+        |round: u64| (0..100).map(move |at| Object { key: large(at).key, ..large(at + round) });
+    for round in 0..17 {
+        contents::put(&client, few(round), 4).await.unwrap();
+        let revision = contents::read(&client).await.unwrap().revision;
+        contents::compact(&client, revision).await.unwrap();
+    }
+    let lengths = segments(&etcd);
+    assert_eq!(lengths.len(), 2, "{lengths:?}");
+    assert!(lengths[1] < 32 << 20, "the second one grows in steps: {lengths:?}");
+    let before = State::read(&client).await.unwrap();
+    etcd.kill().await;
+    etcd.boot().await;
+    let client = etcd.client();
+    before.assert_same(&State::read(&client).await.unwrap(), "killed in a segment of steps");
+    // With the last room filled it ends, and loses nothing.
+    let ballast = disk.path().join("ballast");
+    let free = rest_of(&disk.path());
+    std::fs::write(&ballast, vec![1; free - (1 << 20)]).unwrap();
+    let mut acknowledged = 0;
+    while contents::put(&client, std::iter::once(large(1_000 + acknowledged)), 1).await.is_ok() {
+        acknowledged += 1;
+    }
+    let words = ["No space left on device", "make room on that disk"];
+    assert_told(&etcd.ended().await, &words);
+    std::fs::remove_file(&ballast).unwrap();
+    etcd.boot().await;
+    let now = contents::read(&etcd.client()).await.unwrap();
+    for at in 0..acknowledged {
+        let Object { key, value } = large(1_000 + at);
+        assert_eq!(
+            now.records.get(key.as_bytes()).map(|it| &it.value[..]),
+            Some(&value[..]),
+            "{key}"
+        );
+    }
+    etcd.stop().await;
+    judge::bbolt_agrees(&etcd.database());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_defragmentation_that_finds_no_room_leaves_all_as_it_was() {
     let disk = SmallDisk::new(176);

@@ -6,8 +6,8 @@
 //!    own). Without `must_sync` it may wait in memory for the next sync, as upstream's does.
 //! 2. A segment appears under its name only when its head is durable, and only after the segment
 //!    before it is durable and cut to its length.
-//! 3. Where the disk has no room for a whole segment, the log goes on in small steps, until there is
-//!    none for a step either. A step is reserved before it is written to.
+//! 3. Where the disk has no room for a whole segment, the log goes on in small steps, until there
+//!    is none for a step either. A step is reserved before it is written to.
 //! 4. After a failed write, sync or rename the log takes nothing any more: what the disk holds is
 //!    unknown, only reading it again can tell.
 
