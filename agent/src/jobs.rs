@@ -239,7 +239,8 @@ impl Worker {
     fn reads_all(&self, now_ms: i64) -> bool {
         let every = self.tools.config.etcd.whole_reading.as_millis();
         let traces = self.tools.shared.lock();
-        let since = now_ms.checked_sub(traces.state.last_whole_ms).and_then(|ms| u128::try_from(ms).ok());
+        let since =
+            now_ms.checked_sub(traces.state.last_whole_ms).and_then(|ms| u128::try_from(ms).ok());
         !traces.state.last_error.is_empty() || since.is_none_or(|since| since >= every)
     }
 

@@ -15,7 +15,6 @@ mod small;
 use crate::contested::Streamed;
 use crate::stop::Stop;
 use feed::{Batch, Feed, Told};
-pub(crate) use small::SmallWalk;
 use holdfast_bolt::{Db, PageSource, ReadError};
 use holdfast_core::buckets::{KEY, SmallBuckets};
 use holdfast_core::compaction::{Liveness, LivenessBuilder, ScanError, TombstoneRule};
@@ -26,6 +25,7 @@ use holdfast_core::revision::{BucketKey, Revision};
 use holdfast_vault::proto::{Facts, HashKv};
 use holdfast_vault::snapshot::walk::{SourceRecord, WalkResult};
 use holdfast_vault::snapshot::{Source, SourceBucket, SourceError};
+pub(crate) use small::SmallWalk;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 

@@ -30,7 +30,7 @@ use changes::Way;
 use findings::{MOST_FINDINGS, judge, look_at, lost};
 use holdfast_vault::format::{ObjectId, SegmentSettings};
 use holdfast_vault::proto::CatalogueEntry;
-use holdfast_vault::snapshot::{Outcome, SnapshotOptions, Summary};
+use holdfast_vault::snapshot::{Outcome, SnapshotError, SnapshotOptions, Summary};
 use holdfast_vault::vault::Vault;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -94,14 +94,23 @@ impl Round<'_> {
         self.metrics.store_reachable.set(1);
         let known = vault.head().number;
         let asking = self.choose().await?;
-        let taken = match self.whole {
+        let mut taken = match self.whole {
             true => self.take_whole(asking).await?,
             false => match self.take_changes(vault, asking).await? {
                 Way::Changes(taken) => *taken,
                 Way::Whole(asking) => self.take_whole(asking).await?,
             },
         };
-        let stored = self.store(vault, &taken, Some(known)).await?;
+        let stored = match self.store(vault, &taken, Some(known)).await {
+            // Another writer was faster, or an object is lost by now: what was told is of no use.
+            Err(RoundError::Snapshot(error @ SnapshotError::Unfit { .. })) => {
+                tracing::info!(%error, "reading everything");
+                let known = vault.head().number;
+                taken = self.take().await?;
+                self.store(vault, &taken, Some(known)).await?
+            }
+            stored => stored?,
+        };
         // The spool is not needed any more: give its disk and cache back before the reading back.
         let _guard = taken.guard;
         drop(taken.content);

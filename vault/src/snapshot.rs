@@ -47,8 +47,10 @@ pub enum SnapshotError {
     #[error(transparent)]
     NotNamed(#[from] walk::NotNamed),
     /// The differences that the source told were of another state of the vault.
-    #[error("the differences that the member told do not fit: {detail}; nothing was stored, the \
-        next round reads everything")]
+    #[error(
+        "the differences that the member told do not fit: {detail}; nothing was stored of them, \
+         and everything must be read"
+    )]
     Unfit {
         /// What does not.
         detail: String,

@@ -12,8 +12,8 @@ use holdfast_vault::snapshot::{
     SourceBucket, SourceError, SourceItem, SourceRecord, Summary, WalkResult,
 };
 use holdfast_vault::vault::Vault;
-use object_store::memory::InMemory;
 use object_store::ObjectStoreExt;
+use object_store::memory::InMemory;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

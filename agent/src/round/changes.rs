@@ -65,9 +65,8 @@ impl Round<'_> {
             last: (last.main > 0).then_some(last),
         };
         let database = DatabaseFacts::of(&answer.small, key);
-        let database = database.map_err(|error: DatabaseError| {
-            RoundError::Database(ReaderError::Database(error))
-        })?;
+        let database = database
+            .map_err(|error: DatabaseError| RoundError::Database(ReaderError::Database(error)))?;
         let (revision, compacted) = (database.revision, database.meta.marks.effective());
         let stream = Stream {
             bytes: answer.received_bytes,

@@ -6,10 +6,10 @@
 
 use super::facts::{self, Counted, Stream};
 use super::{Round, RoundError};
-use crate::hash::{self, Answered};
-use crate::member::{self, Choice, Survey};
 use crate::changes::{Changed, ChangesReader};
 use crate::contested::Streamed;
+use crate::hash::{self, Answered};
+use crate::member::{self, Choice, Survey};
 use crate::reader::{Scan, SpoolReader, Spooled};
 use crate::source::{self, Deadlines, Received};
 use crate::spool::{Spool, SpoolWriter};

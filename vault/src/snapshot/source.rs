@@ -1,7 +1,7 @@
 //! Where a snapshot's content comes from: the agent's spool, our own server, a test.
 
-use crate::proto::Facts;
 use crate::format::ObjectId;
+use crate::proto::Facts;
 use crate::snapshot::walk::{LiveTotals, SourceItem, SourceRecord, WalkResult};
 use std::collections::BTreeSet;
 use std::sync::Arc;

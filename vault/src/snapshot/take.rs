@@ -421,15 +421,7 @@ impl Owned {
             return SourceItem::Gone((main, sub));
         }
         let (key, value) = (&self.key[..], &self.value[..]);
-        SourceItem::Record(SourceRecord {
-            main,
-            sub,
-            tombstone,
-            key,
-            value,
-            superseded,
-            sensitive,
-        })
+        SourceItem::Record(SourceRecord { main, sub, tombstone, key, value, superseded, sensitive })
     }
 }
 

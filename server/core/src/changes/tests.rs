@@ -30,7 +30,11 @@ fn keys() -> Vec<DigestKey> {
     (0..3u8).map(|byte| DigestKey::new(&[byte; DIGEST_KEY_BYTES])).collect()
 }
 
-fn with_record<T>(at: (i64, i64), (tombstone, value): &(bool, Vec<u8>), then: impl FnOnce(&Record<'_>) -> T) -> T {
+fn with_record<T>(
+    at: (i64, i64),
+    (tombstone, value): &(bool, Vec<u8>),
+    then: impl FnOnce(&Record<'_>) -> T,
+) -> T {
     let at = BucketKey { revision: Revision::new(at.0, at.1), tombstone: *tombstone };
     let raw_key = at.encode();
     then(&Record { at, raw_key: &raw_key, raw_value: value })
@@ -48,7 +52,8 @@ fn exchange(have: &Model, server: &Model, piece: usize) -> (Model, Totals) {
     };
     for ((main, sub), content) in have {
         let key = u32::try_from(main % 3).unwrap();
-        let digest = with_record((*main, *sub), content, |record| keys[key as usize].digest(record));
+        let digest =
+            with_record((*main, *sub), content, |record| keys[key as usize].digest(record));
         writer.push(&Known { at: Revision::new(*main, *sub), key, digest });
         if writer.size_bytes() >= piece {
             flush(&mut writer);
@@ -76,7 +81,9 @@ fn exchange(have: &Model, server: &Model, piece: usize) -> (Model, Totals) {
             let at = item.revision();
             last = Some(at);
             match item {
-                Item::Gone(_) => assert!(after.remove(&(at.main, at.sub)).is_some(), "it was named"),
+                Item::Gone(_) => {
+                    assert!(after.remove(&(at.main, at.sub)).is_some(), "it was named")
+                }
                 Item::Record { at, value, .. } => {
                     let place = (at.revision.main, at.revision.sub);
                     let content = (at.tombstone, value.to_vec());

@@ -86,7 +86,9 @@ impl Records for RecordsService {
         let (handle, logger) = (self.handle.clone(), self.logger.clone());
         let requests = request.into_inner();
         let runtime = runtime::Handle::current();
-        tokio::task::spawn_blocking(move || serve(&handle, &logger, permit, requests, answers, runtime));
+        tokio::task::spawn_blocking(move || {
+            serve(&handle, &logger, permit, requests, answers, runtime)
+        });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
@@ -102,8 +104,8 @@ fn serve(
 ) {
     let began = Instant::now();
     let end = began + WHOLE;
-    let out = Out { answers, runtime: runtime.clone(), end, sha256: Sha256::new(), sent_bytes: 0 };
-    let mut named = Named::new(requests, runtime, end);
+    let mut named = Named::new(requests, answers.clone(), runtime.clone(), end);
+    let out = Out { answers, runtime, end, sha256: Sha256::new(), sent_bytes: 0 };
     let mut sending = Sending { handle, out };
     let outcome = sending.run(&mut named);
     let fields = [
@@ -126,6 +128,7 @@ fn serve(
 /// The names as they come over the wire.
 struct Named {
     requests: Streaming<pb::ChangesRequest>,
+    answers: mpsc::Sender<Answer>,
     runtime: runtime::Handle,
     end: Instant,
     keys: Vec<DigestKey>,
@@ -138,18 +141,35 @@ struct Named {
 impl Named {
     fn new(
         requests: Streaming<pb::ChangesRequest>,
+        answers: mpsc::Sender<Answer>,
         runtime: runtime::Handle,
         end: Instant,
     ) -> Named {
         let (keys, waiting) = (Vec::new(), VecDeque::new());
-        Named { requests, runtime, end, keys, waiting, last: None, is_last: false, count: 0 }
+        Named {
+            requests,
+            answers,
+            runtime,
+            end,
+            keys,
+            waiting,
+            last: None,
+            is_last: false,
+            count: 0,
+        }
     }
 
     fn receive(&mut self) -> Result<(), Status> {
         let message = self.requests.message();
         let patience = patience(self.end)?;
-        let message = self.runtime.block_on(async { tokio::time::timeout(patience, message).await });
-        let message = message.map_err(|_| stalled("sent no names"))??;
+        let left = self.answers.closed();
+        let message = self.runtime.block_on(async {
+            tokio::select! {
+                message = tokio::time::timeout(patience, message) => Some(message),
+                () = left => None,
+            }
+        });
+        let message = message.ok_or_else(gone)?.map_err(|_| stalled("sent no names"))??;
         let message = message.ok_or_else(|| Status::cancelled("the caller's stream was cut"))?;
         for key in &message.digest_keys {
             let bytes = <&[u8; DIGEST_KEY_BYTES]>::try_from(&key[..]);
@@ -211,7 +231,7 @@ impl Out {
         let sending = async { tokio::time::timeout(patience, answers.send(Ok(answer))).await };
         match self.runtime.block_on(sending) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Status::cancelled("the caller went away")),
+            Ok(Err(_)) => Err(gone()),
             Err(_) => Err(stalled("took no answer")),
         }
     }
@@ -225,6 +245,10 @@ fn patience(end: Instant) -> Result<Duration, Status> {
         return Err(Status::deadline_exceeded(format!("the stream took more than {seconds} s")));
     }
     Ok(left.min(STALL))
+}
+
+fn gone() -> Status {
+    Status::cancelled("the caller went away")
 }
 
 fn stalled(what: &str) -> Status {
