@@ -22,7 +22,8 @@ use holdfast_vault::proto::HashKv;
 use holdfast_vault::snapshot::Source;
 use std::sync::{Arc, OnceLock};
 
-/// What arrived, ready to be stored; lies in memory, or encrypted in the spool, until it is dropped.
+/// What arrived, ready to be stored; lies in memory, or encrypted in the spool, until it is
+/// dropped.
 pub struct Taken {
     pub(super) client: Client,
     pub(super) content: Content,

@@ -103,7 +103,11 @@ fn model() -> impl Strategy<Value = Model> {
 
 proptest! {
     #[test]
-    fn both_sides_have_the_same_afterwards(have in model(), server in model(), piece in 1usize..200) {
+    fn both_sides_have_the_same_afterwards(
+        have in model(),
+        server in model(),
+        piece in 1usize..200,
+    ) {
         let (after, totals) = exchange(&have, &server, piece);
         prop_assert_eq!(&after, &server);
         let same = server.iter().filter(|(at, content)| have.get(at) == Some(content)).count();
