@@ -98,7 +98,7 @@ impl Round<'_> {
             true => self.take_whole(asking).await?,
             false => match self.take_changes(vault, asking).await? {
                 Way::Changes(taken) => *taken,
-                Way::Whole(asking) => self.take_whole(asking).await?,
+                Way::Whole(asking) => self.take_whole(*asking).await?,
             },
         };
         let stored = match self.store(vault, &taken, Some(known)).await {

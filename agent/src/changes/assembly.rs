@@ -44,7 +44,7 @@ pub struct Answer {
 enum Payloads {
     Memory(Vec<Bytes>),
     /// Offsets and lengths in the spool.
-    Spooled(Spool, Vec<(u64, usize)>),
+    Spooled(Box<Spool>, Vec<(u64, usize)>),
 }
 
 /// An answer on its way.
@@ -192,7 +192,7 @@ impl Assembly {
         };
         let header = self.header.ok_or_else(|| malformed("it has no header"))?;
         let payloads = match self.spool {
-            Some((writer, places)) => Payloads::Spooled(writer.finish()?, places),
+            Some((writer, places)) => Payloads::Spooled(Box::new(writer.finish()?), places),
             None => Payloads::Memory(self.memory),
         };
         let (small, sequences) = (self.small, self.sequences);

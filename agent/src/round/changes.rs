@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 /// The short way's end, or the asking to go on with.
 pub(super) enum Way {
     Changes(Box<Taken>),
-    Whole(Asking),
+    Whole(Box<Asking>),
 }
 
 impl Round<'_> {
@@ -31,7 +31,9 @@ impl Round<'_> {
         asking: Asking,
     ) -> Result<Way, RoundError> {
         let began = Instant::now();
-        let Some(naming) = vault.naming(self.damaged).await? else { return Ok(Way::Whole(asking)) };
+        let Some(naming) = vault.naming(self.damaged).await? else {
+            return Ok(Way::Whole(Box::new(asking)));
+        };
         let (number, before) = (naming.number(), naming.facts());
         let member = asking.client.member(&asking.choice.endpoint)?;
         let spool = (self.config.spool_directory(), self.config.spool.size_limit.bytes());
@@ -39,7 +41,7 @@ impl Round<'_> {
         match self.timed("changes", asked).await? {
             Asked::NotNow(reason) => {
                 tracing::debug!(reason, "the member tells no changes: taking all that it has");
-                Ok(Way::Whole(asking))
+                Ok(Way::Whole(Box::new(asking)))
             }
             Asked::Answered(answered) => {
                 let taken = self.changed(asking, *answered, (number, before), began.elapsed());

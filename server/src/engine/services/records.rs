@@ -97,7 +97,7 @@ impl Records for RecordsService {
 fn serve(
     handle: &Handle,
     logger: &Logger,
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     requests: Streaming<pb::ChangesRequest>,
     answers: mpsc::Sender<Answer>,
     runtime: runtime::Handle,
@@ -123,6 +123,7 @@ fn serve(
             let _ = sending.out.answers.try_send(Err(status));
         }
     }
+    drop(permit);
 }
 
 /// The names as they come over the wire.
@@ -260,6 +261,7 @@ fn refused(what: &str) -> Status {
     Status::invalid_argument(what)
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
 fn damaged(error: impl std::fmt::Display) -> Status {
     Status::data_loss(error.to_string())
 }
