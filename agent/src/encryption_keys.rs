@@ -22,6 +22,12 @@ pub const MARK: &[u8] = b"k8s:enc:";
 /// How a plain value of a kube-apiserver begins: protobuf with its own mark.
 const PLAIN_MARK: &[u8] = b"k8s\0";
 
+/// Whether a record must share neither a frame nor a compression with others: under one of these
+/// prefixes, or encrypted.
+pub fn is_sensitive(key: &[u8], value: &[u8], prefixes: &[Vec<u8>]) -> bool {
+    value.starts_with(MARK) || prefixes.iter().any(|prefix| key.starts_with(prefix))
+}
+
 /// What a whole pass over the values found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EncryptionKeys {

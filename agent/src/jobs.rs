@@ -234,6 +234,16 @@ impl Worker {
         }
     }
 
+    /// Whether this round reads all of a member's database: after one that failed, and when the
+    /// last one that did is too long ago, or lies in the future.
+    fn reads_all(&self, now_ms: i64) -> bool {
+        let every = self.tools.config.etcd.whole_reading.as_millis();
+        let traces = self.tools.shared.lock();
+        let since =
+            now_ms.checked_sub(traces.state.last_whole_ms).and_then(|ms| u128::try_from(ms).ok());
+        !traces.state.last_error.is_empty() || since.is_none_or(|since| since >= every)
+    }
+
     /// Objects that are known to be lost or rotten.
     fn damaged(&self) -> BTreeSet<ObjectId> {
         damage::ids(&self.tools.shared.lock().state.damaged)
@@ -308,6 +318,8 @@ impl Worker {
             revision = entry.revision,
             records = entry.record_count,
             uploaded_bytes = if report.stored { entry.uploaded_bytes } else { 0 },
+            received_bytes = report.stream_bytes,
+            whole = report.whole,
             hash_equal = ?report.hash_equal,
             alarms = report.alarms.len(),
             "the round is complete"
@@ -324,6 +336,9 @@ impl Worker {
             sub: *sub,
             text: verdict.text.clone(),
         }));
+        if report.whole && report.stored {
+            traces.state.last_whole_ms = now_ms;
+        }
         traces.state.last_error.clear();
         traces.state.alarms.clone_from(&report.alarms);
         traces.health.alarms.clone_from(&report.alarms);

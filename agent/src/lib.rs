@@ -8,6 +8,7 @@
 //! What must hold: the agent never harms etcd: it reads, one stream at a time, drained fast, and
 //! nothing while the store cannot be reached.
 
+pub mod changes;
 pub mod config;
 pub mod contested;
 pub mod cycle;

@@ -10,6 +10,7 @@
 //! or that changes between the passes, gives an error and never a shorter snapshot.
 
 mod feed;
+mod small;
 
 use crate::contested::Streamed;
 use crate::stop::Stop;
@@ -24,8 +25,8 @@ use holdfast_core::revision::{BucketKey, Revision};
 use holdfast_vault::proto::{Facts, HashKv};
 use holdfast_vault::snapshot::walk::{SourceRecord, WalkResult};
 use holdfast_vault::snapshot::{Source, SourceBucket, SourceError};
+pub(crate) use small::SmallWalk;
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::{Arc, OnceLock};
 
 /// Bytes of records that travel between the threads at once; a larger record travels alone.
@@ -161,15 +162,14 @@ pub struct SpoolReader<S: PageSource> {
     batch: Batch,
     next: usize,
     told: Option<Told>,
-    bucket: Option<Vec<u8>>,
-    entry: Option<Vec<u8>>,
+    small: SmallWalk,
 }
 
 impl<S: PageSource + Send + Sync + 'static> SpoolReader<S> {
     /// Begins before the first record; the thread starts when that is asked for.
     pub fn new(spooled: Arc<Spooled<S>>) -> SpoolReader<S> {
-        let batch = Batch::default();
-        SpoolReader { spooled, feed: None, batch, next: 0, told: None, bucket: None, entry: None }
+        let (batch, small) = (Batch::default(), SmallWalk::default());
+        SpoolReader { spooled, feed: None, batch, next: 0, told: None, small }
     }
 
     /// Makes sure that a record stands at `next`; false at the end.
@@ -217,30 +217,12 @@ impl<S: PageSource + Send + Sync + 'static> Source for SpoolReader<S> {
     }
 
     fn next_bucket(&mut self) -> Result<Option<SourceBucket>, SourceError> {
-        let last = self.bucket.take();
-        let mut buckets = self.spooled.scan.small.iter().map(|(name, _)| name);
-        let next = match &last {
-            None => buckets.next(),
-            Some(last) => buckets.find(|name| *name > last.as_slice()),
-        };
-        let Some(name) = next.map(<[u8]>::to_vec) else {
-            self.bucket = last;
-            return Ok(None);
-        };
-        let sequence = self.spooled.scan.sequences.get(&name).copied().unwrap_or(0);
-        (self.bucket, self.entry) = (Some(name.clone()), None);
-        Ok(Some(SourceBucket { name, sequence }))
+        let scan = &self.spooled.scan;
+        Ok(self.small.next_bucket(&scan.small, &scan.sequences))
     }
 
     fn next_entry(&mut self) -> Result<Option<(&[u8], &[u8])>, SourceError> {
-        let Some(bucket) = &self.bucket else { return Ok(None) };
-        let entries = self.spooled.scan.small.iter().find(|(name, _)| name == bucket);
-        let Some((_, entries)) = entries else { return Ok(None) };
-        let start = self.entry.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let next = entries.range::<[u8], _>((start, Bound::Unbounded)).next();
-        let Some((key, value)) = next else { return Ok(None) };
-        self.entry = Some(key.clone());
-        Ok(Some((key, value)))
+        Ok(self.small.next_entry(&self.spooled.scan.small))
     }
 
     fn finish(&mut self, _: &WalkResult, facts: &mut Facts) -> Result<(), SourceError> {

@@ -12,6 +12,7 @@
 //! all the same: it may be the last one; dropping the future at any moment leaves no snapshot
 //! behind but one that is whole.
 
+mod changes;
 mod error;
 mod facts;
 mod findings;
@@ -23,13 +24,13 @@ pub use take::Taken;
 use crate::config::Config;
 use crate::contested::{self, Verdict};
 use crate::metrics::Metrics;
-use crate::reader::SpoolReader;
 use crate::stop::Stop;
 use crate::verify;
+use changes::Way;
 use findings::{MOST_FINDINGS, judge, look_at, lost};
 use holdfast_vault::format::{ObjectId, SegmentSettings};
 use holdfast_vault::proto::CatalogueEntry;
-use holdfast_vault::snapshot::{Outcome, SnapshotOptions, Summary};
+use holdfast_vault::snapshot::{Outcome, SnapshotError, SnapshotOptions, Summary};
 use holdfast_vault::vault::Vault;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -47,6 +48,8 @@ pub struct Round<'a> {
     pub verdicts: &'a BTreeMap<(i64, i64), String>,
     /// Objects that are known to be lost or rotten: what they hold is stored again.
     pub damaged: &'a BTreeSet<ObjectId>,
+    /// Read all of the member's database, whatever it offers: docs/adr/0005 says when.
+    pub whole: bool,
     /// The first commit that a former round stored and did not read back.
     pub unverified: Option<u64>,
 }
@@ -58,6 +61,8 @@ pub struct RoundReport {
     pub entry: CatalogueEntry,
     /// True: ours. False: another writer's, which is as new as ours would have been.
     pub stored: bool,
+    /// All of the member's database was read.
+    pub whole: bool,
     /// Bytes of the member's stream.
     pub stream_bytes: u64,
     /// Which member gave it.
@@ -88,11 +93,27 @@ impl Round<'_> {
         self.timed("store", vault.refresh()).await?;
         self.metrics.store_reachable.set(1);
         let known = vault.head().number;
-        let taken = self.take().await?;
-        let stored = self.store(vault, &taken, Some(known)).await?;
+        let asking = self.choose().await?;
+        let mut taken = match self.whole {
+            true => self.take_whole(asking).await?,
+            false => match self.take_changes(vault, asking).await? {
+                Way::Changes(taken) => *taken,
+                Way::Whole(asking) => self.take_whole(*asking).await?,
+            },
+        };
+        let stored = match self.store(vault, &taken, Some(known)).await {
+            // Another writer was faster, or an object is lost by now: what was told is of no use.
+            Err(RoundError::Snapshot(error @ SnapshotError::Unfit { .. })) => {
+                tracing::info!(%error, "reading everything");
+                let known = vault.head().number;
+                taken = self.take().await?;
+                self.store(vault, &taken, Some(known)).await?
+            }
+            stored => stored?,
+        };
         // The spool is not needed any more: give its disk and cache back before the reading back.
         let _guard = taken.guard;
-        drop(taken.spooled);
+        drop(taken.content);
         self.read_back(vault, stored).await
     }
 
@@ -134,6 +155,7 @@ impl Round<'_> {
         let report = RoundReport {
             entry,
             stored: summary.is_some(),
+            whole: taken.is_whole(),
             stream_bytes: taken.stream_bytes(),
             endpoint: taken.choice.endpoint.clone(),
             hash_equal,
@@ -167,7 +189,7 @@ impl Round<'_> {
             if self.verdicts.contains_key(&revision) {
                 continue;
             }
-            let Some(record) = taken.spooled.record(revision) else { continue };
+            let Some(record) = taken.content.record(revision) else { continue };
             let (source, newest) = (&taken.choice.endpoint, taken.revision());
             let verdict =
                 contested::settle(&taken.client, source, &record, &versions, newest).await;
@@ -198,7 +220,7 @@ impl Round<'_> {
         known: Option<u64>,
         alarms: &mut Vec<String>,
     ) -> Result<Outcome, RoundError> {
-        let source = || Box::new(SpoolReader::new(taken.spooled.clone()));
+        let source = || taken.content.source();
         let mut options = SnapshotOptions {
             segment: SegmentSettings {
                 zstd_level: self.config.vault.compression_level,

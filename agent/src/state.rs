@@ -62,6 +62,9 @@ pub struct AgentState {
     /// When the last attempt ended.
     #[serde(default)]
     pub last_attempt_ms: i64,
+    /// When the last completed round began that read all of a member's database; 0: never.
+    #[serde(default)]
+    pub last_whole_ms: i64,
     /// Attempts that failed since the last completed round.
     #[serde(default)]
     pub failures: u32,

@@ -1,11 +1,12 @@
 //! Compiles proto/*.proto into messages, and with the feature `grpc` into stubs, without a system
 //! protoc.
 
-const PROTOS: [&str; 12] = [
+const PROTOS: [&str; 13] = [
     "authpb.proto",
     "etcdserver.proto",
     "etcdserverpb.proto",
     "health.proto",
+    "holdfast.proto",
     "leasepb.proto",
     "membershippb.proto",
     "mvccpb.proto",
@@ -27,7 +28,12 @@ const SECRET: [&str; 6] = [
 ];
 
 /// Fields that are taken from the receive buffer without a copy.
-const SHARED: [&str; 3] = [".mvccpb.KeyValue", ".etcdserverpb.SnapshotResponse.blob", ".raftpb"];
+const SHARED: [&str; 4] = [
+    ".mvccpb.KeyValue",
+    ".etcdserverpb.SnapshotResponse.blob",
+    ".holdfast.v1.ChangesResponse.payload",
+    ".raftpb",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");

@@ -55,7 +55,7 @@ pub use open::{
 };
 pub use padding::padme;
 pub use record::{FrameRecords, LiveHash, Record, RecordError, TagKey};
-pub use seal::DigestKey;
+pub use seal::{DIGEST_KEY_BYTES, DigestKey};
 pub use segment::{IndexRecord, SegmentFrame, SegmentIndex, SegmentSettings, SegmentWriter};
 pub use stream::{Described, Ends, StreamCheck};
 

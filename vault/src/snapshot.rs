@@ -10,6 +10,7 @@ mod build;
 pub mod contested;
 pub mod kinship;
 pub mod merge;
+mod naming;
 pub mod read;
 mod replan;
 mod source;
@@ -18,11 +19,12 @@ mod uploads;
 pub mod walk;
 
 pub use base::{bitmap, read_index};
+pub use naming::{Name, Naming};
 pub use read::{ReadOptions, RecordStream, SnapshotReader, VerifiedSnapshot};
-pub use source::{Entry, Source, SourceBucket, SourceError};
+pub use source::{Differences, Entry, Source, SourceBucket, SourceError};
 pub use take::{Outcome, SnapshotOptions, Summary, take};
 pub use uploads::Uploaded;
-pub use walk::{Finding, SourceRecord, WalkResult};
+pub use walk::{Finding, LiveTotals, SourceItem, SourceRecord, WalkResult};
 
 use crate::access::{Access, AccessError};
 use crate::chain::{Chain, ChainError};
@@ -41,6 +43,18 @@ pub enum SnapshotError {
     /// The source is not sorted.
     #[error(transparent)]
     Unsorted(#[from] walk::Unsorted),
+    /// The source says that a record is gone which it was never asked about.
+    #[error(transparent)]
+    NotNamed(#[from] walk::NotNamed),
+    /// The differences that the source told were of another state of the vault.
+    #[error(
+        "the differences that the member told do not fit: {detail}; nothing was stored of them, \
+         and everything must be read"
+    )]
+    Unfit {
+        /// What does not.
+        detail: String,
+    },
     /// What the chain says does not fit together.
     #[error("{detail}; run `holdfast vault check`")]
     Base {

@@ -39,6 +39,10 @@ pub struct EtcdConfig {
     /// Without a single new byte of it.
     #[serde(default = "defaults::stall", with = "holdfast_policies::duration")]
     pub stall_timeout: Duration,
+    /// A member of our own server tells what changed; after so long all of its database is read
+    /// again all the same. 0s: always.
+    #[serde(default = "defaults::whole_reading", with = "holdfast_policies::duration")]
+    pub whole_reading: Duration,
     /// For HashKV, which walks the member's database.
     #[serde(default = "defaults::hash", with = "holdfast_policies::duration")]
     pub hash_timeout: Duration,
@@ -216,6 +220,9 @@ pub(super) mod defaults {
     }
     pub(in crate::config) fn stall() -> Duration {
         Duration::from_secs(60)
+    }
+    pub(in crate::config) fn whole_reading() -> Duration {
+        Duration::from_secs(24 * 3600)
     }
     pub(in crate::config) fn hash() -> Duration {
         Duration::from_secs(600)

@@ -42,11 +42,12 @@ impl Worker {
     pub(super) async fn round_with_keys(&mut self, now_ms: i64) -> Result<RoundReport, RoundError> {
         self.opened().await?;
         let (verdicts, damaged) = (&self.verdicts(), &self.damaged());
+        let whole = self.reads_all(now_ms);
         let unverified = self.expect_reading_back();
         let Worker { tools, vault, keyless, .. } = self;
         let vault = vault.as_mut().expect("it was opened above");
         let (config, metrics) = (&tools.config, &tools.metrics);
-        let round = Round { config, metrics, now_ms, verdicts, damaged, unverified };
+        let round = Round { config, metrics, now_ms, verdicts, damaged, whole, unverified };
         let mut report = run_or_held(&round, vault, keyless.held.as_ref()).await?;
         keyless.held = None;
         tools.metrics.waiting.set(0.0);
@@ -168,7 +169,8 @@ impl Worker {
         let Keyless { relief, held, alarms, former_alarm, .. } = &mut self.keyless;
         let relief = relief.as_mut().expect("it was begun above");
         let (config, metrics) = (&tools.config, &tools.metrics);
-        let round = Round { config, metrics, now_ms, verdicts, damaged, unverified: None };
+        let round =
+            Round { config, metrics, now_ms, verdicts, damaged, whole: true, unverified: None };
         let mut report = match held.as_ref() {
             Some(held) if begins => round.run_with(relief, held).await?,
             held => run_or_held(&round, relief, held).await?,
@@ -223,7 +225,8 @@ impl Worker {
         if fresh.is_none_or(|next| next.as_millisecond() <= now_ms) {
             let (verdicts, damaged) = (&BTreeMap::new(), &BTreeSet::new());
             let (config, metrics) = (&tools.config, &tools.metrics);
-            let round = Round { config, metrics, now_ms, verdicts, damaged, unverified: None };
+            let round =
+                Round { config, metrics, now_ms, verdicts, damaged, whole: true, unverified: None };
             match (round.take().await, &self.keyless.held) {
                 (Ok(taken), _) => self.keyless.held = Some(taken),
                 (Err(error), None) => return Err(error),

@@ -80,8 +80,8 @@ fn second_pass<S: PageSource>(
         let Verdict::Live { superseded } = verdict else { return Ok(()) };
         let kv = record.key_value().map_err(ScanError::from)?;
         keys.observe(kv.value);
-        let sensitive = kv.value.starts_with(encryption_keys::MARK)
-            || spooled.sensitive_prefixes.iter().any(|prefix| kv.key.starts_with(prefix));
+        let prefixes = &spooled.sensitive_prefixes;
+        let sensitive = encryption_keys::is_sensitive(kv.key, kv.value, prefixes);
         if batch.bytes.len() + kv.key.len() + record.raw_value.len() > BATCH_BYTES {
             batch.send(sender)?;
         }

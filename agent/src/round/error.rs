@@ -1,5 +1,6 @@
 //! Why a round gave no snapshot.
 
+use crate::changes::ChangesError;
 use crate::member::NoMember;
 use crate::reader::ReaderError;
 use crate::source::SourceError;
@@ -32,6 +33,9 @@ pub enum RoundError {
     /// The stream or the spool.
     #[error(transparent)]
     Stream(#[from] SourceError),
+    /// The stream of changes.
+    #[error(transparent)]
+    Changes(#[from] ChangesError),
     /// What arrived is no sound database.
     #[error(
         "{0}; the stream's digest was right, so the member's own file is damaged: check that member"
@@ -108,7 +112,12 @@ impl RoundError {
             RoundError::Connect(_) | RoundError::Etcd(_) => "etcd",
             RoundError::Member(_) => "member",
             RoundError::Stream(SourceError::Spool(_) | SourceError::Thread(_)) => "spool",
-            RoundError::Stream(_) => "stream",
+            RoundError::Changes(ChangesError::Spool(_) | ChangesError::Thread(_)) => "spool",
+            RoundError::Changes(ChangesError::Naming(SnapshotError::Chain(error))) => {
+                chain_kind(error)
+            }
+            RoundError::Changes(ChangesError::Naming(_)) => "vault",
+            RoundError::Stream(_) | RoundError::Changes(_) => "stream",
             RoundError::Database(_) | RoundError::Snapshot(SnapshotError::Source(_)) => "database",
             RoundError::Snapshot(_) => "vault",
             RoundError::Late { .. } => "late",

@@ -4,8 +4,8 @@
 //! left to the vault, HashKV and the keys of encrypted values to the second pass.
 
 use crate::member::Choice;
-use crate::reader::Scan;
 use crate::source::Received;
+use holdfast_core::database::DatabaseFacts;
 use holdfast_vault::proto::{Facts, Member};
 
 /// The tombstone rule that the live set was judged by, as docs/FORMAT.md names it.
@@ -14,10 +14,19 @@ const TOMBSTONE_RULE: &str = "keep-at-c";
 /// What the stream itself tells, kept when its spool is handed on.
 pub(super) struct Stream {
     pub(super) bytes: u64,
-    sha256: [u8; 32],
-    storage_version: String,
-    milliseconds: i64,
-    taken_ms: i64,
+    pub(super) sha256: [u8; 32],
+    pub(super) storage_version: String,
+    pub(super) milliseconds: i64,
+    pub(super) taken_ms: i64,
+}
+
+/// What was counted of a source's records.
+pub(super) struct Counted<'a> {
+    pub(super) database: &'a DatabaseFacts,
+    /// C.
+    pub(super) compact_revision: i64,
+    pub(super) key_count: u64,
+    pub(super) source_bytes: u64,
 }
 
 impl Stream {
@@ -34,8 +43,8 @@ impl Stream {
 }
 
 /// The facts.
-pub(super) fn facts(choice: &Choice, scan: &Scan, stream: &Stream) -> Facts {
-    let (database, answer) = (&scan.facts, &choice.answer);
+pub(super) fn facts(choice: &Choice, counted: &Counted<'_>, stream: &Stream) -> Facts {
+    let (database, answer) = (counted.database, &choice.answer);
     let meta = &database.meta;
     let storage_version = match &meta.storage_version {
         Some(version) => version.clone(),
@@ -49,12 +58,12 @@ pub(super) fn facts(choice: &Choice, scan: &Scan, stream: &Stream) -> Facts {
         last_record_revision: database.key.last.map_or(0, |last| last.main),
         scheduled_compact_revision: meta.marks.scheduled.unwrap_or(-1),
         finished_compact_revision: meta.marks.finished.unwrap_or(-1),
-        compact_revision: scan.compact_revision(),
+        compact_revision: counted.compact_revision,
         tombstone_rule: TOMBSTONE_RULE.to_owned(),
         raft_index: meta.consistent_index,
         raft_term: meta.term,
-        key_count: scan.liveness.alive_keys(),
-        source_bytes: stream.bytes,
+        key_count: counted.key_count,
+        source_bytes: counted.source_bytes,
         server_version: answer.version.clone(),
         cluster_version: database.cluster_version.clone().unwrap_or_default(),
         storage_version,
@@ -71,14 +80,14 @@ pub(super) fn facts(choice: &Choice, scan: &Scan, stream: &Stream) -> Facts {
             .iter()
             .map(|alarm| format!("{} on member {:x}", alarm.name(), alarm.member_id))
             .collect(),
-        members: members(scan),
+        members: members(database),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         ..Facts::default()
     }
 }
 
-fn members(scan: &Scan) -> Vec<Member> {
-    let members = scan.facts.members.iter();
+fn members(database: &DatabaseFacts) -> Vec<Member> {
+    let members = database.members.iter();
     members
         .map(|member| Member {
             member_id: member.id,

@@ -37,8 +37,8 @@ pub(super) async fn look_at(
     if more > 0 {
         alarms.push(format!("snapshot {number}: {more} more findings"));
     }
-    let equal = match (taken.spooled.asked, taken.spooled.computed.get()) {
-        (Some(asked), Some(computed)) if *computed != asked.hash => {
+    let equal = match taken.content.hashes() {
+        Some((asked, computed)) if computed != asked.hash => {
             let endpoint = &taken.choice.endpoint;
             let others = hash::second_opinions(client, endpoint, &asked).await.join("; ");
             let (revision, said) = (asked.revision, asked.hash);
@@ -50,8 +50,8 @@ pub(super) async fn look_at(
             ));
             Some(false)
         }
-        (Some(_), Some(_)) => Some(true),
-        _ => None,
+        Some(_) => Some(true),
+        None => None,
     };
     for alarm in alarms.iter() {
         tracing::error!(alarm, "somebody must look at this");

@@ -25,6 +25,7 @@ use crate::etcdserverpb::lease_client::LeaseClient;
 use crate::etcdserverpb::maintenance_client::MaintenanceClient;
 use crate::etcdserverpb::watch_client::WatchClient;
 use crate::etcdserverpb::{StatusRequest, StatusResponse};
+use crate::holdfast::records_client::RecordsClient;
 use login::Login;
 use std::sync::Arc;
 use tonic::{Code, Response, Status};
@@ -219,6 +220,11 @@ impl Member {
     pub fn maintenance(&self) -> MaintenanceClient<Transport> {
         MaintenanceClient::new(self.transport.clone())
             .max_decoding_message_size(self.max_message_bytes)
+    }
+
+    /// What Holdfast's own server offers beside etcd's API; another one answers UNIMPLEMENTED.
+    pub fn records(&self) -> RecordsClient<Transport> {
+        RecordsClient::new(self.transport.clone()).max_decoding_message_size(self.max_message_bytes)
     }
 
     /// Turns a stub's result into one whose error says what, where, and what to do next.

@@ -37,6 +37,11 @@ package! {
 pub mod health {
     include!(concat!(env!("OUT_DIR"), "/grpc.health.v1.rs"));
 }
+/// What Holdfast's server offers beside etcd's API.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+pub mod holdfast {
+    include!(concat!(env!("OUT_DIR"), "/holdfast.v1.rs"));
+}
 package! {
     /// Leases, as stored.
     leasepb

@@ -10,6 +10,7 @@ mod bitmap;
 pub mod bootstrap;
 pub mod buckets;
 pub mod change;
+pub mod changes;
 pub mod check;
 pub mod compaction;
 pub mod database;

@@ -15,6 +15,7 @@ use holdfast_api::etcdserverpb::kv_server::KvServer;
 use holdfast_api::etcdserverpb::lease_server::LeaseServer;
 use holdfast_api::etcdserverpb::maintenance_server::MaintenanceServer;
 use holdfast_api::health::health_server::HealthServer;
+use holdfast_api::holdfast::records_server::RecordsServer;
 use holdfast_api::v3electionpb::election_server::ElectionServer;
 use holdfast_api::v3lockpb::lock_server::LockServer;
 use holdfast_core::bootstrap::MemberDirs;
@@ -43,6 +44,7 @@ use super::request_ids::RequestIds;
 use super::room::Room;
 use super::routine;
 use super::services::WatchService;
+use super::services::records::RecordsService;
 use super::snapshots::Snapshots;
 use super::threads::{Fate, Threads};
 use super::versions;
@@ -318,7 +320,7 @@ fn started(
         })
     });
     Started {
-        services: services(&handle, config.max_receive_bytes()),
+        services: services(&handle, logger, config.max_receive_bytes()),
         member: Arc::new(handle) as Arc<dyn Member>,
         ready,
         ended,
@@ -355,13 +357,15 @@ fn policy(config: &Config, revision: i64) -> Option<AutoCompaction> {
 }
 
 /// The services; none takes a message of more than so many bytes.
-fn services(handle: &Handle, most: usize) -> Services {
+fn services(handle: &Handle, logger: &Logger, most: usize) -> Services {
+    let records = RecordsService::new(handle.clone(), logger.clone());
     let routes = Routes::new(KvServer::new(handle.clone()).max_decoding_message_size(most))
         .add_service(WatchService::new(handle.clone(), most))
         .add_service(LeaseServer::new(handle.clone()))
         .add_service(ClusterServer::new(handle.clone()))
         .add_service(AuthServer::new(handle.clone()))
         .add_service(MaintenanceServer::new(handle.clone()))
+        .add_service(RecordsServer::new(records).max_decoding_message_size(most))
         .add_service(LockServer::new(handle.clone()).max_decoding_message_size(most))
         .add_service(ElectionServer::new(handle.clone()).max_decoding_message_size(most))
         .add_service(HealthServer::new(HealthService::new(handle.serving())));

@@ -11,6 +11,7 @@ mod kv;
 mod lease;
 mod lock;
 mod maintenance;
+pub(super) mod records;
 mod watch;
 
 use holdfast_core::auth::Identity;

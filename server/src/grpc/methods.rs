@@ -4,8 +4,8 @@ use prost_reflect::{DescriptorPool, MethodDescriptor};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-/// Services that a client may call, as upstream registers them.
-const SERVED: [&str; 9] = [
+/// Services that a client may call, as upstream registers them; and ours.
+const SERVED: [&str; 10] = [
     "etcdserverpb.KV",
     "etcdserverpb.Watch",
     "etcdserverpb.Lease",
@@ -15,6 +15,7 @@ const SERVED: [&str; 9] = [
     "v3lockpb.Lock",
     "v3electionpb.Election",
     "grpc.health.v1.Health",
+    "holdfast.v1.Records",
 ];
 
 /// Who streams.

@@ -209,13 +209,13 @@ impl TagKey {
     pub fn random(entropy: &mut dyn Entropy) -> TagKey {
         let mut bytes = Zeroizing::new([0; 32]);
         entropy.fill(&mut *bytes);
-        TagKey { digest: DigestKey::new(&*bytes), bytes }
+        TagKey { digest: DigestKey::new(&bytes), bytes }
     }
 
     /// From `Commit.tag_key`; `None` when it has not 32 bytes.
     pub fn from_bytes(bytes: &[u8]) -> Option<TagKey> {
         let bytes: Zeroizing<[u8; 32]> = Zeroizing::new(bytes.try_into().ok()?);
-        Some(TagKey { digest: DigestKey::new(&*bytes), bytes })
+        Some(TagKey { digest: DigestKey::new(&bytes), bytes })
     }
 
     /// For `Commit.tag_key`.

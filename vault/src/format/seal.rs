@@ -68,7 +68,7 @@ impl ObjectKey {
 
     /// The key of the record digests in this object.
     pub(crate) fn digest_key(&self) -> DigestKey {
-        DigestKey::new(&*expand::<32>(&self.key, &[b"holdfast/1/digest"]))
+        DigestKey::new(&expand::<32>(&self.key, &[b"holdfast/1/digest"]))
     }
 
     /// Seals `plain` into `sealed`, which must be as long; returns the tag.
@@ -152,7 +152,13 @@ impl Place {
 
 /// A key of 32-bit digests: HMAC-SHA-256, cut to its first 4 bytes (little-endian).
 #[derive(Clone)]
-pub struct DigestKey(Hmac<Sha256>);
+pub struct DigestKey {
+    mac: Hmac<Sha256>,
+    secret: Zeroizing<[u8; DIGEST_KEY_BYTES]>,
+}
+
+/// Length of a [`DigestKey`]'s secret.
+pub const DIGEST_KEY_BYTES: usize = 32;
 
 impl std::fmt::Debug for DigestKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -161,13 +167,19 @@ impl std::fmt::Debug for DigestKey {
 }
 
 impl DigestKey {
-    pub(crate) fn new(key: &[u8]) -> DigestKey {
-        DigestKey(Hmac::new_from_slice(key).expect("HMAC takes keys of any length"))
+    pub(crate) fn new(secret: &[u8; DIGEST_KEY_BYTES]) -> DigestKey {
+        let mac = Hmac::new_from_slice(secret).expect("HMAC takes keys of any length");
+        DigestKey { mac, secret: Zeroizing::new(*secret) }
+    }
+
+    /// Its secret, for whoever is to compute the same digests. It opens nothing.
+    pub fn secret(&self) -> [u8; DIGEST_KEY_BYTES] {
+        *self.secret
     }
 
     /// The digest of the parts, joined.
     pub(crate) fn digest(&self, parts: &[&[u8]]) -> u32 {
-        let mut mac = self.0.clone();
+        let mut mac = self.mac.clone();
         parts.iter().for_each(|part| mac.update(part));
         let full = mac.finalize().into_bytes();
         u32::from_le_bytes([full[0], full[1], full[2], full[3]])

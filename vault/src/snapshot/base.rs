@@ -6,10 +6,10 @@ use crate::access::Access;
 use crate::chain::Chain;
 use crate::chain::state::object_id;
 use crate::format::{
-    DigestKey, HEADER_BYTES, ObjectId, Record, SegmentIndex, encode_live, live_of,
+    DIGEST_KEY_BYTES, DigestKey, HEADER_BYTES, ObjectId, Record, SegmentIndex, encode_live, live_of,
 };
 use crate::proto::segment_ref::Class;
-use crate::proto::{Body, CatalogueEntry, ObjectKind, SegmentRef, SmallBucket};
+use crate::proto::{Body, CatalogueEntry, Facts, ObjectKind, SegmentRef, SmallBucket};
 use holdfast_policies::merge::{self, MergePlan, SegmentFact};
 use roaring::RoaringBitmap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,6 +89,11 @@ impl Base {
         self.body.facts.as_ref().map_or(0, |facts| facts.etcd_cluster_id)
     }
 
+    /// What it says of its source.
+    pub fn facts(&self) -> Option<&Facts> {
+        self.body.facts.as_ref()
+    }
+
     /// Its body, if that is lost.
     pub fn lost(&self) -> Option<ObjectId> {
         self.lost
@@ -157,6 +162,7 @@ impl Base {
                 contested: segment.class() == Class::Contested,
                 range: (rev(segment.first.as_ref()), rev(segment.last.as_ref())),
                 live: live.clone(),
+                implied: false,
                 give_up: chosen.get(id.as_bytes()).copied().filter(|_| !new_lineage),
             })
         });
@@ -267,6 +273,13 @@ impl OpenIndex {
             entries: index.ordered().map(entry).collect(),
             key: index.object().digest_key(),
         }
+    }
+}
+
+impl OpenIndex {
+    /// The secret of the key of its digests.
+    pub fn digest_key(&self) -> [u8; DIGEST_KEY_BYTES] {
+        self.key.secret()
     }
 }
 

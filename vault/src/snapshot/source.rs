@@ -1,7 +1,10 @@
 //! Where a snapshot's content comes from: the agent's spool, our own server, a test.
 
+use crate::format::ObjectId;
 use crate::proto::Facts;
-use crate::snapshot::walk::{SourceRecord, WalkResult};
+use crate::snapshot::walk::{LiveTotals, SourceItem, SourceRecord, WalkResult};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The source failed; nothing is committed.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +26,17 @@ pub struct SourceBucket {
     pub sequence: u64,
 }
 
+/// How a source that tells differences stands to the vault.
+#[derive(Debug, Clone)]
+pub struct Differences {
+    /// The snapshot that was named to it: it must still be the newest.
+    pub number: u64,
+    /// The segments whose records were named.
+    pub named: Arc<BTreeSet<ObjectId>>,
+    /// What it has in all.
+    pub totals: LiveTotals,
+}
+
 /// A consistent state of an etcd, read in order, by a blocking thread. A writer that lost a race
 /// reads it again from the start.
 ///
@@ -38,6 +52,17 @@ pub trait Source: Send {
 
     /// The next record of the `key` bucket, ascending by revision.
     fn next_record(&mut self) -> Result<Option<SourceRecord<'_>>, SourceError>;
+
+    /// `None`: it gives every record.
+    fn differences(&self) -> Option<Differences> {
+        None
+    }
+
+    /// What comes next, ascending by revision. A source of differences leaves out the records that
+    /// were named to it and are the same, and tells those that are gone.
+    fn next_item(&mut self) -> Result<Option<SourceItem<'_>>, SourceError> {
+        Ok(self.next_record()?.map(SourceItem::Record))
+    }
 
     /// After the last record: the next bucket but `key`, in order of names.
     fn next_bucket(&mut self) -> Result<Option<SourceBucket>, SourceError>;

@@ -7,9 +7,11 @@
 
 use super::build::{BuildSettings, Builders};
 use super::kinship::{self, BaseFacts, Kinship, SourceFacts};
-use super::source::Source;
+use super::source::{Differences, Source};
 use super::uploads::{Uploaded, Uploads, recheck};
-use super::walk::{BaseSegment, Finding, Mode, Rev, SourceRecord, Walk, WalkResult};
+use super::walk::{
+    BaseSegment, Finding, LiveTotals, Mode, Rev, SourceItem, SourceRecord, Walk, WalkResult,
+};
 use super::{SnapshotError, base, body};
 use crate::access::{Access, AccessError};
 use crate::chain::draft::Draft;
@@ -234,9 +236,16 @@ async fn prepare(
     let tag_key = TagKey::from_bytes(&chain.head().tag_key).ok_or_else(|| SnapshotError::Base {
         detail: "the chain's tag key has not 32 bytes".to_owned(),
     })?;
-    let segments = base.segments(&merge, options.new_lineage.is_some());
+    let mut segments = base.segments(&merge, options.new_lineage.is_some());
+    let differences = source.differences();
+    if let Some(differences) = &differences {
+        imply(&mut segments, base, differences)?;
+    }
     let group_ends = group_ends(&segments);
     let mut walk = Walk::new(segments, mode).with_tag_key(tag_key.clone());
+    if let Some(differences) = &differences {
+        walk = walk.with_totals(differences.totals);
+    }
     if let Some(body) = base.lost() {
         walk.lose_all(body);
     }
@@ -253,6 +262,9 @@ async fn prepare(
     if let Some(outcome) = refused(base, &facts, &result, options) {
         return Ok((Err(outcome), source));
     }
+    if let Some(differences) = &differences {
+        check_totals(&differences.totals, &result)?;
+    }
     fill(&mut facts, &result);
     let mut buckets;
     (buckets, source) = body::read_buckets(&access, keys, source, base, options).await?;
@@ -267,6 +279,43 @@ async fn prepare(
     prepared.removed.append(&mut buckets.removed);
     prepared.buckets = buckets;
     Ok((Ok(prepared), source))
+}
+
+/// Marks the segments whose records the source leaves out where they are the same.
+fn imply(
+    segments: &mut [BaseSegment],
+    base: &base::Base,
+    differences: &Differences,
+) -> Result<(), SnapshotError> {
+    let number = base.entry().map_or(0, |entry| entry.number);
+    if number != differences.number {
+        let named = differences.number;
+        let detail = format!("snapshot {number} is the newest by now, and {named} was compared");
+        return Err(SnapshotError::Unfit { detail });
+    }
+    for segment in segments {
+        segment.implied = differences.named.contains(&segment.id);
+        if segment.implied {
+            // Its bytes are not at hand.
+            segment.give_up = None;
+        }
+    }
+    Ok(())
+}
+
+/// What the walk ended with is what the source says that it has. Where the vault keeps other bytes
+/// there is nothing to compare.
+fn check_totals(totals: &LiveTotals, result: &WalkResult) -> Result<(), SnapshotError> {
+    let said = (totals.record_count, totals.tombstone_count, totals.live_bytes);
+    let found = (result.record_count, result.tombstone_count, result.live_bytes);
+    if result.live_sha256.is_none() || said == found {
+        return Ok(());
+    }
+    let detail = format!(
+        "{}, {} and {} records, tombstones and bytes are alive there, {}, {} and {} here",
+        said.0, said.1, said.2, found.0, found.1, found.2
+    );
+    Err(SnapshotError::Unfit { detail })
 }
 
 /// The last revision of each group of segments that is copied forward.
@@ -336,31 +385,43 @@ struct Task {
     pending: Option<Owned>,
 }
 
-/// A record that waits for an index.
+/// What waits for an index.
 struct Owned {
     main: i64,
     sub: i64,
+    gone: bool,
     flags: [bool; 3],
     key: Vec<u8>,
     value: Vec<u8>,
 }
 
 impl Owned {
-    fn of(record: &SourceRecord<'_>) -> Owned {
+    fn of(item: &SourceItem<'_>) -> Owned {
+        let record = match item {
+            SourceItem::Record(record) => record,
+            SourceItem::Gone((main, sub)) => {
+                let (key, value) = (Vec::new(), Vec::new());
+                return Owned { main: *main, sub: *sub, gone: true, flags: [false; 3], key, value };
+            }
+        };
         Owned {
             main: record.main,
             sub: record.sub,
+            gone: false,
             flags: [record.tombstone, record.superseded, record.sensitive],
             key: record.key.to_vec(),
             value: record.value.to_vec(),
         }
     }
 
-    fn record(&self) -> SourceRecord<'_> {
+    fn item(&self) -> SourceItem<'_> {
         let [tombstone, superseded, sensitive] = self.flags;
         let (main, sub) = (self.main, self.sub);
+        if self.gone {
+            return SourceItem::Gone((main, sub));
+        }
         let (key, value) = (&self.key[..], &self.value[..]);
-        SourceRecord { main, sub, tombstone, key, value, superseded, sensitive }
+        SourceItem::Record(SourceRecord { main, sub, tombstone, key, value, superseded, sensitive })
     }
 }
 
@@ -380,19 +441,19 @@ impl Task {
     fn step(&mut self) -> Result<Step, SnapshotError> {
         let Some(walk) = &mut self.walk else { return Ok(Step::End) };
         if let Some(owned) = self.pending.take() {
-            let record = owned.record();
-            if let Some(place) = walk.wants(Some(record.rev())) {
+            let item = owned.item();
+            if let Some(place) = walk.wants(Some(item.rev())) {
                 self.pending = Some(owned);
                 return Ok(Step::Want(place));
             }
-            walk.take(&record, &mut self.builders)??;
+            feed(walk, &item, &mut self.builders)?;
         }
-        while let Some(record) = self.source.next_record()? {
-            if let Some(place) = walk.wants(Some(record.rev())) {
-                self.pending = Some(Owned::of(&record));
+        while let Some(item) = self.source.next_item()? {
+            if let Some(place) = walk.wants(Some(item.rev())) {
+                self.pending = Some(Owned::of(&item));
                 return Ok(Step::Want(place));
             }
-            walk.take(&record, &mut self.builders)??;
+            feed(walk, &item, &mut self.builders)?;
             if self.builders.waiting() >= BATCH_BYTES {
                 return Ok(Step::Upload);
             }
@@ -405,6 +466,18 @@ impl Task {
             }
         }
     }
+}
+
+fn feed(
+    walk: &mut Walk,
+    item: &SourceItem<'_>,
+    builders: &mut Builders,
+) -> Result<(), SnapshotError> {
+    match item {
+        SourceItem::Record(record) => walk.take(record, builders)??,
+        SourceItem::Gone(rev) => walk.take_gone(*rev)??,
+    }
+    Ok(())
 }
 
 async fn run(
@@ -428,6 +501,10 @@ async fn run(
                 let index = base.index(access, place, &options.damaged).await?;
                 match (&mut task.walk, index) {
                     (Some(walk), Some(index)) => walk.give(place, Box::new(index)),
+                    (Some(walk), None) if walk.is_implied(place) => {
+                        let detail = "a segment that was compared is lost by now".to_owned();
+                        return Err(SnapshotError::Unfit { detail });
+                    }
                     (Some(walk), None) => walk.lose(place),
                     (None, _) => {}
                 }

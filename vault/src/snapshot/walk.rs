@@ -5,7 +5,9 @@
 //! revision C, one that was copied forward, or one in a segment that is lost (its records go up
 //! again from the source, and that is a finding); a record that vanished above C stays alive and is
 //! a finding; where digests differ the old record stays alive, the new one goes up as contested,
-//! and it is a finding; every record of the source ends up alive exactly once. Memory: the indexes
+//! and it is a finding; every record of the source ends up alive exactly once. Where the records of
+//! a segment were named to the source ([`BaseSegment::implied`]), those that it says nothing of are
+//! equal: it compared their digests. Memory: the indexes
 //! of the segments that overlap the current revision, never a map of records.
 
 mod judge;
@@ -14,8 +16,8 @@ mod tests;
 mod types;
 
 pub use types::{
-    BaseEntry, BaseIndex, BaseSegment, Emit, Finding, Mode, Rev, SourceRecord, Target, Unsorted,
-    WalkResult, WalkedSegment,
+    BaseEntry, BaseIndex, BaseSegment, Emit, Finding, LiveTotals, Mode, NotNamed, Rev, SourceItem,
+    SourceRecord, Target, Unsorted, WalkResult, WalkedSegment,
 };
 
 use crate::format::{LiveHash, ObjectId, TagKey};
@@ -59,6 +61,8 @@ pub struct Walk {
     last: Rev,
     hash: LiveHash,
     exact: bool,
+    /// Of a source that tells differences: its own count of everything.
+    totals: Option<LiveTotals>,
     result: WalkResult,
 }
 
@@ -104,8 +108,20 @@ impl Walk {
             last,
             hash: LiveHash::new(),
             exact: true,
+            totals: None,
             result,
         }
+    }
+
+    /// The source tells differences, and this is all that it has.
+    pub fn with_totals(mut self, totals: LiveTotals) -> Walk {
+        self.totals = Some(totals);
+        self
+    }
+
+    /// Whether the source tells of this segment's records only where they differ.
+    pub fn is_implied(&self, segment: usize) -> bool {
+        self.segments[segment].implied
     }
 
     /// Looks for common keys, too, as long as no record is equal.
@@ -175,6 +191,22 @@ impl Walk {
         Ok(Ok(()))
     }
 
+    /// Takes the next revision of which the source says that it is gone.
+    ///
+    /// # Panics
+    /// If an index is wanted first.
+    pub fn take_gone(&mut self, rev: Rev) -> Result<Result<(), NotNamed>, Unsorted> {
+        if rev <= self.last {
+            return Err(Unsorted { last: self.last, next: rev });
+        }
+        assert!(self.wants(Some(rev)).is_none(), "an index is wanted first");
+        self.last = rev;
+        self.skip_to(Some(rev));
+        let found = self.lose_named(rev);
+        self.pass(rev);
+        Ok(if found { Ok(()) } else { Err(NotNamed(rev)) })
+    }
+
     /// Ends after the source's last record.
     ///
     /// # Panics
@@ -186,7 +218,11 @@ impl Walk {
         result.counts.gone_keys = self.gone_tags.len() as u64;
         result.counts.shared_keys = self.shared_tags.len() as u64;
         result.segments = self.walked;
-        result.live_sha256 = self.exact.then(|| self.hash.finish());
+        let digest = match self.totals {
+            Some(totals) => totals.live_sha256,
+            None => self.hash.finish(),
+        };
+        result.live_sha256 = self.exact.then_some(digest);
         result
     }
 }

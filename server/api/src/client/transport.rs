@@ -23,8 +23,11 @@ use tonic::{Code, ConnectError, Status};
 use tower::{Service, ServiceExt};
 
 /// Streams in both directions: they have no end to wait for and cannot be sent twice.
-const BIDIRECTIONAL: [&str; 2] =
-    ["/etcdserverpb.Watch/Watch", "/etcdserverpb.Lease/LeaseKeepAlive"];
+const BIDIRECTIONAL: [&str; 3] = [
+    "/etcdserverpb.Watch/Watch",
+    "/etcdserverpb.Lease/LeaseKeepAlive",
+    "/holdfast.v1.Records/Changes",
+];
 
 /// Calls that walk a whole database.
 const WALKS: [&str; 3] = [

@@ -111,6 +111,28 @@ impl Reader {
         Ok(total)
     }
 
+    /// Whether a record is the newest one of its key at main revision `at`, a tombstone or not.
+    /// True or false only as long as no compaction beyond `at` was accepted: see
+    /// [`Reader::is_compacted_beyond`].
+    pub fn is_newest(&self, key: &[u8], record: Revision, at: i64) -> bool {
+        let state = shared(&self.shared.state);
+        let newest = state.index.get(key).and_then(|history| history.at(at));
+        newest.is_some_and(|newest| newest.revision() == record)
+    }
+
+    /// Whether the compaction revision is beyond main revision `at` by now.
+    pub fn is_compacted_beyond(&self, at: i64) -> bool {
+        shared(&self.shared.state).compacted > at
+    }
+
+    /// Whether any key exists at a revision (0: this point's).
+    ///
+    /// # Errors
+    /// As [`Reader::get`].
+    pub fn holds_any(&self, at: i64) -> Result<bool, MvccError> {
+        Ok(self.find(KeyRange::From(&[]), at, 1, false)?.total > 0)
+    }
+
     /// Keys of a range, with the revisions of their values, up to `limit` (0: all); further ones
     /// are counted if `count_all` says so.
     pub(super) fn find(

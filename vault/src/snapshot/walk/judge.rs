@@ -23,10 +23,47 @@ impl Walk {
                     break;
                 }
                 self.open[place].next += 1;
-                self.gone(place, &entry);
+                if self.segments[self.open[place].segment].implied {
+                    self.imply(place, &entry);
+                } else {
+                    self.gone(place, &entry);
+                }
             }
         }
         self.open.retain(|open| open.next < open.index.len());
+    }
+
+    /// A record that was named and that the source says nothing of: it is the same there.
+    fn imply(&mut self, place: usize, entry: &BaseEntry) {
+        let segment = self.open[place].segment;
+        if !self.segments[segment].live.contains(entry.ordinal) {
+            return;
+        }
+        self.shares(entry.rev);
+        self.stay(segment, entry.ordinal, entry.length);
+        self.result.record_count += 1;
+        self.result.tombstone_count += u64::from(entry.tombstone);
+        self.result.live_bytes += entry.length;
+    }
+
+    /// The record that was named at `rev` is gone; false: none was.
+    pub(super) fn lose_named(&mut self, rev: Rev) -> bool {
+        let mut found = false;
+        for place in 0..self.open.len() {
+            let Some(entry) = self.open[place].entry().filter(|entry| entry.rev == rev) else {
+                continue;
+            };
+            let segment = &self.segments[self.open[place].segment];
+            found |= segment.implied && segment.live.contains(entry.ordinal);
+            self.gone(place, &entry);
+        }
+        found
+    }
+
+    fn shares(&mut self, rev: Rev) {
+        self.result.counts.common += 1;
+        let highest = &mut self.result.counts.highest_common;
+        *highest = (*highest).max(rev.0);
     }
 
     fn gone(&mut self, place: usize, entry: &BaseEntry) {
@@ -98,9 +135,7 @@ impl Walk {
         emit: &mut E,
     ) -> Result<(), E::Error> {
         let segment = self.open[place].segment;
-        self.result.counts.common += 1;
-        let highest = &mut self.result.counts.highest_common;
-        *highest = (*highest).max(record.main);
+        self.shares(record.rev());
         if let Some(group) = self.segments[segment].give_up {
             return emit.emit(Target::Copied(group), record);
         }
@@ -200,7 +235,7 @@ impl Walk {
         self.result.record_count += 1;
         self.result.tombstone_count += u64::from(record.tombstone);
         self.result.live_bytes += record.value.len() as u64;
-        if self.exact {
+        if self.exact && self.totals.is_none() {
             let SourceRecord { main, sub, tombstone, value, .. } = *record;
             self.hash.update(&Record { main, sub, tombstone, value });
         }

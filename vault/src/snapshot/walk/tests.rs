@@ -70,6 +70,7 @@ fn walk(base: &[List], give_up: &[bool], source: &[Plain], mode: Mode) -> (WalkR
         contested: list.contested,
         range: (list.records[0].rev, list.records[list.records.len() - 1].rev),
         live: list.live.clone(),
+        implied: false,
         give_up: give_up.get(place).copied().unwrap_or(false).then_some(0),
     });
     let mut walk = Walk::new(segments.collect(), mode);

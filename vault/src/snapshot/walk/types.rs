@@ -35,6 +35,38 @@ impl SourceRecord<'_> {
     }
 }
 
+/// What a source tells of a revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceItem<'a> {
+    /// A record.
+    Record(SourceRecord<'a>),
+    /// It was named to the source, and is not alive there.
+    Gone(Rev),
+}
+
+impl SourceItem<'_> {
+    /// Its revision.
+    pub fn rev(&self) -> Rev {
+        match self {
+            SourceItem::Record(record) => record.rev(),
+            SourceItem::Gone(rev) => *rev,
+        }
+    }
+}
+
+/// What a source that tells differences has in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LiveTotals {
+    /// Records alive.
+    pub record_count: u64,
+    /// Tombstones among them.
+    pub tombstone_count: u64,
+    /// Bytes of their values.
+    pub live_bytes: u64,
+    /// SHA-256 over them in order of revision, as [`crate::format::LiveHash`] takes it.
+    pub live_sha256: [u8; 32],
+}
+
 /// What an index tells of one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BaseEntry {
@@ -97,6 +129,8 @@ pub struct BaseSegment {
     pub range: (Rev, Rev),
     /// Bits of records alive in the base.
     pub live: RoaringBitmap,
+    /// The source tells of its records only where they differ: they were named to it.
+    pub implied: bool,
     /// Give it up: records that are alive go into a new segment, with those of this group.
     pub give_up: Option<u32>,
 }
@@ -184,6 +218,14 @@ pub struct WalkResult {
     /// Bits that turned off because of compaction.
     pub compacted: u64,
 }
+
+/// The source says that a record is gone which was never named to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the source says that record {}/{} is gone, and it was not named", .0.0, .0.1)]
+pub struct NotNamed(
+    /// Its revision.
+    pub Rev,
+);
 
 /// The source is not sorted, or repeats a revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

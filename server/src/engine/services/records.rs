@@ -1,0 +1,428 @@
+//! Records: what a backup does not have yet, from one consistent state of the database.
+//!
+//! What must hold: the answer is of one read transaction, taken after everything applied so far was
+//! committed; the records are those that a compaction at the higher mark leaves, so one that is
+//! scheduled and not finished does not show; nothing waits for this but the pages it reads: no
+//! apply, no commit; memory is one message each way, and two bits per record while a compaction
+//! runs; a caller that stalls for [`STALL`], or takes longer than [`WHOLE`], loses its stream and
+//! the transaction ends; at most [`MOST_STREAMS`] run at once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use holdfast_api::holdfast as pb;
+use holdfast_api::holdfast::records_server::Records;
+use holdfast_bolt::{FilePages, ReadTx};
+use holdfast_core::buckets::KEY;
+use holdfast_core::changes::{
+    Comparison, DIGEST_KEY_BYTES, DigestKey, Item, ItemWriter, Known, Names, put_entry, read_known,
+};
+use holdfast_core::compaction::{Liveness, LivenessBuilder, TombstoneRule};
+use holdfast_core::database::read_small;
+use holdfast_core::hashkv::{HashScope, KvHasher};
+use holdfast_core::meta::Meta;
+use holdfast_core::mvcc::Reader;
+use holdfast_core::record::Record;
+use holdfast_core::revision::Revision;
+use prost::Message;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::collections::VecDeque;
+use tokio::runtime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::engine::handle::Handle;
+use crate::log::Logger;
+use crate::version;
+
+type Reply<T> = Result<Response<T>, Status>;
+type Answer = Result<pb::ChangesResponse, Status>;
+
+/// Streams at a time.
+const MOST_STREAMS: usize = 2;
+/// Without a message taken or given.
+const STALL: Duration = Duration::from_secs(60);
+/// For all of it: so long may pages be held that are free otherwise.
+const WHOLE: Duration = Duration::from_secs(1_800);
+/// Bytes of a payload, but for a larger record.
+const PAYLOAD_BYTES: usize = 64 << 10;
+/// Payloads that wait for a slow caller.
+const PAYLOADS_AHEAD: usize = 16;
+/// Digest keys that a caller may send: one per object that it has.
+const MOST_KEYS: usize = 65_536;
+
+/// The service.
+pub(crate) struct RecordsService {
+    handle: Handle,
+    logger: Logger,
+    streams: Arc<Semaphore>,
+}
+
+impl RecordsService {
+    pub(crate) fn new(handle: Handle, logger: Logger) -> RecordsService {
+        RecordsService { handle, logger, streams: Arc::new(Semaphore::new(MOST_STREAMS)) }
+    }
+}
+
+#[tonic::async_trait]
+impl Records for RecordsService {
+    type ChangesStream = ReceiverStream<Answer>;
+
+    async fn changes(
+        &self,
+        request: Request<Streaming<pb::ChangesRequest>>,
+    ) -> Reply<Self::ChangesStream> {
+        let who = self.handle.identity(&request).await?;
+        self.handle.check_admin(&who)?;
+        let permit = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| {
+            Status::resource_exhausted(format!(
+                "{MOST_STREAMS} streams of records run already; try again later"
+            ))
+        })?;
+        self.handle.flush().await?;
+        let (answers, stream) = mpsc::channel(PAYLOADS_AHEAD);
+        let (handle, logger) = (self.handle.clone(), self.logger.clone());
+        let requests = request.into_inner();
+        let runtime = runtime::Handle::current();
+        tokio::task::spawn_blocking(move || {
+            serve(&handle, &logger, permit, requests, answers, runtime)
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+/// Answers one caller, and tells how it went.
+fn serve(
+    handle: &Handle,
+    logger: &Logger,
+    permit: OwnedSemaphorePermit,
+    requests: Streaming<pb::ChangesRequest>,
+    answers: mpsc::Sender<Answer>,
+    runtime: runtime::Handle,
+) {
+    let began = Instant::now();
+    let end = began + WHOLE;
+    let mut named = Named::new(requests, answers.clone(), runtime.clone(), end);
+    let out = Out { answers, runtime, end, sha256: Sha256::new(), sent_bytes: 0 };
+    let mut sending = Sending { handle, out };
+    let outcome = sending.run(&mut named);
+    let fields = [
+        ("named", json!(named.count)),
+        ("sent-bytes", json!(sending.out.sent_bytes)),
+        ("took", json!(format!("{:?}", began.elapsed()))),
+    ];
+    match outcome {
+        Ok(()) => logger.info("sent the records that a backup did not have", &fields),
+        Err(status) => {
+            let [named, sent, took] = fields;
+            let fields = [named, sent, took, ("error", json!(status.message()))];
+            logger.warn("a stream of records ended early", &fields);
+            // One that stalls does not take it either: then the stream's end says enough.
+            let _ = sending.out.answers.try_send(Err(status));
+        }
+    }
+    drop(permit);
+}
+
+/// The names as they come over the wire.
+struct Named {
+    requests: Streaming<pb::ChangesRequest>,
+    answers: mpsc::Sender<Answer>,
+    runtime: runtime::Handle,
+    end: Instant,
+    keys: Vec<DigestKey>,
+    waiting: VecDeque<Known>,
+    last: Option<Revision>,
+    is_last: bool,
+    count: u64,
+}
+
+impl Named {
+    fn new(
+        requests: Streaming<pb::ChangesRequest>,
+        answers: mpsc::Sender<Answer>,
+        runtime: runtime::Handle,
+        end: Instant,
+    ) -> Named {
+        let (keys, waiting) = (Vec::new(), VecDeque::new());
+        Named {
+            requests,
+            answers,
+            runtime,
+            end,
+            keys,
+            waiting,
+            last: None,
+            is_last: false,
+            count: 0,
+        }
+    }
+
+    fn receive(&mut self) -> Result<(), Status> {
+        let message = self.requests.message();
+        let patience = patience(self.end)?;
+        let left = self.answers.closed();
+        let message = self.runtime.block_on(async {
+            tokio::select! {
+                message = tokio::time::timeout(patience, message) => Some(message),
+                () = left => None,
+            }
+        });
+        let message = message.ok_or_else(gone)?.map_err(|_| stalled("sent no names"))??;
+        let message = message.ok_or_else(|| Status::cancelled("the caller's stream was cut"))?;
+        for key in &message.digest_keys {
+            let bytes = <&[u8; DIGEST_KEY_BYTES]>::try_from(&key[..]);
+            let bytes = bytes.map_err(|_| refused("a digest key has not 32 bytes"))?;
+            if self.keys.len() == MOST_KEYS {
+                return Err(refused("more digest keys than a vault has objects"));
+            }
+            self.keys.push(DigestKey::new(bytes));
+        }
+        let known = read_known(&message.known, self.last);
+        let known = known.map_err(|error| refused(&error.to_string()))?;
+        self.last = known.last().map(|known| known.at).or(self.last);
+        self.count += known.len() as u64;
+        self.waiting = known.into();
+        self.is_last = message.last;
+        Ok(())
+    }
+}
+
+impl Names for &mut Named {
+    type Error = Status;
+
+    fn next(&mut self) -> Result<Option<Known>, Status> {
+        while self.waiting.is_empty() && !self.is_last {
+            self.receive()?;
+        }
+        Ok(self.waiting.pop_front())
+    }
+
+    fn is_same(&self, known: &Known, record: &Record<'_>) -> Result<bool, Status> {
+        let key = self.keys.get(known.key as usize);
+        let key = key.ok_or_else(|| refused("a name's digest key was not sent"))?;
+        Ok(key.digest(record) == known.digest)
+    }
+}
+
+/// Messages on their way to the caller.
+struct Out {
+    answers: mpsc::Sender<Answer>,
+    runtime: runtime::Handle,
+    end: Instant,
+    sha256: Sha256,
+    sent_bytes: u64,
+}
+
+impl Out {
+    fn send(&mut self, kind: pb::Kind, payload: Vec<u8>) -> Result<(), Status> {
+        let number = u8::try_from(i32::from(kind)).unwrap_or_default();
+        self.sha256.update([number]);
+        self.sha256.update((payload.len() as u64).to_le_bytes());
+        self.sha256.update(&payload);
+        self.sent_bytes += payload.len() as u64;
+        let sha256 = match kind {
+            pb::Kind::Trailer => self.sha256.clone().finalize().to_vec(),
+            _ => Vec::new(),
+        };
+        let answer = pb::ChangesResponse { kind: kind.into(), payload: payload.into(), sha256 };
+        let (answers, patience) = (&self.answers, patience(self.end)?);
+        let sending = async { tokio::time::timeout(patience, answers.send(Ok(answer))).await };
+        match self.runtime.block_on(sending) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(gone()),
+            Err(_) => Err(stalled("took no answer")),
+        }
+    }
+}
+
+/// How long to wait for the caller now.
+fn patience(end: Instant) -> Result<Duration, Status> {
+    let left = end.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        let seconds = WHOLE.as_secs();
+        return Err(Status::deadline_exceeded(format!("the stream took more than {seconds} s")));
+    }
+    Ok(left.min(STALL))
+}
+
+fn gone() -> Status {
+    Status::cancelled("the caller went away")
+}
+
+fn stalled(what: &str) -> Status {
+    let seconds = STALL.as_secs();
+    Status::deadline_exceeded(format!("the caller {what} for {seconds} s"))
+}
+
+fn refused(what: &str) -> Status {
+    Status::invalid_argument(what)
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
+fn damaged(error: impl std::fmt::Display) -> Status {
+    Status::data_loss(error.to_string())
+}
+
+/// One answer in the making.
+struct Sending<'h> {
+    handle: &'h Handle,
+    out: Out,
+}
+
+/// What the pass over the records needs to know before it.
+struct Scope {
+    compacted: i64,
+    revision: i64,
+    last: Revision,
+    /// While a compaction runs: which records up to it are alive.
+    running: Option<Liveness>,
+}
+
+impl Sending<'_> {
+    fn run(&mut self, named: &mut Named) -> Result<(), Status> {
+        // The index afterwards: it then knows at least what the database has.
+        let database = self.handle.inner.database.read();
+        let reader = self.handle.inner.store.reader();
+        let scope = self.begin(&database)?;
+        let mut trailer = self.records(&database, &reader, &scope, named)?;
+        if reader.is_compacted_beyond(scope.revision) {
+            return Err(Status::aborted("a compaction overtook the stream; ask again"));
+        }
+        (trailer.last_main, trailer.last_sub) = (scope.last.main, scope.last.sub);
+        self.out.send(pb::Kind::Trailer, trailer.encode_to_vec())
+    }
+
+    /// Header and small buckets.
+    fn begin(&mut self, database: &ReadTx<FilePages>) -> Result<Scope, Status> {
+        let header = pb::Header {
+            cluster_id: self.handle.inner.cluster_id,
+            member_id: self.handle.inner.member_id,
+            server_version: version::VERSION.to_owned(),
+            storage_version: self.handle.storage_version().unwrap_or_default(),
+            database_bytes: database.size_bytes(),
+        };
+        self.out.send(pb::Kind::Header, header.encode_to_vec())?;
+        let small = read_small(database).map_err(damaged)?;
+        for (name, entries) in small.iter() {
+            let bucket = database.bucket(name).map_err(damaged)?;
+            let sequence = bucket.map_or(0, |bucket| bucket.sequence());
+            let bucket = pb::Bucket { name: name.to_vec(), sequence };
+            self.out.send(pb::Kind::Bucket, bucket.encode_to_vec())?;
+            let mut payload = Vec::new();
+            for (key, value) in entries {
+                put_entry(&mut payload, key, value);
+                if payload.len() >= PAYLOAD_BYTES {
+                    self.out.send(pb::Kind::Entries, std::mem::take(&mut payload))?;
+                }
+            }
+            if !payload.is_empty() {
+                self.out.send(pb::Kind::Entries, payload)?;
+            }
+        }
+        let marks = Meta::read(&small).map_err(damaged)?.marks;
+        let mut last = Revision::default();
+        if let Some(bucket) = database.bucket(KEY).map_err(damaged)? {
+            let mut cursor = bucket.cursor();
+            if let Some(entry) = cursor.last().map_err(damaged)? {
+                last = Record::parse(entry.key, entry.value).map_err(damaged)?.at.revision;
+            }
+        }
+        let compacted = marks.effective();
+        let revision = marks.logical_revision((last.main > 0).then_some(last.main));
+        let running = match marks.is_running() {
+            true => Some(alive_at(database, compacted)?),
+            false => None,
+        };
+        Ok(Scope { compacted, revision, last, running })
+    }
+
+    /// The one pass over the records: what is not named goes out.
+    fn records(
+        &mut self,
+        database: &ReadTx<FilePages>,
+        reader: &Reader,
+        scope: &Scope,
+        named: &mut Named,
+    ) -> Result<pb::Trailer, Status> {
+        let any_alive = reader.holds_any(scope.revision).map_err(|error| overtaken(&error))?;
+        let hash = HashScope { revision: scope.revision, compact_revision: scope.compacted };
+        let mut hasher = KvHasher::judged(hash, any_alive);
+        let mut judge = scope.running.as_ref().map(Liveness::judge);
+        let (mut comparison, mut keys) = (Comparison::new(named)?, 0u64);
+        let mut writer = ItemWriter::default();
+        let out = &mut self.out;
+        let mut tell = |item: &Item<'_>| {
+            writer.push(item);
+            match writer.size_bytes() >= PAYLOAD_BYTES {
+                true => out.send(pb::Kind::Records, writer.take()),
+                false => Ok(()),
+            }
+        };
+        each_record(database, |record| {
+            let key = record.user_key().map_err(damaged)?;
+            let at = record.at.revision;
+            let newest = reader.is_newest(key, at, scope.revision);
+            let verdict = holdfast_core::compaction::Verdict::Live { superseded: !newest };
+            hasher.add(record, verdict);
+            if let Some(judge) = &mut judge
+                && at.main <= scope.compacted
+                && !judge.next(record).map_err(damaged)?.is_live()
+            {
+                return Ok(());
+            }
+            keys += u64::from(newest && !record.at.tombstone);
+            comparison.take(record, !newest, &mut tell)
+        })?;
+        judge.map_or(Ok(()), |judge| judge.finish().map_err(damaged))?;
+        let (totals, live_sha256) = comparison.finish(&mut tell)?;
+        if writer.size_bytes() > 0 {
+            self.out.send(pb::Kind::Records, writer.take())?;
+        }
+        Ok(pb::Trailer {
+            records: totals.records,
+            tombstones: totals.tombstones,
+            live_bytes: totals.live_bytes,
+            equal: totals.equal,
+            keys,
+            live_sha256: live_sha256.to_vec(),
+            hash_revision: hash.revision,
+            hash_compact_revision: hash.compact_revision,
+            hash: hasher.finish(),
+            ..pb::Trailer::default()
+        })
+    }
+}
+
+fn overtaken(error: &holdfast_core::mvcc::MvccError) -> Status {
+    Status::aborted(format!("{error}; ask again"))
+}
+
+/// Which of the records up to `compacted` a compaction there leaves: the canonical rule, whatever
+/// the one that runs has deleted by now. 23 to 29 bytes per key while it is made.
+fn alive_at(database: &ReadTx<FilePages>, compacted: i64) -> Result<Liveness, Status> {
+    let mut builder = LivenessBuilder::new(compacted, TombstoneRule::KeepAtCompaction);
+    each_record(database, |record| match record.at.revision.main <= compacted {
+        true => builder.observe(record).map_err(damaged),
+        false => Ok(()),
+    })?;
+    Ok(builder.finish())
+}
+
+/// Gives every record of the bucket `key`, in order.
+fn each_record(
+    database: &ReadTx<FilePages>,
+    mut visit: impl FnMut(&Record<'_>) -> Result<(), Status>,
+) -> Result<(), Status> {
+    let Some(bucket) = database.bucket(KEY).map_err(damaged)? else { return Ok(()) };
+    let mut cursor = bucket.cursor();
+    while let Some(entry) = cursor.next().map_err(damaged)? {
+        if entry.is_bucket {
+            return Err(damaged("the bucket `key` holds a bucket"));
+        }
+        visit(&Record::parse(entry.key, entry.value).map_err(damaged)?)?;
+    }
+    Ok(())
+}
