@@ -161,10 +161,8 @@ async fn what_goes_wrong_on_the_way_is_never_stored() {
     let config = config.replace(&etcd.endpoint(), &proxy.endpoint());
     std::fs::write(site.path("agent.yaml"), config).unwrap();
     let agent = site.path("agent.yaml").display().to_string();
-    let mut version = 2;
-    for trouble in [Trouble::Flip, Trouble::Cut] {
+    for (version, trouble) in [(2, Trouble::Flip), (3, Trouble::Cut)] {
         write(&client, 100, version..version + 1).await;
-        version += 1;
         let before = site.snapshots().await.len();
         proxy.cause(trouble);
         let said = site.refuse(&["agent", "--once", "--config", &agent]).await;

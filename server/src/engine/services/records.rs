@@ -87,7 +87,7 @@ impl Records for RecordsService {
         let requests = request.into_inner();
         let runtime = runtime::Handle::current();
         tokio::task::spawn_blocking(move || {
-            serve(&handle, &logger, permit, requests, answers, runtime)
+            serve(&handle, &logger, permit, requests, answers, runtime);
         });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
