@@ -101,7 +101,7 @@ impl Boot for EngineBoot {
         let opening = tokio::task::spawn_blocking(move || {
             let observer = Box::new(Fsyncs::new(&figures));
             let dirs = MemberDirs::new(&settings.data_dir, settings.wal_dir.as_deref());
-            let was_there = wal::exists(&FileSystem, &dirs.wal());
+            let was_there = wal::exists(&FileSystem, dirs.wal());
             let opened = open(&settings, &log, observer, chance()?)?;
             if was_there && settings.gates.enabled("InitialCorruptCheck") {
                 let (store, id) = (opened.store.handle(), opened.wal.metadata().node_id);
