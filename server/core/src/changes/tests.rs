@@ -82,7 +82,7 @@ fn exchange(have: &Model, server: &Model, piece: usize) -> (Model, Totals) {
             last = Some(at);
             match item {
                 Item::Gone(_) => {
-                    assert!(after.remove(&(at.main, at.sub)).is_some(), "it was named")
+                    assert!(after.remove(&(at.main, at.sub)).is_some(), "it was named");
                 }
                 Item::Record { at, value, .. } => {
                     let place = (at.revision.main, at.revision.sub);
