@@ -10,6 +10,7 @@
 mod compacting;
 mod members;
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
@@ -160,6 +161,7 @@ impl ApplyThread {
                 Work::Flush(done) => self.flush(done, &mut desk)?,
                 Work::Defragment(done) => {
                     self.freeze(&mut desk)?;
+                    room.rewriting.store(true, Ordering::Release);
                     let _ = self.commits.send(CommitOrder::Defragment(done));
                 }
                 Work::StorageVersion(version) => self.migrate(version, &mut desk),

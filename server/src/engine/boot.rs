@@ -4,6 +4,7 @@
 //! with its reason.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -41,7 +42,7 @@ use super::opening::{Opened, open};
 use super::raft_thread::{Input, Pace, RaftThread};
 use super::raft_view::RaftView;
 use super::request_ids::RequestIds;
-use super::room::Room;
+use super::room::{PendingLimits, Room};
 use super::routine;
 use super::services::WatchService;
 use super::services::records::RecordsService;
@@ -60,9 +61,10 @@ use crate::run::{Boot, Started};
 /// Upstream's quota where none is given.
 const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
 
-/// So many bytes are applied and not on disk at most before the apply thread waits, as happens
-/// while a large database is defragmented.
-const MOST_PENDING_BYTES: usize = 256 << 20;
+/// What is applied and not on disk: two of the apply thread's usual layers, and what comes in while
+/// a large database is defragmented.
+const PENDING: PendingLimits =
+    PendingLimits { beside_commits: 32 << 20, beside_rewrite: 256 << 20 };
 
 /// Starts members of this kind.
 #[derive(Debug, Default)]
@@ -143,9 +145,11 @@ fn tie(
     let inner = inner(config, &opened, &wires);
     let raft_thread = raft_thread(config, (opened.node, opened.wal, &opened.dirs), inbox, &wires)?;
     let snapshots = snapshots(config, &opened.dirs, opened.snapshot_index, &wires);
+    let rewriting = Arc::new(AtomicBool::new(false));
     let commit_thread = CommitThread {
         orders: to_commit,
         written: tell_written,
+        rewriting: Arc::clone(&rewriting),
         backend: opened.store.backend().clone(),
         database: opened.database,
         logger: logger.clone(),
@@ -173,7 +177,7 @@ fn tie(
         commit_interval: config.backend_batch_interval,
         begun: wires.begun,
     };
-    let room = Room { most_bytes: MOST_PENDING_BYTES, written };
+    let room = Room { limits: PENDING, rewriting, written };
     let commit_thread = fate.spawn("commit", move || commit_thread.run())?;
     let threads = Threads {
         raft_thread: fate.spawn("raft", move || raft_thread.run())?,

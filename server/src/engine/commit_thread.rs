@@ -7,6 +7,7 @@
 //! meanwhile; what they change is written afterwards.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Instant;
 
@@ -50,8 +51,10 @@ pub(crate) enum CommitEnd {
 /// What the thread owns and whom it tells.
 pub(crate) struct CommitThread {
     pub(crate) orders: Receiver<CommitOrder>,
-    /// Told after each layer; holds one word at most.
+    /// Told after each layer, and the file; holds one word at most.
     pub(crate) written: SyncSender<()>,
+    /// Taken back when the file is written anew.
+    pub(crate) rewriting: Arc<AtomicBool>,
     pub(crate) backend: Backend,
     pub(crate) database: Arc<Database>,
     pub(crate) logger: Logger,
@@ -89,11 +92,14 @@ impl CommitThread {
                     commit.run()?;
                     self.figures.commits.observe(begun.elapsed().as_secs_f64());
                     then.into_iter().for_each(|follow| follow());
-                    // One word that lies there says as much as two.
-                    let _ = self.written.try_send(());
                 }
-                CommitOrder::Defragment(done) => self.defragment(done)?,
+                CommitOrder::Defragment(done) => {
+                    self.defragment(done)?;
+                    self.rewriting.store(false, Ordering::Release);
+                }
             }
+            // One word that lies there says as much as two.
+            let _ = self.written.try_send(());
         }
         Ok(())
     }

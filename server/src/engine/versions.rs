@@ -31,7 +31,9 @@ pub(crate) async fn agree(handle: Handle, logger: Logger) {
             _ = ticks.tick() => {}
             changed = leader.changed() => if changed.is_err() { return },
         }
-        if handle.inner.view.leads() {
+        // Right after a crash the version may stand in the log and not be applied yet: who decides
+        // then takes the cluster down to a lower one.
+        if handle.inner.view.leads() && handle.catch_up().await.is_ok() {
             lead(&handle, &logger).await;
         }
         follow(&handle, &logger, &mut told);
