@@ -1,13 +1,19 @@
 //! `holdfast server …`, also when called as `etcd`: flags in Go's style, so clap does not see them.
 
 use holdfast_server::engine::EngineBoot;
+use std::ffi::{CString, OsString};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 /// The name under which the whole program is the server.
 const NAME: &str = "etcd";
 /// The verb.
 const VERB: &str = "server";
+
+/// How long the allocator keeps pages that are free, in milliseconds. Its own second outlasts a
+/// load: a server that falls idle keeps what the load took. It reads this before `main` begins.
+const PURGE_DELAY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "0");
 
 /// The server's own arguments, its name first, if it is the server that is asked for.
 fn own_arguments(arguments: &[String]) -> Option<Vec<String>> {
@@ -23,7 +29,34 @@ fn own_arguments(arguments: &[String]) -> Option<Vec<String>> {
 pub(crate) fn run_if_asked() -> Option<ExitCode> {
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     let arguments: Vec<String> = std::env::args_os().map(text).collect();
-    own_arguments(&arguments).map(|own| start(&own))
+    let own = own_arguments(&arguments)?;
+    begin_again_if_memory_would_stay();
+    keep_the_name(&arguments[0]);
+    Some(start(&own))
+}
+
+/// Puts this program in its own place, same process, same arguments, with [`PURGE_DELAY`] set;
+/// returns where that is set already, or the program cannot be found any more. docs/adr/0006.
+fn begin_again_if_memory_would_stay() {
+    let (name, value) = PURGE_DELAY;
+    let mut arguments = std::env::args_os();
+    let (None, Some(own_name), Ok(program)) =
+        (std::env::var_os(name), arguments.next(), std::env::current_exe())
+    else {
+        return;
+    };
+    let arguments: Vec<OsString> = arguments.collect();
+    // What comes back is why it did not work; then the server runs as it is.
+    let _ = Command::new(program).arg0(own_name).args(arguments).env(name, value).exec();
+}
+
+/// The process is called as it was asked for, also where that was a link to the program.
+fn keep_the_name(own_name: &str) {
+    let name = Path::new(own_name).file_name().unwrap_or_default();
+    if let Ok(name) = CString::new(name.as_encoded_bytes()) {
+        // Nothing hangs on it but what `ps` shows.
+        let _ = rustix::thread::set_name(&name);
+    }
 }
 
 /// Runs it with these arguments, where an option of ours stood in front of the verb.

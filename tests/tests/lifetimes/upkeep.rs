@@ -86,3 +86,35 @@ async fn old_snapshots_go_at_a_start_and_stay_until_the_next_look() {
         etcd.stop().await;
     }
 }
+
+/// Of a running process: what the kernel shows in that file of it.
+fn shown(process: u32, file: &str) -> Vec<u8> {
+    std::fs::read(format!("/proc/{process}/{file}")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_server_gives_freed_memory_back_and_keeps_its_name() {
+    let mut etcd = Etcd::start(BUNDLED).await;
+    let environment = shown(etcd.process(), "environ");
+    let set = environment.split(|byte| *byte == 0).any(|one| one == b"MIMALLOC_PURGE_DELAY=0");
+    assert!(set, "{}", String::from_utf8_lossy(&environment));
+    let (name, program) = (shown(etcd.process(), "comm"), shown(etcd.process(), "cmdline"));
+    let called = program.split(|byte| *byte == 0).next().unwrap();
+    let called = Path::new(std::str::from_utf8(called).unwrap()).file_name().unwrap();
+    assert_eq!(std::str::from_utf8(&name).unwrap().trim(), called.to_str().unwrap());
+    etcd.stop().await;
+}
+
+#[test]
+fn a_link_called_etcd_is_etcd() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("etcd");
+    std::os::unix::fs::symlink(holdfast_tests::peers::holdfast(), &link).unwrap();
+    for delay in [None, Some("5")] {
+        let mut command = std::process::Command::new(&link);
+        command.arg("--version").envs(delay.map(|delay| ("MIMALLOC_PURGE_DELAY", delay)));
+        let said = command.output().unwrap();
+        assert!(said.status.success(), "{said:?}");
+        assert!(String::from_utf8_lossy(&said.stdout).starts_with("etcd Version: "), "{said:?}");
+    }
+}
