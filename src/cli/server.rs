@@ -29,10 +29,7 @@ fn own_arguments(arguments: &[String]) -> Option<Vec<String>> {
 pub(crate) fn run_if_asked() -> Option<ExitCode> {
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     let arguments: Vec<String> = std::env::args_os().map(text).collect();
-    let own = own_arguments(&arguments)?;
-    begin_again_if_memory_would_stay();
-    keep_the_name(&arguments[0]);
-    Some(start(&own))
+    own_arguments(&arguments).map(|own| start(&own))
 }
 
 /// Puts this program in its own place, same process, same arguments, with [`PURGE_DELAY`] set;
@@ -51,8 +48,9 @@ fn begin_again_if_memory_would_stay() {
 }
 
 /// The process is called as it was asked for, also where that was a link to the program.
-fn keep_the_name(own_name: &str) {
-    let name = Path::new(own_name).file_name().unwrap_or_default();
+fn keep_the_name() {
+    let own_name = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&own_name).file_name().unwrap_or_default();
     if let Ok(name) = CString::new(name.as_encoded_bytes()) {
         // Nothing hangs on it but what `ps` shows.
         let _ = rustix::thread::set_name(&name);
@@ -65,6 +63,8 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
 }
 
 fn start(own: &[String]) -> ExitCode {
+    begin_again_if_memory_would_stay();
+    keep_the_name();
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     let environment: Vec<(String, String)> =
         std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();

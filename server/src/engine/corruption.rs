@@ -8,9 +8,7 @@
 
 use std::time::Duration;
 
-use holdfast_api::etcdserverpb::alarm_request::AlarmAction;
-use holdfast_api::etcdserverpb::{AlarmRequest, AlarmType, InternalRaftRequest};
-use holdfast_core::auth::Identity;
+use holdfast_api::etcdserverpb::AlarmType;
 use holdfast_core::mvcc::{self, KvHash, MvccError};
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
@@ -77,7 +75,8 @@ async fn check_twice(handle: &Handle, logger: &Logger) -> Result<(), String> {
                 ("hash-2", json!(second.hash)),
             ],
         );
-        raise_alarm(handle).await?;
+        let raised = handle.raise_alarm(AlarmType::Corrupt).await;
+        raised.map_err(|status| status.message().to_owned())?;
     }
     logger.info("finished peer corruption check", &[("number-of-peers-checked", json!(0))]);
     Ok(())
@@ -95,17 +94,6 @@ async fn hash(handle: &Handle) -> Result<KvHash, String> {
     let hashed: Result<Result<KvHash, MvccError>, _> =
         tokio::task::spawn_blocking(move || store.hashkv(0)).await;
     hashed.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
-}
-
-async fn raise_alarm(handle: &Handle) -> Result<(), String> {
-    let alarm = AlarmRequest {
-        action: AlarmAction::Activate as i32,
-        member_id: handle.inner.member_id,
-        alarm: AlarmType::Corrupt as i32,
-    };
-    let request = InternalRaftRequest { alarm: Some(alarm), ..InternalRaftRequest::default() };
-    let raised = handle.propose(&Identity::default(), request).await;
-    raised.map(|_| ()).map_err(|status| status.message().to_owned())
 }
 
 /// Goes through the hashes of the last compactions every `--compact-hash-check-time`. There is no

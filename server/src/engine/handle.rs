@@ -179,16 +179,20 @@ impl Handle {
             }
             // It stays refused even where the alarm could not be raised now: the next put tries
             // again.
-            let _ = self.raise_no_space().await;
+            let _ = self.raise_alarm(AlarmType::Nospace).await;
             Err(Refusal::NoSpace.into())
         }
     }
 
-    fn raise_no_space(&self) -> impl Future<Output = Result<(Answer, i64), Status>> + Send + '_ {
+    /// Raises an alarm for this member, by its own right.
+    pub(crate) fn raise_alarm(
+        &self,
+        kind: AlarmType,
+    ) -> impl Future<Output = Result<(Answer, i64), Status>> + Send + '_ {
         let alarm = AlarmRequest {
             action: AlarmAction::Activate as i32,
             member_id: self.inner.member_id,
-            alarm: AlarmType::Nospace as i32,
+            alarm: kind as i32,
         };
         let root = read(&self.inner.shared.auth).server_identity();
         self.propose(&root, InternalRaftRequest { alarm: Some(alarm), ..Default::default() })
