@@ -1,7 +1,7 @@
 //! Two clocks: the machine's own, and the store's as its answers tell it.
 //!
 //! Holds: what deletes takes the earlier of both as `now`, so that one clock that runs ahead never
-//! shortens what the policy promises; clocks that are more than ten minutes apart stop forgetting
+//! shortens what the policy promises; a time within a minute after `now` is not the future; clocks that are more than ten minutes apart stop forgetting
 //! and sweeping.
 
 use std::fmt;
@@ -49,6 +49,12 @@ impl Clocks {
         self.store_ms.map_or(self.own_ms, |store| store.min(self.own_ms))
     }
 
+    /// The last moment that is not the future to either clock. Clocks within a minute agree, and a
+    /// store tells whole seconds only: what was taken this moment is not from the future.
+    pub fn latest_ms(&self) -> i64 {
+        self.now_ms().saturating_add(WARN_MS)
+    }
+
     /// How well they agree.
     pub fn agreement(&self) -> Agreement {
         let Some(store_ms) = self.store_ms else { return Agreement::Agree };
@@ -85,6 +91,12 @@ mod tests {
         assert_eq!(apart(5, 9).now_ms(), 5);
         assert_eq!(apart(9, 5).now_ms(), 5);
         assert_eq!(Clocks::single(7).now_ms(), 7);
+    }
+
+    #[test]
+    fn the_future_begins_a_minute_after_now() {
+        assert_eq!(apart(70_000, 5).latest_ms(), WARN_MS + 5);
+        assert_eq!(Clocks::single(i64::MAX).latest_ms(), i64::MAX);
     }
 
     #[test]

@@ -9,8 +9,8 @@
 //! - A snapshot that is not restorable fills no place of a rule, and is kept as long as a whole one
 //!   in its place would be: knowing of damage never makes a policy forget more. While none is
 //!   restorable, nothing is forgotten.
-//! - A snapshot from the future (later than both clocks allow) is kept and fills no place until its
-//!   time comes.
+//! - A snapshot from the future (later than the clocks allow, see [`Clocks::latest_ms`]) is kept and
+//!   fills no place until its time comes.
 //! - `now` is the earlier clock; clocks more than ten minutes apart forget nothing.
 //! - Judging what was kept again keeps all of it; a newer snapshot never brings a forgotten one
 //!   back.
@@ -93,6 +93,8 @@ struct Round<'a> {
     ordered: &'a [&'a SnapshotFact],
     policy: &'a RetentionPolicy,
     now_ms: i64,
+    /// What is later is from the future.
+    latest_ms: i64,
     collected: Vec<Collected>,
     /// Places in `ordered` of those that rules count, newest first.
     counted: Vec<usize>,
@@ -100,11 +102,11 @@ struct Round<'a> {
 
 impl<'a> Round<'a> {
     fn new(ordered: &'a [&'a SnapshotFact], policy: &'a RetentionPolicy, clocks: Clocks) -> Self {
-        let now_ms = clocks.now_ms();
-        let counts = |at: &usize| ordered[*at].restorable && ordered[*at].time_ms <= now_ms;
+        let (now_ms, latest_ms) = (clocks.now_ms(), clocks.latest_ms());
+        let counts = |at: &usize| ordered[*at].restorable && ordered[*at].time_ms <= latest_ms;
         let counted = (0..ordered.len()).rev().filter(counts).collect();
         let collected = ordered.iter().map(|_| Collected::default()).collect();
-        Round { ordered, policy, now_ms, collected, counted }
+        Round { ordered, policy, now_ms, latest_ms, collected, counted }
     }
 
     /// All rules applied.
@@ -167,8 +169,9 @@ impl<'a> Round<'a> {
             self.keep(at, KeepReason::Proven { level });
         }
         for at in 0..self.ordered.len() {
-            let ahead_ms = self.ordered[at].time_ms.saturating_sub(self.now_ms);
-            if ahead_ms > 0 {
+            let time_ms = self.ordered[at].time_ms;
+            if time_ms > self.latest_ms {
+                let ahead_ms = time_ms.saturating_sub(self.now_ms);
                 self.keep(at, KeepReason::Future { ahead_ms });
             }
             if let Agreement::Stop(skew) = clocks.agreement() {
@@ -234,10 +237,10 @@ impl<'a> Round<'a> {
     fn within(&mut self) {
         let Some(within) = self.policy.within else { return };
         for at in 0..self.ordered.len() {
-            let age_ms = self.now_ms.saturating_sub(self.ordered[at].time_ms);
-            if age_ms < 0 {
+            if self.ordered[at].time_ms > self.latest_ms {
                 continue;
             }
+            let age_ms = self.now_ms.saturating_sub(self.ordered[at].time_ms).max(0);
             if age_ms < millis(within) {
                 self.keep(at, KeepReason::Within { age_ms, within });
             } else {

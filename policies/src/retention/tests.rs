@@ -10,6 +10,8 @@ const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 /// 2026-11-20T12:00:00Z.
 const NOON_MS: i64 = 1_795_176_000_000;
+/// At noon what is later is from the future.
+const LATEST_MS: i64 = NOON_MS + 60_000;
 
 fn fact(number: u64, time_ms: i64) -> SnapshotFact {
     let revision = i64::try_from(number).unwrap() * 100;
@@ -59,7 +61,11 @@ fn history() -> impl Strategy<Value = Vec<SnapshotFact>> {
     let one = (
         1u64..4,
         0i64..400,
-        prop_oneof![20 => Just(0i64), 1 => -2_000i64..2_000],
+        prop_oneof![
+            20 => Just(0i64),
+            1 => (-2_000i64..2_000).prop_map(|hours| hours * HOUR_MS),
+            1 => -120_000i64..120_000
+        ],
         proptest::option::weighted(0.3, 0u8..8),
         proptest::bool::weighted(0.9),
         pin,
@@ -70,7 +76,7 @@ fn history() -> impl Strategy<Value = Vec<SnapshotFact>> {
         let make = |(gap, hours, jump, proven_level, restorable, pin)| {
             number += gap;
             time_ms += hours * HOUR_MS / 2;
-            SnapshotFact { proven_level, restorable, pin, ..fact(number, time_ms + jump * HOUR_MS) }
+            SnapshotFact { proven_level, restorable, pin, ..fact(number, time_ms + jump) }
         };
         ones.into_iter().map(make).collect()
     })
@@ -126,7 +132,7 @@ proptest! {
         for fact in &history {
             let pinned =
                 fact.pin.as_ref().is_some_and(|pin| pin.expires_ms.is_none_or(|at| at > NOON_MS));
-            if pinned || fact.time_ms > NOON_MS {
+            if pinned || fact.time_ms > LATEST_MS {
                 prop_assert!(kept.contains(&fact.number));
             }
         }
@@ -145,7 +151,7 @@ proptest! {
     ) {
         let verdicts = judge(&history, &policy, Clocks::single(NOON_MS), &zone);
         let counted: Vec<&SnapshotFact> =
-            history.iter().filter(|fact| fact.restorable && fact.time_ms <= NOON_MS).collect();
+            history.iter().filter(|fact| fact.restorable && fact.time_ms <= LATEST_MS).collect();
         for (fact, verdict) in history.iter().zip(&verdicts) {
             let keep = match &verdict.fate {
                 Fate::Keep(reasons) => reasons.as_slice(),
@@ -168,7 +174,9 @@ proptest! {
             prop_assert_eq!(last, counts && newer().count() < policy.last as usize);
             let within = keep.iter().any(|reason| matches!(reason, KeepReason::Within { .. }));
             let age_ms = NOON_MS - fact.time_ms;
-            let young = policy.within.is_some_and(|within| age_ms >= 0 && age_ms < millis(within));
+            let young = policy
+                .within
+                .is_some_and(|within| fact.time_ms <= LATEST_MS && age_ms < millis(within));
             prop_assert_eq!(within, young);
         }
     }
@@ -337,6 +345,27 @@ fn the_future_fills_no_place() {
     let future = "from the future by 30d: judged when its time comes";
     assert_eq!(reasons(&verdicts, 3), ["newest", "last restorable", future]);
     assert_eq!(reasons(&verdicts, 1), ["not: monthly 2026-11 is 2"]);
+}
+
+/// A store tells whole seconds, so that its clock is behind a snapshot that was just taken.
+#[test]
+fn what_was_taken_this_moment_fills_its_place() {
+    let policy = RetentionPolicy { last: 1, within: Some(Duration::from_secs(3_600)), ..none() };
+    let judged = |taken_ms| {
+        let snapshots = [fact(1, NOON_MS - DAY_MS), fact(2, taken_ms)];
+        let clocks = Clocks { own_ms: NOON_MS + 1_000, store_ms: Some(NOON_MS) };
+        judge(&snapshots, &policy, clocks, &Zone::utc())
+    };
+    for taken_ms in [NOON_MS, NOON_MS + 999, LATEST_MS] {
+        let verdicts = judged(taken_ms);
+        assert_eq!(
+            reasons(&verdicts, 1),
+            ["not: not among the last 1", "not: older than 1h (age 1d)"]
+        );
+        assert!(reasons(&verdicts, 2).contains(&"within 1h (age 0ms)".to_owned()), "{taken_ms}");
+    }
+    let verdicts = judged(LATEST_MS + 1);
+    assert_eq!(reasons(&verdicts, 1), ["last restorable", "last 1 of 1"]);
 }
 
 #[test]
