@@ -55,42 +55,44 @@ patiently() {
   return 1
 }
 
-# etcd's modules replace one another by relative path, so they cannot be installed by name. A module of
-# our own that requires all three resolves to the same versions, because replacements in a
-# dependency do not count.
-build_etcd() {
-  local series=${1#etcd-} wanted=$2 work
-  work=$(mktemp -d)
-  (
-    cd "$work"
-    export GOFLAGS=-mod=mod
-    go mod init holdfast.invalid/peer 2>/dev/null
-    local modules=()
-    for part in server etcdctl etcdutl; do modules+=("go.etcd.io/etcd/$part/v3@$wanted"); done
-    patiently go get "${modules[@]}"
-    patiently go get "${modules[@]}"
-    go build -buildvcs=false -o "$work/etcd-$series" go.etcd.io/etcd/server/v3
-    go build -buildvcs=false -o "$work/etcdctl-$series" go.etcd.io/etcd/etcdctl/v3
-    go build -buildvcs=false -o "$work/etcdutl-$series" go.etcd.io/etcd/etcdutl/v3
-    mv -f "$work"/etcd-* "$work"/etcdctl-* "$work"/etcdutl-* "$peers/"
-  )
-  chmod -R u+w "$work"; rm -rf "$work"
-}
-
-# As etcd: its module's replacements are for its own repository.
-build_benchmark() { # version
+# Runs a function in a folder of its own that is a module of ours; the folder goes afterwards.
+in_a_module() { # function arguments...
   local work
   work=$(mktemp -d)
   (
     cd "$work"
     export GOFLAGS=-mod=mod
     go mod init holdfast.invalid/peer 2>/dev/null
-    patiently go get "go.etcd.io/etcd/v3/tools/benchmark@$1"
-    patiently go get "go.etcd.io/etcd/v3/tools/benchmark@$1"
-    go build -buildvcs=false -o "$work/benchmark" go.etcd.io/etcd/v3/tools/benchmark
-    mv -f "$work/benchmark" "$peers/"
+    "$@"
   )
   chmod -R u+w "$work"; rm -rf "$work"
+}
+
+# What one of a module's versions leaves open the second time settles.
+require() { patiently go get "$@"; patiently go get "$@"; }
+
+# Puts a folder that was made in place of the one of that name.
+put_in_place() { # made name
+  rm -rf "${peers:?}/$2"
+  mv "$1" "$peers/$2"
+}
+
+# etcd's modules replace one another by relative path, so they cannot be installed by name. A module of
+# our own that requires all three resolves to the same versions, because replacements in a
+# dependency do not count.
+build_etcd() { # series version
+  require "go.etcd.io/etcd/server/v3@$2" "go.etcd.io/etcd/etcdctl/v3@$2" "go.etcd.io/etcd/etcdutl/v3@$2"
+  go build -buildvcs=false -o "etcd-$1" go.etcd.io/etcd/server/v3
+  go build -buildvcs=false -o "etcdctl-$1" go.etcd.io/etcd/etcdctl/v3
+  go build -buildvcs=false -o "etcdutl-$1" go.etcd.io/etcd/etcdutl/v3
+  mv -f "etcd-$1" "etcdctl-$1" "etcdutl-$1" "$peers/"
+}
+
+# As etcd: its module's replacements are for its own repository.
+build_benchmark() { # version
+  require "go.etcd.io/etcd/v3/tools/benchmark@$1"
+  go build -buildvcs=false -o benchmark go.etcd.io/etcd/v3/tools/benchmark
+  mv -f benchmark "$peers/"
 }
 
 build_installed() { # package@version
@@ -114,90 +116,60 @@ build_own() { # folder name
 # Kubernetes' module names the modules it consists of by the version v0.0.0, which is no release: a
 # module of our own replaces each by its release of the same number.
 build_kube() { # command version
-  local work modfile module
-  work=$(mktemp -d)
-  (
-    cd "$work"
-    export GOFLAGS=-mod=mod
-    go mod init holdfast.invalid/peer 2>/dev/null
-    patiently go mod download "k8s.io/kubernetes@$2"
-    modfile=$(go mod download -json "k8s.io/kubernetes@$2" | sed -n 's/^.*"GoMod": "\(.*\)".*$/\1/p')
-    go mod edit -require="k8s.io/kubernetes@$2"
-    grep -E '^(go|godebug) ' "$modfile" >go.mod.more
-    sed -i '/^go /d' go.mod
-    cat go.mod.more >>go.mod
-    for module in $(sed -n 's/^[[:space:]]*\(k8s\.io\/[a-z0-9-]*\) v0\.0\.0\( .*\)\{0,1\}$/\1/p' "$modfile"); do
-      go mod edit -replace="$module=$module@v0.${2#v1.}"
-    done
-    local package=k8s.io/component-base/version
-    local flags="-s -w -X $package.gitVersion=$2 -X $package.gitMajor=1 -X $package.gitMinor=$(cut -d. -f2 <<<"$2")"
-    patiently go build -buildvcs=false -trimpath -ldflags "$flags" -o "$work/$1" "k8s.io/kubernetes/cmd/$1"
-    mv -f "$work/$1" "$peers/"
-  )
-  chmod -R u+w "$work"; rm -rf "$work"
+  local modfile module package=k8s.io/component-base/version
+  patiently go mod download "k8s.io/kubernetes@$2"
+  modfile=$(go mod download -json "k8s.io/kubernetes@$2" | sed -n 's/^.*"GoMod": "\(.*\)".*$/\1/p')
+  go mod edit -require="k8s.io/kubernetes@$2"
+  grep -E '^(go|godebug) ' "$modfile" >go.mod.more
+  sed -i '/^go /d' go.mod
+  cat go.mod.more >>go.mod
+  for module in $(sed -n 's/^[[:space:]]*\(k8s\.io\/[a-z0-9-]*\) v0\.0\.0\( .*\)\{0,1\}$/\1/p' "$modfile"); do
+    go mod edit -replace="$module=$module@v0.${2#v1.}"
+  done
+  local flags="-s -w -X $package.gitVersion=$2 -X $package.gitMajor=1 -X $package.gitMinor=$(cut -d. -f2 <<<"$2")"
+  patiently go build -buildvcs=false -trimpath -ldflags "$flags" -o "$1" "k8s.io/kubernetes/cmd/$1"
+  mv -f "$1" "$peers/"
 }
 
-# Upstream's test programs `common` and `e2e`, and the files that they look for. The module at the root
-# is served for some versions only; it gives nothing but a sample of a configuration file.
+# The files that upstream's test programs look for.
+copy_fixtures() { cp -R "$(go list -m -f '{{.Dir}}' go.etcd.io/etcd/tests/v3)/fixtures" "$1"; }
+
+# Upstream's test programs `common` and `e2e`. The module at the root is served for some versions only;
+# it gives nothing but a sample of a configuration file.
 sample_version=v3.6.14
 build_suites() { # version
-  local work
-  work=$(mktemp -d)
-  (
-    cd "$work"
-    export GOFLAGS=-mod=mod
-    go mod init holdfast.invalid/peer 2>/dev/null
-    patiently go get -t "go.etcd.io/etcd/tests/v3/e2e@$1" "go.etcd.io/etcd/tests/v3/common@$1"
-    mkdir made
-    go test -c -o made/e2e.test go.etcd.io/etcd/tests/v3/e2e
-    go test -c -tags e2e -o made/common.test go.etcd.io/etcd/tests/v3/common
-    cp -R "$(go list -m -f '{{.Dir}}' go.etcd.io/etcd/tests/v3)/fixtures" made/fixtures
-    patiently go mod download "go.etcd.io/etcd/v3@$sample_version"
-    cp "$(go env GOMODCACHE)/go.etcd.io/etcd/v3@$sample_version/etcd.conf.yml.sample" made/
-    chmod -R u+w made
-  )
-  rm -rf "$peers/etcd-suites"
-  mv "$work/made" "$peers/etcd-suites"
-  chmod -R u+w "$work"; rm -rf "$work"
+  patiently go get -t "go.etcd.io/etcd/tests/v3/e2e@$1" "go.etcd.io/etcd/tests/v3/common@$1"
+  mkdir made
+  go test -c -o made/e2e.test go.etcd.io/etcd/tests/v3/e2e
+  go test -c -tags e2e -o made/common.test go.etcd.io/etcd/tests/v3/common
+  copy_fixtures made/fixtures
+  patiently go mod download "go.etcd.io/etcd/v3@$sample_version"
+  cp "$(go env GOMODCACHE)/go.etcd.io/etcd/v3@$sample_version/etcd.conf.yml.sample" made/
+  chmod -R u+w made
+  put_in_place made etcd-suites
 }
 
 # Upstream's robustness harness. It reads the log of the server that it tests.
 build_robustness() { # version
-  local work
-  work=$(mktemp -d)
-  (
-    cd "$work"
-    export GOFLAGS=-mod=mod
-    go mod init holdfast.invalid/peer 2>/dev/null
-    patiently go get -t "go.etcd.io/etcd/tests/v3/robustness@$1"
-    mkdir made
-    go test -c -o made/robustness.test go.etcd.io/etcd/tests/v3/robustness
-    cp -R "$(go list -m -f '{{.Dir}}' go.etcd.io/etcd/tests/v3)/fixtures" made/fixtures
-    chmod -R u+w made
-  )
-  rm -rf "$peers/etcd-robustness"
-  mv "$work/made" "$peers/etcd-robustness"
-  chmod -R u+w "$work"; rm -rf "$work"
+  patiently go get -t "go.etcd.io/etcd/tests/v3/robustness@$1"
+  mkdir made
+  go test -c -o made/robustness.test go.etcd.io/etcd/tests/v3/robustness
+  copy_fixtures made/fixtures
+  chmod -R u+w made
+  put_in_place made etcd-robustness
 }
 
 # Text files only: interaction, quorum and confchange, a folder each.
 fetch_raft_testdata() { # version
-  local work module
-  work=$(mktemp -d)
-  (
-    cd "$work"
-    go mod init holdfast.invalid/peer 2>/dev/null
-    GOFLAGS=-mod=mod patiently go get "go.etcd.io/raft/v3@$1"
-    module=$(GOFLAGS=-mod=mod go list -m -f '{{.Dir}}' go.etcd.io/raft/v3)
-    mkdir files
-    cp -R "$module/testdata" files/interaction
-    cp -R "$module/quorum/testdata" files/quorum
-    cp -R "$module/confchange/testdata" files/confchange
-    chmod -R u+w files
-  )
-  rm -rf "$peers/raft-testdata"
-  mv "$work/files" "$peers/raft-testdata"
-  rm -rf "$work"
+  local module
+  patiently go get "go.etcd.io/raft/v3@$1"
+  module=$(go list -m -f '{{.Dir}}' go.etcd.io/raft/v3)
+  mkdir files
+  cp -R "$module/testdata" files/interaction
+  cp -R "$module/quorum/testdata" files/quorum
+  cp -R "$module/confchange/testdata" files/confchange
+  chmod -R u+w files
+  put_in_place files raft-testdata
 }
 
 build() {
@@ -220,16 +192,16 @@ build() {
   say "building $name $wanted"
   rm -f "$stamp"
   case $name in
-    etcd-suites)    build_suites "$wanted" ;;
-    etcd-robustness) build_robustness "$wanted" ;;
-    etcd-*)         build_etcd "$name" "$wanted" ;;
-    benchmark)      build_benchmark "$wanted" ;;
+    etcd-suites)    in_a_module build_suites "$wanted" ;;
+    etcd-robustness) in_a_module build_robustness "$wanted" ;;
+    etcd-*)         in_a_module build_etcd "${name#etcd-}" "$wanted" ;;
+    benchmark)      in_a_module build_benchmark "$wanted" ;;
     bbolt)          build_installed "go.etcd.io/bbolt/cmd/bbolt@$wanted" ;;
     versitygw)      build_installed "github.com/versity/versitygw/cmd/versitygw@$wanted" ;;
     minio)          build_installed "github.com/minio/minio@$wanted" ;;
     kms-plugin-ref | raft-scripts | bolt-peer) build_own "$own" "$name" ;;
-    kube-apiserver | kubectl) build_kube "$name" "$wanted" ;;
-    raft-testdata)  fetch_raft_testdata "$wanted" ;;
+    kube-apiserver | kubectl) in_a_module build_kube "$name" "$wanted" ;;
+    raft-testdata)  in_a_module fetch_raft_testdata "$wanted" ;;
   esac
   printf '%s\n' "$wanted" >"$stamp"
 }
