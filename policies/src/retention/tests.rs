@@ -362,7 +362,7 @@ fn what_was_taken_this_moment_fills_its_place() {
             reasons(&verdicts, 1),
             ["not: not among the last 1", "not: older than 1h (age 1d)"]
         );
-        assert!(reasons(&verdicts, 2).contains(&"within 1h (age 0ms)".to_owned()), "{taken_ms}");
+        assert!(reasons(&verdicts, 2).contains(&"within 1h (age 0s)".to_owned()), "{taken_ms}");
     }
     let verdicts = judged(LATEST_MS + 1);
     assert_eq!(reasons(&verdicts, 1), ["last restorable", "last 1 of 1"]);
