@@ -4,7 +4,6 @@
 //! Must hold: a handshake that fails costs one connection and one log line; whoever replaces the
 //! certificate's files need not restart the member.
 
-mod anchors;
 mod ciphers;
 mod names;
 mod revoked;
@@ -16,7 +15,7 @@ pub use self_signed::make as make_self_signed;
 pub use words::in_gos_words;
 
 use crate::config::{TlsConfig, TlsVersion};
-use anchors::Anchors;
+use holdfast_api::anchors::Anchors;
 use names::NamedClients;
 use server_certificate::FromFiles;
 use std::path::Path;

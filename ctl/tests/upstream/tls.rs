@@ -34,6 +34,34 @@ fn certificates_are_checked_unless_asked_not_to() {
     }
 }
 
+/// `etcd --auto-tls` makes a certificate that is an authority itself: it is believed where it is
+/// named as one, for the names that it holds.
+#[test]
+fn a_certificate_that_is_an_authority_itself_is_taken_where_it_is_trusted() {
+    let start = || Member::start_on("3.6", tempfile::tempdir().unwrap(), &["--auto-tls"]);
+    let (member, stranger) = (start(), start());
+    let certificate = |of: &Member| of.data_dir().join("fixtures/client/cert.pem");
+    let port = member.endpoint().rsplit(':').next().unwrap().to_owned();
+    let run = |host: &str, trusted: &Member| {
+        let cacert = certificate(trusted).display().to_string();
+        let line = words(&format!(
+            "--endpoints https://{host}:{port} --command-timeout 2s --cacert '{cacert}' put a 1"
+        ));
+        let theirs = theirs(Tool::Ctl, "3.6", &line, b"", &[]);
+        (ours(Tool::Ctl, &line, b"", &[]), theirs)
+    };
+    let (taken, theirs) = run("127.0.0.1", &member);
+    assert_eq!((taken.code, taken.text()), (theirs.code, theirs.text()), "{taken:?}");
+    assert_eq!(taken.text(), "OK\n", "{taken:?}");
+    for (host, trusted, why) in
+        [("127.0.0.1", &stranger, "another's certificate"), ("localhost", &member, "another name")]
+    {
+        let (refused, theirs) = run(host, trusted);
+        assert!(theirs.code != 0 && refused.code != 0, "{why}: {refused:?} {theirs:?}");
+        assert!(refused.err.contains("certificate"), "{why}: {refused:?}");
+    }
+}
+
 #[test]
 fn a_watch_goes_on_where_it_broke_off() {
     let ports = holdfast_peers::free_ports();

@@ -10,8 +10,8 @@ mod config;
 mod error;
 mod login;
 mod socket;
+mod tls;
 mod transport;
-mod unverified;
 
 pub use config::{ClientConfig, Credentials, DEFAULT_MAX_MESSAGE_BYTES, Pem, Tls};
 pub use error::ClientError;
@@ -70,8 +70,7 @@ impl Client {
         if config.endpoints.is_empty() {
             return Err(ClientError::NoEndpoint);
         }
-        let verified = config.tls.as_ref().filter(|tls| !tls.takes_any_server);
-        let tls = verified.map(Tls::load).transpose()?;
+        let tls = config.tls.as_ref().map(tls::connector).transpose()?;
         let mut routes: Vec<Route> = Vec::with_capacity(config.endpoints.len());
         for text in &config.endpoints {
             let endpoint = config::normalise(text, config.tls.is_some())?;

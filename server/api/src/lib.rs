@@ -5,6 +5,8 @@
 //! hold: a message that holds a secret never shows it in `Debug`.
 
 #[cfg(feature = "grpc")]
+pub mod anchors;
+#[cfg(feature = "grpc")]
 pub mod client;
 mod event;
 mod redact;

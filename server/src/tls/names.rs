@@ -1,6 +1,6 @@
 //! The names in a client's certificate, and a verifier that asks for certain ones.
 
-use super::anchors::Anchors;
+use holdfast_api::anchors::{Anchors, Side};
 use std::sync::Arc;
 use tokio_rustls::rustls::client::danger::HandshakeSignatureValid;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -97,7 +97,9 @@ impl ClientCertVerifier for NamedClients {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let verified = match self.inner.verify_client_cert(certificate, intermediates, now) {
-            Err(_) if self.anchors.admit(certificate, now) => ClientCertVerified::assertion(),
+            Err(_) if self.anchors.admit(certificate, Side::Client, now) => {
+                ClientCertVerified::assertion()
+            }
             verified => verified?,
         };
         if self.allows(certificate) {

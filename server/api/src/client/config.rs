@@ -5,11 +5,11 @@
 
 use super::error::ClientError;
 use super::transport::Route;
-use super::{socket, unverified};
+use super::{socket, tls};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Endpoint, Uri};
 use zeroize::Zeroizing;
 
 /// Answers up to this size are taken by default: etcd sends a range in one message, whatever its
@@ -115,19 +115,6 @@ impl Tls {
             takes_any_server: false,
         }
     }
-
-    /// Reads the files again at each connect, so that renewed certificates are taken.
-    pub(super) fn load(&self) -> Result<ClientTlsConfig, ClientError> {
-        let mut config =
-            ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&*self.ca.read()?));
-        if let Some((cert, key)) = &self.identity {
-            config = config.identity(Identity::from_pem(&*cert.read()?, &*key.read()?));
-        }
-        if let Some(name) = &self.server_name {
-            config = config.domain_name(name);
-        }
-        Ok(config)
-    }
 }
 
 /// PEM text, or where it lies.
@@ -229,35 +216,29 @@ pub(super) fn normalise(text: &str, with_tls: bool) -> Result<String, ClientErro
 pub(super) fn route(
     endpoint: String,
     config: &ClientConfig,
-    tls: Option<&ClientTlsConfig>,
+    tls: Option<&tls::Connector>,
 ) -> Result<Route, ClientError> {
     let socket = socket::path(&endpoint).map(std::path::PathBuf::from);
-    let unverified = config.tls.as_ref().filter(|tls| tls.takes_any_server);
-    let origin = match (&socket, unverified) {
-        (Some(_), _) => socket::ORIGIN.to_owned(),
-        // TLS is the connector's own affair.
-        (None, Some(_)) => endpoint.replacen("https://", "http://", 1),
-        (None, None) => endpoint.clone(),
-    };
-    let prepared = prepare(&origin, config, tls.filter(|_| unverified.is_none()))?;
-    let channel = match (socket, unverified) {
+    let origin = if socket.is_some() { socket::ORIGIN.to_owned() } else { endpoint.clone() };
+    let prepared = prepare(&origin, config)?;
+    let channel = match (socket, tls) {
         (Some(path), _) => prepared.connect_with_connector_lazy(socket::connector(path)),
-        (None, Some(tls)) => prepared.connect_with_connector_lazy(unverified::connector(tls)?),
+        (None, Some(tls)) => prepared.connect_with_connector_lazy(tls.clone()),
         (None, None) => prepared.connect_lazy(),
     };
     Ok(Route { endpoint, origin, channel })
 }
 
 /// tonic's endpoint with our settings.
-fn prepare(
-    url: &str,
-    config: &ClientConfig,
-    tls: Option<&ClientTlsConfig>,
-) -> Result<Endpoint, ClientError> {
-    let bad = |reason: String| ClientError::BadEndpoint { endpoint: url.to_owned(), reason };
+fn prepare(origin: &str, config: &ClientConfig) -> Result<Endpoint, ClientError> {
+    let bad = |reason: String| ClientError::BadEndpoint { endpoint: origin.to_owned(), reason };
+    let uri: Uri = origin.parse().map_err(|error: http::uri::InvalidUri| bad(error.to_string()))?;
+    // TLS is our connector's affair, so tonic is not told of it; requests name the real scheme.
+    let plain = origin.replacen("https://", "http://", 1);
     // Go's servers refuse pings on idle connections. Wide windows drain a snapshot fast.
-    let mut endpoint = Endpoint::from_shared(url.to_owned())
+    let endpoint = Endpoint::from_shared(plain)
         .map_err(|error| bad(error.to_string()))?
+        .origin(uri)
         .connect_timeout(config.connect_timeout)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(config.keep_alive_interval)
@@ -265,10 +246,6 @@ fn prepare(
         .keep_alive_while_idle(false)
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(8 << 20);
-    if let Some(tls) = tls {
-        endpoint =
-            endpoint.tls_config(tls.clone()).map_err(|error| bad(super::error::chain(&error)))?;
-    }
     Ok(endpoint)
 }
 

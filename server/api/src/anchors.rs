@@ -1,32 +1,44 @@
-//! A client's certificate that is itself one of the trusted ones: self-signed, often an authority.
+//! A certificate that is itself one of the trusted ones: self-signed, often an authority, as
+//! `etcd --auto-tls` makes it.
 //!
-//! Our TLS library takes no authority for a client, Go's does if it is trusted as it stands. Must
-//! hold: only a certificate that equals a trusted one byte by byte gets in here, within its time
-//! and for clients; there is no chain to be built and no signature to be checked but that of the
-//! handshake, which the library does. Whoever has its key could sign a client of his own anyway.
+//! Our TLS library takes no authority for a client or a server, Go's does if it is trusted as it
+//! stands. Must hold: only a certificate that equals a trusted one byte by byte gets in here, within
+//! its time and for its side; there is no chain to be built and no signature to be checked but that
+//! of the handshake, which the library does. Whoever has its key could sign another one anyway. The
+//! names in it are the caller's to check.
 
 use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// The certificates of `--trusted-ca-file`.
+/// Whose certificate it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// A server's.
+    Server,
+    /// A client's.
+    Client,
+}
+
+/// The certificates that are trusted as they stand.
 #[derive(Debug)]
-pub(super) struct Anchors(Vec<CertificateDer<'static>>);
+pub struct Anchors(Vec<CertificateDer<'static>>);
 
 impl Anchors {
-    pub(super) fn new(trusted: Vec<CertificateDer<'static>>) -> Anchors {
+    /// Those of a file of authorities.
+    pub fn new(trusted: Vec<CertificateDer<'static>>) -> Anchors {
         Anchors(trusted)
     }
 
-    /// Whether it is one of them and good for a client now.
-    pub(super) fn admit(&self, certificate: &CertificateDer<'_>, now: UnixTime) -> bool {
+    /// Whether it is one of them and good for that side now.
+    pub fn admit(&self, certificate: &CertificateDer<'_>, side: Side, now: UnixTime) -> bool {
         let is_trusted = self.0.iter().any(|anchor| anchor.as_ref() == certificate.as_ref());
-        is_trusted && is_for_clients(certificate, now).unwrap_or(false)
+        is_trusted && is_for(side, certificate, now).unwrap_or(false)
     }
 }
 
 /// `None` for what cannot be read.
-fn is_for_clients(certificate: &CertificateDer<'_>, now: UnixTime) -> Option<bool> {
+fn is_for(side: Side, certificate: &CertificateDer<'_>, now: UnixTime) -> Option<bool> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let now = i64::try_from(now.as_secs()).ok()?;
     let validity = parsed.validity();
@@ -41,7 +53,13 @@ fn is_for_clients(certificate: &CertificateDer<'_>, now: UnixTime) -> Option<boo
             )
     });
     let usage = parsed.extended_key_usage().ok()?;
-    let is_for_use = usage.is_none_or(|usage| usage.value.client_auth || usage.value.any);
+    let is_for_use = usage.is_none_or(|usage| {
+        let named = match side {
+            Side::Server => usage.value.server_auth,
+            Side::Client => usage.value.client_auth,
+        };
+        named || usage.value.any
+    });
     Some(is_in_time && is_understood && is_for_use)
 }
 
@@ -79,13 +97,18 @@ mod tests {
         });
         let all = [&plain, &client, &server, &strange].map(Clone::clone).to_vec();
         let anchors = Anchors::new(all);
-        assert!(anchors.admit(&plain, at(NOW)) && anchors.admit(&client, at(NOW)));
-        assert!(!anchors.admit(&server, at(NOW)), "for servers only");
-        assert!(!anchors.admit(&strange, at(NOW)), "an extension that nobody understands");
-        for outside in [1_500_000_000, 2_000_000_000] {
-            assert!(!anchors.admit(&plain, at(outside)), "at {outside}");
+        let admit =
+            |certificate: &CertificateDer<'_>, side| anchors.admit(certificate, side, at(NOW));
+        for side in [Side::Server, Side::Client] {
+            assert!(admit(&plain, side) && admit(&client, side));
+            assert_eq!(admit(&server, side), side == Side::Server, "for servers only");
+            assert!(!admit(&strange, side), "an extension that nobody understands");
+            for outside in [1_500_000_000, 2_000_000_000] {
+                assert!(!anchors.admit(&plain, side, at(outside)), "at {outside}");
+            }
+            assert!(!admit(&made(|_| {}), side), "one like it is not it");
+            let garbage: CertificateDer<'_> = vec![1].into();
+            assert!(!Anchors::new(vec![vec![1].into()]).admit(&garbage, side, at(NOW)));
         }
-        assert!(!anchors.admit(&made(|_| {}), at(NOW)), "one like it is not it");
-        assert!(!Anchors::new(vec![vec![1].into()]).admit(&vec![1].into(), at(NOW)));
     }
 }
