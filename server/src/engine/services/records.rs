@@ -4,8 +4,8 @@
 //! committed; the records are those that a compaction at the higher mark leaves, so one that is
 //! scheduled and not finished does not show; nothing waits for this but the pages it reads: no
 //! apply, no commit; memory is one message each way, and two bits per record while a compaction
-//! runs; a caller that stalls, or takes longer than [`WHOLE`], loses its stream and
-//! the transaction ends; at most [`MOST_STREAMS`] run at once.
+//! runs; a caller that stalls, or takes too long for all of it ([`LIMITS`]), loses its stream and the
+//! transaction ends; at most [`MOST_STREAMS`] run at once.
 
 mod queues;
 
@@ -25,7 +25,7 @@ use holdfast_core::mvcc::Reader;
 use holdfast_core::record::Record;
 use holdfast_core::revision::Revision;
 use prost::Message;
-use queues::{Named, Out, WHOLE};
+use queues::{LIMITS, Named, Out, Requests};
 use serde_json::json;
 use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -96,9 +96,9 @@ fn serve(
     runtime: runtime::Handle,
 ) {
     let began = Instant::now();
-    let end = began + WHOLE;
-    let mut named = Named::new(requests, answers.clone(), runtime.clone(), end);
-    let out = Out::new(answers, runtime, end);
+    let deadlines = LIMITS.from(began);
+    let mut named = Named::new(requests, answers.clone(), runtime.clone(), deadlines);
+    let out = Out::new(answers, runtime, deadlines);
     let mut sending = Sending { handle, out };
     let outcome = sending.run(&mut named);
     let fields = [
@@ -139,7 +139,7 @@ struct Scope {
 }
 
 impl Sending<'_> {
-    fn run(&mut self, named: &mut Named) -> Result<(), Status> {
+    fn run(&mut self, named: &mut Named<impl Requests>) -> Result<(), Status> {
         // The index afterwards: it then knows at least what the database has.
         let database = self.handle.inner.database.read();
         let reader = self.handle.inner.store.reader();
@@ -202,7 +202,7 @@ impl Sending<'_> {
         database: &ReadTx<FilePages>,
         reader: &Reader,
         scope: &Scope,
-        named: &mut Named,
+        named: &mut Named<impl Requests>,
     ) -> Result<pb::Trailer, Status> {
         let any_alive = reader.holds_any(scope.revision).map_err(|error| overtaken(&error))?;
         let hash = HashScope { revision: scope.revision, compact_revision: scope.compacted };

@@ -1,11 +1,16 @@
 //! The two queues of a stream of records: names that come, answers that go.
 //!
-//! What must hold: a caller that gives or takes nothing for [`STALL`], or is not through after
-//! [`WHOLE`], is given up, and so is one that went away; what goes is hashed as it goes.
+//! What must hold: a caller that gives or takes nothing for so long, or is not through after all
+//! that time ([`Limits`]), is given up, and so is one that went away; what goes is hashed as it
+//! goes.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use futures::{Stream, StreamExt};
 use holdfast_api::holdfast as pb;
 use holdfast_core::changes::{DIGEST_KEY_BYTES, DigestKey, Known, Names, read_known};
 use holdfast_core::record::Record;
@@ -13,23 +18,70 @@ use holdfast_core::revision::Revision;
 use sha2::{Digest, Sha256};
 use tokio::runtime;
 use tokio::sync::mpsc;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use super::Answer;
 
-/// Without a message taken or given.
-const STALL: Duration = Duration::from_secs(60);
-/// For all of it: so long may pages be held that are free otherwise.
-pub(super) const WHOLE: Duration = Duration::from_secs(1_800);
+/// What every caller gets.
+pub(super) const LIMITS: Limits =
+    Limits { stall: Duration::from_secs(60), whole: Duration::from_secs(1_800) };
 /// Digest keys that a caller may send: one per object that it has.
 const MOST_KEYS: usize = 65_536;
 
+/// How long a caller is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Without a message taken or given.
+    pub(super) stall: Duration,
+    /// For all of it: so long may pages be held that are free otherwise.
+    pub(super) whole: Duration,
+}
+
+/// The same for one who came at some moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadlines {
+    limits: Limits,
+    end: Instant,
+}
+
+impl Limits {
+    pub(super) fn from(self, began: Instant) -> Deadlines {
+        Deadlines { limits: self, end: began + self.whole }
+    }
+}
+
+impl Deadlines {
+    /// How long to wait for the caller now.
+    fn patience(&self) -> Result<Duration, Status> {
+        let left = self.end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let text = format!("the stream took more than {:?}", self.limits.whole);
+            return Err(Status::deadline_exceeded(text));
+        }
+        Ok(left.min(self.limits.stall))
+    }
+
+    /// Why one is given up who let that pass.
+    fn passed(&self, what: &str) -> Status {
+        let stalled = format!("the caller {what} for {:?}", self.limits.stall);
+        self.patience().err().unwrap_or_else(|| Status::deadline_exceeded(stalled))
+    }
+}
+
+/// What a caller sends, message by message.
+pub(super) trait Requests:
+    Stream<Item = Result<pb::ChangesRequest, Status>> + Unpin
+{
+}
+
+impl<S: Stream<Item = Result<pb::ChangesRequest, Status>> + Unpin> Requests for S {}
+
 /// The names as they come over the wire.
-pub(super) struct Named {
-    requests: Streaming<pb::ChangesRequest>,
+pub(super) struct Named<S> {
+    requests: S,
     answers: mpsc::Sender<Answer>,
     runtime: runtime::Handle,
-    end: Instant,
+    deadlines: Deadlines,
     keys: Vec<DigestKey>,
     waiting: VecDeque<Known>,
     last: Option<Revision>,
@@ -37,19 +89,20 @@ pub(super) struct Named {
     pub(super) count: u64,
 }
 
-impl Named {
+impl<S: Requests> Named<S> {
+    /// `answers`: where the caller listens; one that does not any more names nothing either.
     pub(super) fn new(
-        requests: Streaming<pb::ChangesRequest>,
+        requests: S,
         answers: mpsc::Sender<Answer>,
         runtime: runtime::Handle,
-        end: Instant,
-    ) -> Named {
+        deadlines: Deadlines,
+    ) -> Named<S> {
         let (keys, waiting) = (Vec::new(), VecDeque::new());
         Named {
             requests,
             answers,
             runtime,
-            end,
+            deadlines,
             keys,
             waiting,
             last: None,
@@ -59,8 +112,8 @@ impl Named {
     }
 
     fn receive(&mut self) -> Result<(), Status> {
-        let message = self.requests.message();
-        let patience = patience(self.end)?;
+        let message = self.requests.next();
+        let patience = self.deadlines.patience()?;
         let left = self.answers.closed();
         let message = self.runtime.block_on(async {
             tokio::select! {
@@ -68,8 +121,9 @@ impl Named {
                 () = left => None,
             }
         });
-        let message = message.ok_or_else(gone)?.map_err(|_| stalled("sent no names"))??;
-        let message = message.ok_or_else(|| Status::cancelled("the caller's stream was cut"))?;
+        let message = message.ok_or_else(gone)?;
+        let message = message.map_err(|_| self.deadlines.passed("sent no names"))?;
+        let message = message.ok_or_else(|| Status::cancelled("the caller's stream was cut"))??;
         for key in &message.digest_keys {
             let bytes = <&[u8; DIGEST_KEY_BYTES]>::try_from(&key[..]);
             let bytes = bytes.map_err(|_| refused("a digest key has not 32 bytes"))?;
@@ -88,7 +142,7 @@ impl Named {
     }
 }
 
-impl Names for &mut Named {
+impl<S: Requests> Names for &mut Named<S> {
     type Error = Status;
 
     fn next(&mut self) -> Result<Option<Known>, Status> {
@@ -109,7 +163,7 @@ impl Names for &mut Named {
 pub(super) struct Out {
     answers: mpsc::Sender<Answer>,
     runtime: runtime::Handle,
-    end: Instant,
+    deadlines: Deadlines,
     sha256: Sha256,
     pub(super) sent_bytes: u64,
 }
@@ -118,9 +172,9 @@ impl Out {
     pub(super) fn new(
         answers: mpsc::Sender<Answer>,
         runtime: runtime::Handle,
-        end: Instant,
+        deadlines: Deadlines,
     ) -> Out {
-        Out { answers, runtime, end, sha256: Sha256::new(), sent_bytes: 0 }
+        Out { answers, runtime, deadlines, sha256: Sha256::new(), sent_bytes: 0 }
     }
 
     /// The last that a caller is told, if there is room: one that stalls does not take it either,
@@ -141,33 +195,18 @@ impl Out {
             _ => Vec::new(),
         };
         let answer = pb::ChangesResponse { kind: kind.into(), payload: payload.into(), sha256 };
-        let (answers, patience) = (&self.answers, patience(self.end)?);
+        let (answers, patience) = (&self.answers, self.deadlines.patience()?);
         let sending = async { tokio::time::timeout(patience, answers.send(Ok(answer))).await };
         match self.runtime.block_on(sending) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(gone()),
-            Err(_) => Err(stalled("took no answer")),
+            Err(_) => Err(self.deadlines.passed("took no answer")),
         }
     }
 }
 
-/// How long to wait for the caller now.
-fn patience(end: Instant) -> Result<Duration, Status> {
-    let left = end.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        let seconds = WHOLE.as_secs();
-        return Err(Status::deadline_exceeded(format!("the stream took more than {seconds} s")));
-    }
-    Ok(left.min(STALL))
-}
-
 fn gone() -> Status {
     Status::cancelled("the caller went away")
-}
-
-fn stalled(what: &str) -> Status {
-    let seconds = STALL.as_secs();
-    Status::deadline_exceeded(format!("the caller {what} for {seconds} s"))
 }
 
 fn refused(what: &str) -> Status {
