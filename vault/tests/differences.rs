@@ -215,6 +215,30 @@ async fn little_more_than_the_new_records_is_told() {
     assert!((5..=10).contains(&least), "{least} of {} were told", etcd.records.len());
 }
 
+/// As beside a source of everything: whoever names all of them never joins any.
+#[tokio::test]
+async fn small_segments_join_in_rounds_of_differences_too() {
+    let (mut vault, _) = vault(7).await;
+    let mut etcd = Etcd::new();
+    (0..400).for_each(|key| etcd.put(&format!("k{key}"), 100));
+    take(&mut vault, etcd.source()).await.unwrap();
+    let (mut copied, mut most) = (0, 0);
+    for _ in 0..30 {
+        (0..3).for_each(|key| etcd.put(&format!("k{key}"), 100));
+        let (summary, _) = changed(&mut vault, &etcd).await.unwrap();
+        copied += u64::from(summary.copied_bytes > 0);
+        most = most.max(summary.segments);
+    }
+    assert!((1..15).contains(&copied), "{copied} of 30 rounds copied forward");
+    assert!(most < 30, "{most} segments");
+    let latest = newest(&vault);
+    assert_holds(&mut vault, latest, &etcd).await;
+}
+
+fn newest(vault: &Vault) -> u64 {
+    vault.snapshots().iter().map(|entry| entry.number).max().unwrap()
+}
+
 #[tokio::test]
 async fn what_is_wrong_with_an_old_record_is_found_as_ever() {
     let (mut vault, _) = vault(2).await;
@@ -264,6 +288,14 @@ async fn differences_from_another_snapshot_are_refused() {
     assert!(matches!(error, SnapshotError::NotNamed(_)), "{error}");
     assert_eq!(vault.snapshots().len(), before, "nothing was committed");
     changed(&mut vault, &etcd).await.unwrap();
+    // A record that the vault has, and that a former round turned off, is not named either.
+    etcd.put("k0", 10);
+    etcd.compact(etcd.revision);
+    changed(&mut vault, &etcd).await.unwrap();
+    let mut telling = tell(&vault, &etcd).await;
+    telling.told.insert(0, ((1, 0), None));
+    let error = take(&mut vault, Box::new(telling)).await.unwrap_err();
+    assert!(matches!(error, SnapshotError::NotNamed(ref it) if it.0 == (1, 0)), "{error}");
 }
 
 #[tokio::test]
@@ -309,7 +341,7 @@ async fn who_is_overtaken_before_its_commit_does_not_use_its_differences_again()
     let error = take(&mut vault, Box::new(telling)).await.unwrap_err();
     assert!(matches!(error, SnapshotError::Unfit { .. }), "{error}");
     assert_eq!(vault.snapshots().len(), 2, "the first and the other's");
-    let latest = vault.snapshots().iter().map(|entry| entry.number).max().unwrap();
+    let latest = newest(&vault);
     assert_holds(&mut vault, latest, &behind).await;
     let (summary, _) = changed(&mut vault, &etcd).await.unwrap();
     assert_holds(&mut vault, summary.number, &etcd).await;
