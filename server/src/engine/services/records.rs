@@ -4,8 +4,8 @@
 //! committed; the records are those that a compaction at the higher mark leaves, so one that is
 //! scheduled and not finished does not show; nothing waits for this but the pages it reads: no
 //! apply, no commit; memory is one message each way, and two bits per record while a compaction
-//! runs; a caller that stalls, or takes too long for all of it ([`LIMITS`]), loses its stream and the
-//! transaction ends; at most [`MOST_STREAMS`] run at once.
+//! runs; a caller that stalls, or takes too long for all of it ([`LIMITS`]), loses its stream and
+//! the transaction ends; at most [`MOST_STREAMS`] run at once.
 
 mod queues;
 
