@@ -21,7 +21,7 @@ pub use reader::{Changed, ChangesReader};
 use crate::source::Deadlines;
 use crate::spool::SpoolError;
 use assembly::Assembly;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use holdfast_api::client::Member;
 use holdfast_api::holdfast::{ChangesRequest, ChangesResponse};
 use holdfast_core::changes::{Known, KnownWriter};
@@ -30,9 +30,10 @@ use holdfast_vault::format::ObjectId;
 use holdfast_vault::snapshot::{Naming, SnapshotError};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 
 /// Names in one message.
 const NAMES: usize = 4_096;
@@ -128,10 +129,15 @@ pub struct Answered {
     /// What arrived.
     pub answer: Answer,
     /// The segments whose records were named.
-    pub named: BTreeSet<ObjectId>,
+    pub named: Arc<BTreeSet<ObjectId>>,
     /// How many records were named.
     pub names: u64,
 }
+
+/// What a member answers, message by message.
+trait Messages: Stream<Item = Result<ChangesResponse, Status>> + Unpin {}
+
+impl<S: Stream<Item = Result<ChangesResponse, Status>> + Unpin> Messages for S {}
 
 /// Asks, with what `naming` names.
 ///
@@ -175,6 +181,7 @@ pub async fn ask(
         Ok(answer) => {
             let ended = naming.await.map_err(|error| ChangesError::Thread(error.to_string()))?;
             let (named, names) = ended?;
+            let named = Arc::new(named);
             Ok(Asked::Answered(Box::new(Answered { answer, named, names })))
         }
     }
@@ -222,7 +229,7 @@ async fn name_all(
 
 /// Drains the answer.
 async fn receive(
-    stream: Streaming<ChangesResponse>,
+    stream: impl Messages,
     (directory, limit_bytes): (&Path, u64),
     deadlines: Deadlines,
     end: Instant,
@@ -243,7 +250,7 @@ async fn receive(
 }
 
 async fn drain(
-    mut stream: Streaming<ChangesResponse>,
+    mut stream: impl Messages,
     messages: mpsc::Sender<ChangesResponse>,
     deadlines: Deadlines,
     end: Instant,

@@ -8,7 +8,8 @@ mod support;
 use holdfast_agent::run::{AgentError, once};
 use holdfast_agent::state::AgentState;
 use std::sync::atomic::Ordering;
-use support::fake::{Fake, Fault};
+use std::time::Duration;
+use support::fake::{Fake, Fault, Telling};
 use support::{Site, database, parts};
 use tokio::sync::mpsc;
 
@@ -35,6 +36,61 @@ async fn no_fault_of_the_stream_is_ever_stored() {
     let state = AgentState::load(&site.path("state")).unwrap();
     assert_eq!((state.failures, state.last_round_ms), (6, 0));
     assert!(state.last_error.contains("no whole pages"));
+}
+
+/// A member that tells changes: the round before was read whole, so it is asked for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_fault_of_the_changes_is_ever_stored() {
+    let site = Site::new().await;
+    let (fake, url) = Fake::start(database(), Fault::None).await;
+    let round = async |whole| {
+        let (_terminate, signals) = mpsc::channel(1);
+        let mut config = site.config(&url, "prune: {enabled: false}\n");
+        config.etcd.snapshot_timeout = whole;
+        once(config, parts(), signals).await
+    };
+    let long = Duration::from_secs(600);
+    let mut rounds = 0;
+    for (telling, whole, says) in [
+        (Telling::Silence, long, "stalled: nothing for 1 s after 0 bytes"),
+        (Telling::Stall, long, "stalled: nothing for 1 s after"),
+        (Telling::Trickle, Duration::from_secs(2), "took more than 2 s"),
+        (Telling::Cut, long, "cut after"),
+        (Telling::Fail, long, "disk gone"),
+        (Telling::Flip, long, "SHA-256"),
+    ] {
+        // A failure is followed by a round that asks for no changes.
+        fake.tell(Telling::Stall);
+        round(long).await.unwrap();
+        rounds += 1;
+        assert_eq!(fake.streams.load(Ordering::SeqCst), rounds, "{telling:?}");
+        assert_eq!(fake.asked.load(Ordering::SeqCst), rounds - 1, "{telling:?}");
+        fake.tell(telling);
+        let before = support::files(&site.path("vault"));
+        let error = round(whole).await.unwrap_err();
+        let AgentError::Job { reason, .. } = &error else { panic!("{telling:?}: {error}") };
+        assert!(reason.contains("stream of changes") && reason.contains(says), "{reason}");
+        assert_eq!(fake.asked.load(Ordering::SeqCst), rounds, "{telling:?}");
+        assert_eq!(fake.streams.load(Ordering::SeqCst), rounds, "{telling:?}: not in this round");
+        assert_eq!(support::files(&site.path("vault")), before, "{telling:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_member_does_not_tell_now_is_read_in_the_same_round() {
+    let site = Site::new().await;
+    let (fake, url) = Fake::start(database(), Fault::None).await;
+    for (rounds, telling) in
+        [Telling::Unknown, Telling::Unknown, Telling::Busy, Telling::Overtaken].iter().enumerate()
+    {
+        fake.tell(*telling);
+        let (_terminate, signals) = mpsc::channel(1);
+        let config = site.config(&url, "prune: {enabled: false}\n");
+        once(config, parts(), signals).await.unwrap();
+        assert_eq!(fake.asked.load(Ordering::SeqCst), rounds, "the first has nothing to name");
+        assert_eq!(fake.streams.load(Ordering::SeqCst), rounds + 1, "{telling:?}");
+        assert_eq!(site.open().await.snapshots().len(), rounds + 1, "{telling:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

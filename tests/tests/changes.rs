@@ -6,88 +6,25 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this is test code")]
 
+#[path = "changes/breaks.rs"]
+mod breaks;
 #[path = "matrix/judge.rs"]
 #[allow(dead_code, reason = "the matrix needs more of it")]
 mod judge;
 #[path = "changes/proxy.rs"]
 mod proxy;
+#[path = "changes/races.rs"]
+mod races;
+#[path = "changes/rounds.rs"]
+mod rounds;
 
 use holdfast_api::client::Client;
 use holdfast_api::holdfast::ChangesRequest;
 use holdfast_tests::etcd::{BUNDLED, Etcd};
 use holdfast_tests::objects::object;
-use holdfast_tests::site::{Login, Said, Site};
 use holdfast_tests::{contents, seed};
-use judge::State;
 use proxy::{Proxy, Trouble};
-
-/// What a round's log says of it.
-#[derive(Debug)]
-struct Round {
-    received_bytes: u64,
-    uploaded_bytes: u64,
-    records: u64,
-    whole: bool,
-    hash_equal: bool,
-    alarms: u64,
-}
-
-/// The value of a field of a log line.
-fn field<'a>(line: &'a str, name: &str) -> &'a str {
-    let mut words = line.split_whitespace();
-    let found = words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-    found.unwrap_or_else(|| panic!("no {name} in: {line}"))
-}
-
-impl Round {
-    fn of(said: &Said) -> Round {
-        let line = said.err.lines().find(|line| line.contains("the round is complete"));
-        let line = line.unwrap_or_else(|| panic!("no round:\n{}", said.err));
-        let number = |name| field(line, name).parse().unwrap();
-        Round {
-            received_bytes: number("received_bytes"),
-            uploaded_bytes: number("uploaded_bytes"),
-            records: number("records"),
-            whole: field(line, "whole") == "true",
-            hash_equal: field(line, "hash_equal") == "Some(true)",
-            alarms: number("alarms"),
-        }
-    }
-}
-
-/// Puts versions of the first `count` objects; the bytes of the last one of each.
-async fn write(client: &Client, count: u64, versions: std::ops::Range<u64>) -> u64 {
-    let mut bytes = 0;
-    for version in versions {
-        let all: Vec<_> = (0..count).map(|at| object(9, at, version)).collect();
-        bytes = all.iter().map(|object| (object.key.len() + object.value.len()) as u64).sum();
-        contents::put(client, all.into_iter(), 1).await.unwrap();
-    }
-    bytes
-}
-
-async fn compact_behind(client: &Client, behind: i64) {
-    let revision = contents::revision(client).await.unwrap();
-    contents::compact(client, revision - behind).await.unwrap();
-}
-
-async fn watched(etcd: &Etcd) -> Site {
-    let site = Site::on_disk();
-    site.watch(etcd, Login::default());
-    site.init().await;
-    site
-}
-
-/// What the newest snapshot restores to is what the cluster has, HashKV included.
-async fn assert_restores(site: &Site, etcd: &Etcd, name: &str) {
-    let state = State::read(&judge::client_of(etcd, false)).await.unwrap();
-    let data_dir = site.restore(name, "3.6", &["--bump", "none"]).await;
-    let restored = judge::boot(&data_dir, BUNDLED, false).await;
-    state.assert_same(&restored, name);
-    // Rebuilt and read back to the last record, with the digest over all of them.
-    let said = site.succeed(&site.on_vault(&["vault", "check", "--level", "2"])).await;
-    assert!(said.succeeded);
-}
+use rounds::{Round, assert_restores, compact_behind, watched, write};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_updates_and_a_compaction_cost_little_more_than_the_new_records() {

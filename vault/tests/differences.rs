@@ -51,12 +51,16 @@ fn totals(records: &[Plain]) -> LiveTotals {
     }
 }
 
+type Hook = Box<dyn FnOnce() + Send>;
+
 /// Everything but the records is told by the source of all records.
 struct Telling {
     all: Box<dyn Source>,
     differences: Differences,
     told: Vec<Told>,
     next: usize,
+    /// Happens when the walk is through.
+    hook: Option<Hook>,
 }
 
 impl Source for Telling {
@@ -94,6 +98,9 @@ impl Source for Telling {
         self.all.next_entry()
     }
     fn finish(&mut self, walk: &WalkResult, facts: &mut Facts) -> Result<(), SourceError> {
+        if let Some(hook) = self.hook.take() {
+            hook();
+        }
         self.all.finish(walk, facts)
     }
 }
@@ -125,7 +132,8 @@ async fn tell(vault: &Vault, etcd: &Etcd) -> Telling {
     told.extend(names.into_keys().map(|rev| (rev, None)));
     let totals = totals(&etcd.plain());
     let differences = Differences { number, named: Arc::new(naming.finish()), totals };
-    Telling { all: etcd.source(), differences, told: told.into_iter().collect(), next: 0 }
+    let told = told.into_iter().collect();
+    Telling { all: etcd.source(), differences, told, next: 0, hook: None }
 }
 
 async fn vault(seed: u64) -> (Vault, Arc<InMemory>) {
@@ -207,6 +215,30 @@ async fn little_more_than_the_new_records_is_told() {
     assert!((5..=10).contains(&least), "{least} of {} were told", etcd.records.len());
 }
 
+/// As beside a source of everything: whoever names all of them never joins any.
+#[tokio::test]
+async fn small_segments_join_in_rounds_of_differences_too() {
+    let (mut vault, _) = vault(7).await;
+    let mut etcd = Etcd::new();
+    (0..400).for_each(|key| etcd.put(&format!("k{key}"), 100));
+    take(&mut vault, etcd.source()).await.unwrap();
+    let (mut copied, mut most) = (0, 0);
+    for _ in 0..30 {
+        (0..3).for_each(|key| etcd.put(&format!("k{key}"), 100));
+        let (summary, _) = changed(&mut vault, &etcd).await.unwrap();
+        copied += u64::from(summary.copied_bytes > 0);
+        most = most.max(summary.segments);
+    }
+    assert!((1..15).contains(&copied), "{copied} of 30 rounds copied forward");
+    assert!(most < 30, "{most} segments");
+    let latest = newest(&vault);
+    assert_holds(&mut vault, latest, &etcd).await;
+}
+
+fn newest(vault: &Vault) -> u64 {
+    vault.snapshots().iter().map(|entry| entry.number).max().unwrap()
+}
+
 #[tokio::test]
 async fn what_is_wrong_with_an_old_record_is_found_as_ever() {
     let (mut vault, _) = vault(2).await;
@@ -256,6 +288,14 @@ async fn differences_from_another_snapshot_are_refused() {
     assert!(matches!(error, SnapshotError::NotNamed(_)), "{error}");
     assert_eq!(vault.snapshots().len(), before, "nothing was committed");
     changed(&mut vault, &etcd).await.unwrap();
+    // A record that the vault has, and that a former round turned off, is not named either.
+    etcd.put("k0", 10);
+    etcd.compact(etcd.revision);
+    changed(&mut vault, &etcd).await.unwrap();
+    let mut telling = tell(&vault, &etcd).await;
+    telling.told.insert(0, ((1, 0), None));
+    let error = take(&mut vault, Box::new(telling)).await.unwrap_err();
+    assert!(matches!(error, SnapshotError::NotNamed(ref it) if it.0 == (1, 0)), "{error}");
 }
 
 #[tokio::test]
@@ -270,5 +310,65 @@ async fn what_is_lost_in_the_store_is_told_whole() {
     let (summary, told) = changed(&mut vault, &etcd).await.unwrap();
     assert!(matches!(summary.findings[..], [Finding::Lost(_)]), "{:?}", summary.findings);
     assert!(told > 1);
+    assert_holds(&mut vault, summary.number, &etcd).await;
+}
+
+/// Another writer, of this seed, that takes a snapshot of `etcd` when the walk is through.
+fn overtaking(seed: u64, store: &Arc<InMemory>, etcd: &Etcd) -> Hook {
+    let (store, etcd) = (store.clone(), etcd.clone());
+    let commit = async move || {
+        let mut other = Vault::open(over(store), options(seed)).await.unwrap();
+        take(&mut other, etcd.source()).await.unwrap();
+    };
+    Box::new(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        std::thread::spawn(move || runtime.unwrap().block_on(commit())).join().unwrap();
+    })
+}
+
+#[tokio::test]
+async fn who_is_overtaken_before_its_commit_does_not_use_its_differences_again() {
+    let (mut vault, store) = vault(5).await;
+    let mut etcd = Etcd::new();
+    (0..40).for_each(|key| etcd.put(&format!("k{key}"), 100));
+    take(&mut vault, etcd.source()).await.unwrap();
+    etcd.put("new", 10);
+    let behind = etcd.clone();
+    etcd.put("newer", 10);
+    // What the other stores is older, so ours is still wanted; but not as it was told.
+    let mut telling = tell(&vault, &etcd).await;
+    telling.hook = Some(overtaking(77, &store, &behind));
+    let error = take(&mut vault, Box::new(telling)).await.unwrap_err();
+    assert!(matches!(error, SnapshotError::Unfit { .. }), "{error}");
+    assert_eq!(vault.snapshots().len(), 2, "the first and the other's");
+    let latest = newest(&vault);
+    assert_holds(&mut vault, latest, &behind).await;
+    let (summary, _) = changed(&mut vault, &etcd).await.unwrap();
+    assert_holds(&mut vault, summary.number, &etcd).await;
+    // What the other stores is as new: there is nothing left to do.
+    etcd.put("newest", 10);
+    let mut telling = tell(&vault, &etcd).await;
+    telling.hook = Some(overtaking(78, &store, &etcd));
+    let taking = SnapshotOptions { inline: true, ..SnapshotOptions::default() };
+    let outcome = vault.snapshot(Box::new(telling), &taking).await.unwrap();
+    let Outcome::Covered { number } = outcome else { panic!("{outcome:?}") };
+    assert_holds(&mut vault, number, &etcd).await;
+}
+
+#[tokio::test]
+async fn what_is_lost_after_it_was_named_is_read_again() {
+    let (mut vault, store) = vault(6).await;
+    let mut etcd = Etcd::new();
+    (0..200).for_each(|key| etcd.put(&format!("k{key}"), 100));
+    let first = take(&mut vault, etcd.source()).await.unwrap();
+    etcd.put("new", 10);
+    let telling = tell(&vault, &etcd).await;
+    let largest = first.uploaded.iter().max_by_key(|object| object.size_bytes).unwrap();
+    store.delete(&object_store::path::Path::from(largest.name.as_str())).await.unwrap();
+    let error = take(&mut vault, Box::new(telling)).await.unwrap_err();
+    assert!(matches!(error, SnapshotError::Unfit { .. }), "{error}");
+    assert_eq!(vault.snapshots().len(), 1, "nothing was committed");
+    let summary = take(&mut vault, etcd.source()).await.unwrap();
+    assert!(matches!(summary.findings[..], [Finding::Lost(_)]), "{:?}", summary.findings);
     assert_holds(&mut vault, summary.number, &etcd).await;
 }

@@ -53,7 +53,7 @@ pub(super) fn totals(answered: &Answered) -> Option<LiveTotals> {
 impl Answered {
     /// How the answer stands to the vault's snapshot `number`; `None`: its totals are unsound.
     pub fn differences(&self, number: u64) -> Option<Differences> {
-        let (named, totals) = (Arc::new(self.named.clone()), totals(self)?);
+        let (named, totals) = (Arc::clone(&self.named), totals(self)?);
         Some(Differences { number, named, totals })
     }
 }

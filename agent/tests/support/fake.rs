@@ -5,13 +5,18 @@ use futures::stream::{self, BoxStream, StreamExt};
 use holdfast_api::etcdserverpb::kv_server::{Kv, KvServer};
 use holdfast_api::etcdserverpb::maintenance_server::{Maintenance, MaintenanceServer};
 use holdfast_api::etcdserverpb::*;
+use holdfast_api::holdfast::records_server::{Records, RecordsServer};
+use holdfast_api::holdfast::{ChangesRequest, ChangesResponse, Header as Told, Kind, Trailer};
+use holdfast_core::changes::{Item, ItemWriter};
+use holdfast_core::revision::Revision;
+use prost::Message;
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 /// How the stream goes wrong, or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,13 +37,40 @@ pub enum Fault {
     NoDigest,
 }
 
+/// What it answers to one who asks for changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Telling {
+    /// That it does not offer them.
+    #[default]
+    Unknown,
+    /// That too many ask.
+    Busy,
+    /// Half an answer, and then that it was overtaken.
+    Overtaken,
+    /// Nothing at all.
+    Silence,
+    /// Half an answer, and then nothing more.
+    Stall,
+    /// A little now and then, for ever.
+    Trickle,
+    /// Half an answer, ended properly as gRPC goes.
+    Cut,
+    /// Half an answer, and an error.
+    Fail,
+    /// All of it, with another's digest.
+    Flip,
+}
+
 /// A fake member.
 #[derive(Clone)]
 pub struct Fake {
     database: Arc<Vec<u8>>,
     fault: Fault,
     hash: u32,
+    telling: Arc<Mutex<Telling>>,
     pub streams: Arc<AtomicUsize>,
+    /// How often changes were asked for.
+    pub asked: Arc<AtomicUsize>,
 }
 
 const HEADER: ResponseHeader =
@@ -47,16 +79,86 @@ const HEADER: ResponseHeader =
 impl Fake {
     /// Serves `database`; gives its URL.
     pub async fn start(database: Vec<u8>, fault: Fault) -> (Fake, String) {
-        let streams = Arc::default();
-        let fake = Fake { database: Arc::new(database), fault, hash: 0xdead_beef, streams };
+        let (telling, streams, asked) = Default::default();
+        let database = Arc::new(database);
+        let fake = Fake { database, fault, hash: 0xdead_beef, telling, streams, asked };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let serving = tonic::transport::Server::builder()
             .add_service(KvServer::new(fake.clone()))
             .add_service(MaintenanceServer::new(fake.clone()))
+            .add_service(RecordsServer::new(fake.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
         tokio::spawn(serving);
         (fake, url)
+    }
+
+    /// What it answers from now on to one who asks for changes.
+    pub fn tell(&self, telling: Telling) {
+        *self.telling.lock().unwrap() = telling;
+    }
+}
+
+type Changes = BoxStream<'static, Result<ChangesResponse, Status>>;
+
+/// The messages of an answer, with a digest over all of them in the last.
+fn sealed(list: Vec<(Kind, Vec<u8>)>) -> Vec<Result<ChangesResponse, Status>> {
+    let mut sha256 = Sha256::new();
+    let message = |(kind, payload): (Kind, Vec<u8>)| {
+        sha256.update([u8::try_from(i32::from(kind)).unwrap()]);
+        sha256.update((payload.len() as u64).to_le_bytes());
+        sha256.update(&payload);
+        let digest = sha256.clone().finalize().to_vec();
+        let sha256 = if kind == Kind::Trailer { digest } else { Vec::new() };
+        Ok(ChangesResponse { kind: kind.into(), payload: payload.into(), sha256 })
+    };
+    list.into_iter().map(message).collect()
+}
+
+/// A payload that says of a revision that it is gone.
+fn gone(main: i64) -> (Kind, Vec<u8>) {
+    let mut writer = ItemWriter::default();
+    writer.push(&Item::Gone(Revision::new(main, 0)));
+    (Kind::Records, writer.take())
+}
+
+#[tonic::async_trait]
+impl Records for Fake {
+    type ChangesStream = Changes;
+
+    async fn changes(
+        &self,
+        _: Request<Streaming<ChangesRequest>>,
+    ) -> Result<Response<Changes>, Status> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let telling = *self.telling.lock().unwrap();
+        let header = (Kind::Header, Told { cluster_id: 7, ..Told::default() }.encode_to_vec());
+        let trailer = Trailer { live_sha256: vec![0; 32], ..Trailer::default() };
+        let trailer = (Kind::Trailer, trailer.encode_to_vec());
+        let half = stream::iter(sealed(vec![header.clone(), gone(2)]));
+        let stream: Changes = match telling {
+            Telling::Unknown => return Err(Status::unimplemented("no changes are told")),
+            Telling::Busy => return Err(Status::resource_exhausted("too many ask")),
+            Telling::Silence => std::future::pending().await,
+            Telling::Overtaken => {
+                half.chain(stream::iter([Err(Status::aborted("overtaken"))])).boxed()
+            }
+            Telling::Stall => half.chain(stream::pending()).boxed(),
+            Telling::Trickle => half
+                .chain(stream::unfold(3, |main| async move {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    Some((sealed(vec![gone(main)]).remove(0), main + 1))
+                }))
+                .boxed(),
+            Telling::Cut => half.boxed(),
+            Telling::Fail => half.chain(stream::iter([Err(Status::internal("disk gone"))])).boxed(),
+            Telling::Flip => {
+                let mut messages = sealed(vec![header, gone(2), trailer]);
+                messages[1] = sealed(vec![gone(3)]).remove(0);
+                stream::iter(messages).boxed()
+            }
+        };
+        Ok(Response::new(stream))
     }
 }
 

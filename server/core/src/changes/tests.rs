@@ -4,6 +4,7 @@ use super::*;
 use crate::record::Record;
 use crate::revision::{BucketKey, Revision};
 use proptest::prelude::*;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 type Model = BTreeMap<(i64, i64), (bool, Vec<u8>)>;
@@ -40,8 +41,14 @@ fn with_record<T>(
     then(&Record { at, raw_key: &raw_key, raw_value: value })
 }
 
-/// What the caller has after it applied the answer, through the codec in payloads of `piece` bytes.
-fn exchange(have: &Model, server: &Model, piece: usize) -> (Model, Totals) {
+/// Whether a newer record of the key exists: here anything that is told and comes back.
+fn is_superseded((main, sub): (i64, i64)) -> bool {
+    (main + sub) % 3 == 0
+}
+
+/// What the caller has after it applied the answer, through the codec in payloads of about `piece`
+/// bytes: a name has about eight. And what the server counted and hashed.
+fn exchange(have: &Model, server: &Model, piece: usize) -> (Model, Totals, [u8; 32]) {
     let keys = keys();
     let mut writer = KnownWriter::default();
     let (mut names, mut last) = (Vec::new(), None);
@@ -50,14 +57,14 @@ fn exchange(have: &Model, server: &Model, piece: usize) -> (Model, Totals) {
         last = read.last().map(|known| known.at).or(last);
         names.extend(read);
     };
-    for ((main, sub), content) in have {
+    for (count, ((main, sub), content)) in have.iter().enumerate() {
+        if count > 0 && count % piece.div_ceil(8) == 0 {
+            flush(&mut writer);
+        }
         let key = u32::try_from(main % 3).unwrap();
         let digest =
             with_record((*main, *sub), content, |record| keys[key as usize].digest(record));
         writer.push(&Known { at: Revision::new(*main, *sub), key, digest });
-        if writer.size_bytes() >= piece {
-            flush(&mut writer);
-        }
     }
     flush(&mut writer);
     let mut comparison = Comparison::new(List { names: names.into_iter(), keys }).unwrap();
@@ -70,9 +77,10 @@ fn exchange(have: &Model, server: &Model, piece: usize) -> (Model, Totals) {
         Ok(())
     };
     for (at, content) in server {
-        with_record(*at, content, |record| comparison.take(record, false, &mut tell)).unwrap();
+        with_record(*at, content, |record| comparison.take(record, is_superseded(*at), &mut tell))
+            .unwrap();
     }
-    let (totals, _) = comparison.finish(&mut tell).unwrap();
+    let (totals, sha256) = comparison.finish(&mut tell).unwrap();
     payloads.push(out.take());
     let (mut after, mut last) = (have.clone(), None);
     for payload in &payloads {
@@ -84,8 +92,9 @@ fn exchange(have: &Model, server: &Model, piece: usize) -> (Model, Totals) {
                 Item::Gone(_) => {
                     assert!(after.remove(&(at.main, at.sub)).is_some(), "it was named");
                 }
-                Item::Record { at, value, .. } => {
+                Item::Record { at, superseded, value } => {
                     let place = (at.revision.main, at.revision.sub);
+                    assert_eq!(superseded, is_superseded(place));
                     let content = (at.tombstone, value.to_vec());
                     assert_ne!(have.get(&place), Some(&content), "sent for nothing");
                     after.insert(place, content);
@@ -93,7 +102,20 @@ fn exchange(have: &Model, server: &Model, piece: usize) -> (Model, Totals) {
             }
         }
     }
-    (after, totals)
+    (after, totals, sha256)
+}
+
+/// The digest over all records, as docs/FORMAT.md has it, written down once more.
+fn live_sha256(records: &Model) -> [u8; 32] {
+    let mut sha256 = Sha256::new();
+    for ((main, sub), (tombstone, value)) in records {
+        sha256.update(main.to_le_bytes());
+        sha256.update(sub.to_le_bytes());
+        sha256.update([u8::from(*tombstone)]);
+        sha256.update((value.len() as u64).to_le_bytes());
+        sha256.update(value);
+    }
+    sha256.finalize().into()
 }
 
 fn model() -> impl Strategy<Value = Model> {
@@ -108,13 +130,16 @@ proptest! {
         server in model(),
         piece in 1usize..200,
     ) {
-        let (after, totals) = exchange(&have, &server, piece);
+        let (after, totals, sha256) = exchange(&have, &server, piece);
         prop_assert_eq!(&after, &server);
         let same = server.iter().filter(|(at, content)| have.get(at) == Some(content)).count();
         prop_assert_eq!(totals.equal, same as u64);
         prop_assert_eq!(totals.records, server.len() as u64);
         let tombstones = server.values().filter(|(tombstone, _)| *tombstone).count();
         prop_assert_eq!(totals.tombstones, tombstones as u64);
+        let bytes: usize = server.values().map(|(_, value)| value.len()).sum();
+        prop_assert_eq!(totals.live_bytes, bytes as u64);
+        prop_assert_eq!(sha256, live_sha256(&server));
     }
 
     #[test]

@@ -122,11 +122,6 @@ impl KnownWriter {
         self.out.extend_from_slice(&known.digest.to_le_bytes());
     }
 
-    /// Bytes so far.
-    pub fn size_bytes(&self) -> usize {
-        self.out.len()
-    }
-
     /// The payload; the next one begins.
     pub fn take(&mut self) -> Vec<u8> {
         self.previous = 0;

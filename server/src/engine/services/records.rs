@@ -4,19 +4,19 @@
 //! committed; the records are those that a compaction at the higher mark leaves, so one that is
 //! scheduled and not finished does not show; nothing waits for this but the pages it reads: no
 //! apply, no commit; memory is one message each way, and two bits per record while a compaction
-//! runs; a caller that stalls for [`STALL`], or takes longer than [`WHOLE`], loses its stream and
+//! runs; a caller that stalls, or takes too long for all of it ([`LIMITS`]), loses its stream and
 //! the transaction ends; at most [`MOST_STREAMS`] run at once.
 
+mod queues;
+
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use holdfast_api::holdfast as pb;
 use holdfast_api::holdfast::records_server::Records;
 use holdfast_bolt::{FilePages, ReadTx};
 use holdfast_core::buckets::KEY;
-use holdfast_core::changes::{
-    Comparison, DIGEST_KEY_BYTES, DigestKey, Item, ItemWriter, Known, Names, put_entry, read_known,
-};
+use holdfast_core::changes::{Comparison, Item, ItemWriter, put_entry};
 use holdfast_core::compaction::{Liveness, LivenessBuilder, TombstoneRule};
 use holdfast_core::database::read_small;
 use holdfast_core::hashkv::{HashScope, KvHasher};
@@ -25,9 +25,8 @@ use holdfast_core::mvcc::Reader;
 use holdfast_core::record::Record;
 use holdfast_core::revision::Revision;
 use prost::Message;
+use queues::{LIMITS, Named, Out, Requests};
 use serde_json::json;
-use sha2::{Digest, Sha256};
-use std::collections::VecDeque;
 use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -42,16 +41,10 @@ type Answer = Result<pb::ChangesResponse, Status>;
 
 /// Streams at a time.
 const MOST_STREAMS: usize = 2;
-/// Without a message taken or given.
-const STALL: Duration = Duration::from_secs(60);
-/// For all of it: so long may pages be held that are free otherwise.
-const WHOLE: Duration = Duration::from_secs(1_800);
 /// Bytes of a payload, but for a larger record.
 const PAYLOAD_BYTES: usize = 64 << 10;
 /// Payloads that wait for a slow caller.
 const PAYLOADS_AHEAD: usize = 16;
-/// Digest keys that a caller may send: one per object that it has.
-const MOST_KEYS: usize = 65_536;
 
 /// The service.
 pub(crate) struct RecordsService {
@@ -103,9 +96,9 @@ fn serve(
     runtime: runtime::Handle,
 ) {
     let began = Instant::now();
-    let end = began + WHOLE;
-    let mut named = Named::new(requests, answers.clone(), runtime.clone(), end);
-    let out = Out { answers, runtime, end, sha256: Sha256::new(), sent_bytes: 0 };
+    let deadlines = LIMITS.from(began);
+    let mut named = Named::new(requests, answers.clone(), runtime.clone(), deadlines);
+    let out = Out::new(answers, runtime, deadlines);
     let mut sending = Sending { handle, out };
     let outcome = sending.run(&mut named);
     let fields = [
@@ -119,146 +112,10 @@ fn serve(
             let [named, sent, took] = fields;
             let fields = [named, sent, took, ("error", json!(status.message()))];
             logger.warn("a stream of records ended early", &fields);
-            // One that stalls does not take it either: then the stream's end says enough.
-            let _ = sending.out.answers.try_send(Err(status));
+            sending.out.refuse(status);
         }
     }
     drop(permit);
-}
-
-/// The names as they come over the wire.
-struct Named {
-    requests: Streaming<pb::ChangesRequest>,
-    answers: mpsc::Sender<Answer>,
-    runtime: runtime::Handle,
-    end: Instant,
-    keys: Vec<DigestKey>,
-    waiting: VecDeque<Known>,
-    last: Option<Revision>,
-    is_last: bool,
-    count: u64,
-}
-
-impl Named {
-    fn new(
-        requests: Streaming<pb::ChangesRequest>,
-        answers: mpsc::Sender<Answer>,
-        runtime: runtime::Handle,
-        end: Instant,
-    ) -> Named {
-        let (keys, waiting) = (Vec::new(), VecDeque::new());
-        Named {
-            requests,
-            answers,
-            runtime,
-            end,
-            keys,
-            waiting,
-            last: None,
-            is_last: false,
-            count: 0,
-        }
-    }
-
-    fn receive(&mut self) -> Result<(), Status> {
-        let message = self.requests.message();
-        let patience = patience(self.end)?;
-        let left = self.answers.closed();
-        let message = self.runtime.block_on(async {
-            tokio::select! {
-                message = tokio::time::timeout(patience, message) => Some(message),
-                () = left => None,
-            }
-        });
-        let message = message.ok_or_else(gone)?.map_err(|_| stalled("sent no names"))??;
-        let message = message.ok_or_else(|| Status::cancelled("the caller's stream was cut"))?;
-        for key in &message.digest_keys {
-            let bytes = <&[u8; DIGEST_KEY_BYTES]>::try_from(&key[..]);
-            let bytes = bytes.map_err(|_| refused("a digest key has not 32 bytes"))?;
-            if self.keys.len() == MOST_KEYS {
-                return Err(refused("more digest keys than a vault has objects"));
-            }
-            self.keys.push(DigestKey::new(bytes));
-        }
-        let known = read_known(&message.known, self.last);
-        let known = known.map_err(|error| refused(&error.to_string()))?;
-        self.last = known.last().map(|known| known.at).or(self.last);
-        self.count += known.len() as u64;
-        self.waiting = known.into();
-        self.is_last = message.last;
-        Ok(())
-    }
-}
-
-impl Names for &mut Named {
-    type Error = Status;
-
-    fn next(&mut self) -> Result<Option<Known>, Status> {
-        while self.waiting.is_empty() && !self.is_last {
-            self.receive()?;
-        }
-        Ok(self.waiting.pop_front())
-    }
-
-    fn is_same(&self, known: &Known, record: &Record<'_>) -> Result<bool, Status> {
-        let key = self.keys.get(known.key as usize);
-        let key = key.ok_or_else(|| refused("a name's digest key was not sent"))?;
-        Ok(key.digest(record) == known.digest)
-    }
-}
-
-/// Messages on their way to the caller.
-struct Out {
-    answers: mpsc::Sender<Answer>,
-    runtime: runtime::Handle,
-    end: Instant,
-    sha256: Sha256,
-    sent_bytes: u64,
-}
-
-impl Out {
-    fn send(&mut self, kind: pb::Kind, payload: Vec<u8>) -> Result<(), Status> {
-        let number = u8::try_from(i32::from(kind)).unwrap_or_default();
-        self.sha256.update([number]);
-        self.sha256.update((payload.len() as u64).to_le_bytes());
-        self.sha256.update(&payload);
-        self.sent_bytes += payload.len() as u64;
-        let sha256 = match kind {
-            pb::Kind::Trailer => self.sha256.clone().finalize().to_vec(),
-            _ => Vec::new(),
-        };
-        let answer = pb::ChangesResponse { kind: kind.into(), payload: payload.into(), sha256 };
-        let (answers, patience) = (&self.answers, patience(self.end)?);
-        let sending = async { tokio::time::timeout(patience, answers.send(Ok(answer))).await };
-        match self.runtime.block_on(sending) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(gone()),
-            Err(_) => Err(stalled("took no answer")),
-        }
-    }
-}
-
-/// How long to wait for the caller now.
-fn patience(end: Instant) -> Result<Duration, Status> {
-    let left = end.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        let seconds = WHOLE.as_secs();
-        return Err(Status::deadline_exceeded(format!("the stream took more than {seconds} s")));
-    }
-    Ok(left.min(STALL))
-}
-
-fn gone() -> Status {
-    Status::cancelled("the caller went away")
-}
-
-fn stalled(what: &str) -> Status {
-    let seconds = STALL.as_secs();
-    Status::deadline_exceeded(format!("the caller {what} for {seconds} s"))
-}
-
-fn refused(what: &str) -> Status {
-    Status::invalid_argument(what)
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
@@ -282,7 +139,7 @@ struct Scope {
 }
 
 impl Sending<'_> {
-    fn run(&mut self, named: &mut Named) -> Result<(), Status> {
+    fn run(&mut self, named: &mut Named<impl Requests>) -> Result<(), Status> {
         // The index afterwards: it then knows at least what the database has.
         let database = self.handle.inner.database.read();
         let reader = self.handle.inner.store.reader();
@@ -345,7 +202,7 @@ impl Sending<'_> {
         database: &ReadTx<FilePages>,
         reader: &Reader,
         scope: &Scope,
-        named: &mut Named,
+        named: &mut Named<impl Requests>,
     ) -> Result<pb::Trailer, Status> {
         let any_alive = reader.holds_any(scope.revision).map_err(|error| overtaken(&error))?;
         let hash = HashScope { revision: scope.revision, compact_revision: scope.compacted };

@@ -2,12 +2,14 @@
 //!
 //! One store is made once (cached by its parameters) and played through: first backup, restore
 //! against etcdutl's, growth of the vault against the bare new records and against restic, a day of
-//! hourly backups. The bundled server is put under load beside etcd 3.6. Must hold: prints figures
+//! hourly backups. The bundled server is put under load beside etcd 3.6, and backed up by what
+//! changed beside whole streams. Must hold: prints figures
 //! and the bounds they stand beside, and never fails because of a time; fails when anything did not
 //! work. Programs are compared in one run, alternating, by medians; every process is ended before
 //! it exits.
 
 mod backup;
+mod changes;
 mod cluster;
 mod day;
 mod figures;
@@ -46,7 +48,7 @@ struct Arguments {
     /// What to measure beside the first backup; left out: everything
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
-    /// Alternating restores, and rounds of each load
+    /// Alternating restores, rounds of each load, and rounds of backups of what changed
     #[arg(long, default_value_t = 5)]
     runs: usize,
     /// Updates before a backup; each number is one step, once more after a defragmentation; left
@@ -79,6 +81,8 @@ enum Part {
     Day,
     /// The bundled server, against etcd 3.6.
     Server,
+    /// Rounds beside the bundled server, which tells what changed, against whole streams.
+    Changes,
 }
 
 /// Where the bench plays and with what.
@@ -132,9 +136,14 @@ async fn bench(arguments: &Arguments) -> Result<()> {
     if !arguments.huge && wanted(Part::Server) {
         let extent = Extent { runs: arguments.runs, share: arguments.share };
         server::compare(&ground, &plain, extent).await?;
-        if arguments.only == [Part::Server] {
-            return Ok(std::fs::remove_dir_all(&ground.dir)?);
-        }
+    }
+    if !arguments.huge && wanted(Part::Changes) {
+        let updates = updates(arguments).into_iter().max().unwrap_or(0);
+        changes::compare(&ground, &plain, &spec, (updates, arguments.runs)).await?;
+    }
+    let alone = |part: &Part| matches!(part, Part::Server | Part::Changes);
+    if !arguments.only.is_empty() && arguments.only.iter().all(alone) {
+        return Ok(std::fs::remove_dir_all(&ground.dir)?);
     }
     let mut cluster = Cluster::boot(&ground, &plain, &spec).await?;
     let first = backup::first(&ground, &cluster, arguments.huge).await?;
@@ -144,17 +153,21 @@ async fn bench(arguments: &Arguments) -> Result<()> {
         cluster.start().await;
     }
     if !arguments.huge && wanted(Part::Growth) {
-        let updates = match arguments.updates[..] {
-            [] => vec![arguments.size_mb.max(10), 10 * arguments.size_mb.max(10)],
-            ref given => given.to_vec(),
-        };
-        growth::compare(&ground, &mut cluster, &first, &updates).await?;
+        growth::compare(&ground, &mut cluster, &first, &updates(arguments)).await?;
     }
     if !arguments.huge && wanted(Part::Day) {
         day::simulate(&ground, &mut cluster, arguments.hours).await?;
     }
     cluster.stop().await;
     Ok(std::fs::remove_dir_all(&ground.dir)?)
+}
+
+/// Updates of each step.
+fn updates(arguments: &Arguments) -> Vec<u64> {
+    match arguments.updates[..] {
+        [] => vec![arguments.size_mb.max(10), 10 * arguments.size_mb.max(10)],
+        ref given => given.to_vec(),
+    }
 }
 
 fn cache(arguments: &Arguments) -> Result<PathBuf> {

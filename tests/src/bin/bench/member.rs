@@ -58,6 +58,16 @@ pub(crate) struct Measured {
 impl Measured {
     /// Starts one on a data directory, or on none.
     pub(crate) async fn start(ground: &Ground, side: Side, what: &str) -> Result<Measured> {
+        Measured::start_with(ground, side, what, &[]).await
+    }
+
+    /// The same with more flags.
+    pub(crate) async fn start_with(
+        ground: &Ground,
+        side: Side,
+        what: &str,
+        flags: &[&str],
+    ) -> Result<Measured> {
         let data_dir = data_dir(ground, side, what);
         let spec = ServerSpec {
             program: side.program(ground),
@@ -68,7 +78,7 @@ impl Measured {
             joins: false,
             token: "bench".to_owned(),
             log: ground.dir.join(format!("{}-{what}.log", side.folder())),
-            extra: FLAGS.map(str::to_owned).to_vec(),
+            extra: FLAGS.iter().chain(flags).map(|flag| (*flag).to_owned()).collect(),
             tls: false,
         };
         let client = Client::lazy(ClientConfig::new([spec.client_url()]))?;
@@ -89,6 +99,11 @@ impl Measured {
 
     pub(crate) fn client(&self) -> Result<Client> {
         Ok(Client::lazy(self.client_config())?)
+    }
+
+    /// Its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.server.id()
     }
 
     /// Of all processors since its start.

@@ -30,8 +30,42 @@ pub(crate) struct Run {
     pub(crate) read_bytes: u64,
 }
 
+/// What a program that runs on took while another ran.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Beside {
+    /// Of all processors, user and system.
+    pub(crate) processor: Duration,
+    /// Highest anonymous memory seen, in bytes.
+    pub(crate) peak_anonymous: u64,
+}
+
 /// Runs a program to its end; its output goes to `log`.
 pub(crate) fn measure(command: &mut Command, log: &Path) -> Result<Run> {
+    measured(command, log, || Ok(()))
+}
+
+/// The same, and what the process `other` takes meanwhile.
+pub(crate) fn measure_beside(
+    command: &mut Command,
+    log: &Path,
+    other: u32,
+) -> Result<(Run, Beside)> {
+    let before = processor_time_of(other)?;
+    let (mut beside, status) = (Beside::default(), format!("/proc/{other}/status"));
+    let run = measured(command, log, || {
+        let anonymous = anonymous(&std::fs::read_to_string(&status)?);
+        beside.peak_anonymous = beside.peak_anonymous.max(anonymous);
+        Ok(())
+    })?;
+    beside.processor = processor_time_of(other)?.saturating_sub(before);
+    Ok((run, beside))
+}
+
+fn measured(
+    command: &mut Command,
+    log: &Path,
+    mut look: impl FnMut() -> Result<()>,
+) -> Result<Run> {
     let output = File::create(log)?;
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
     let started = Instant::now();
@@ -43,8 +77,8 @@ pub(crate) fn measure(command: &mut Command, log: &Path) -> Result<Run> {
         if field(&status, "State:").is_some_and(|state| state.starts_with('Z')) {
             break;
         }
-        let anonymous = field(&status, "RssAnon:").and_then(number).unwrap_or(0) * 1024;
-        run.peak_anonymous = run.peak_anonymous.max(anonymous);
+        run.peak_anonymous = run.peak_anonymous.max(anonymous(&status));
+        look()?;
         std::thread::sleep(LOOK);
     }
     run.took = started.elapsed();
@@ -64,6 +98,11 @@ pub(crate) fn measure(command: &mut Command, log: &Path) -> Result<Run> {
 /// Processor time of a process so far, user and system.
 pub(crate) fn processor_time_of(process: u32) -> Result<Duration> {
     Ok(processor_time(&std::fs::read_to_string(format!("/proc/{process}/stat"))?))
+}
+
+/// RssAnon in bytes.
+fn anonymous(status: &str) -> u64 {
+    field(status, "RssAnon:").and_then(number).unwrap_or(0) * 1024
 }
 
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
@@ -104,6 +143,20 @@ mod tests {
         let error = measure(Command::new("sh").args(["-c", "echo no luck; exit 3"]), &log)
             .expect_err("it fails");
         assert!(error.to_string().contains("no luck"), "{error}");
+    }
+
+    #[test]
+    fn what_runs_on_beside_it_is_measured_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let busy = "x=0; while :; do x=$((x+1)); done";
+        let mut other = Command::new("sh").args(["-c", busy]).spawn().expect("it starts");
+        let mut waiting = Command::new("sleep");
+        let outcome = measure_beside(waiting.arg("0.5"), &folder.path().join("log"), other.id());
+        other.kill().expect("it runs");
+        other.wait().expect("it ends");
+        let (run, beside) = outcome.expect("it works");
+        assert!(beside.processor > Duration::ZERO && beside.peak_anonymous > 0, "{beside:?}");
+        assert!(beside.processor > run.processor, "{beside:?}, {run:?}");
     }
 
     #[test]
