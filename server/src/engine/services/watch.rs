@@ -189,7 +189,8 @@ impl Stream {
             Err(reason) => return self.refuse(NO_WATCH, reason.to_string()),
         };
         if create.start_revision < 0 {
-            return self.refuse(NO_WATCH, compacted_text());
+            // Upstream names the server here, and not where a watch falls behind a compaction.
+            return self.refuse(NO_WATCH, Refusal::Compacted.text().to_owned());
         }
         let mut watches = self.lock();
         let id = match watches.ids.choose_id(create.watch_id) {
