@@ -10,6 +10,8 @@ mod judge;
 mod random;
 #[path = "bundled/services.rs"]
 mod services;
+#[path = "bundled/watching.rs"]
+mod watching;
 #[path = "bundled/wire.rs"]
 mod wire;
 

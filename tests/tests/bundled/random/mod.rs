@@ -12,7 +12,8 @@ mod steps;
 mod watches;
 
 use holdfast_api::etcdserverpb::{
-    AuthUserAddRequest, Compare, DowngradeRequest, TxnRequest, WatchCreateRequest,
+    AuthUserAddRequest, CompactionRequest, Compare, DowngradeRequest, PutRequest, TxnRequest,
+    WatchCreateRequest,
 };
 use holdfast_tests::etcd::BUNDLED;
 use side::Side;
@@ -178,6 +179,9 @@ async fn what_was_answered_otherwise_is_not_any_more() {
 fn found() -> Vec<(&'static str, Step)> {
     let key = b"a".to_vec();
     let before = WatchCreateRequest { key, start_revision: -1, ..WatchCreateRequest::default() };
+    let compacted = WatchCreateRequest { start_revision: 1, ..before.clone() };
+    let record = PutRequest { key: b"a".to_vec(), ..PutRequest::default() };
+    let compact = CompactionRequest { revision: 3, physical: true };
     let validate = DowngradeRequest { action: 0, version: "3.5.0".to_owned() };
     let root = AuthUserAddRequest {
         name: "root".to_owned(),
@@ -191,7 +195,11 @@ fn found() -> Vec<(&'static str, Step)> {
     let (range, put, delete) = Default::default();
     let txn = TxnRequest { compare: vec![Compare::default()], ..TxnRequest::default() };
     vec![
-        nobody("a watch from before the first revision", Call::Watch(0, before)),
+        nobody("a watch from before the first revision", Call::Watch(0, before.clone())),
+        nobody("a record", Call::Put(record.clone())),
+        nobody("its successor", Call::Put(record)),
+        nobody("a compaction", Call::Compact(compact)),
+        nobody("a watch from before the compaction", Call::Watch(0, compacted)),
         nobody("a URL without a port", Call::AddMember(no_port())),
         nobody("an unknown member and no URL", Call::UpdateMember(99, Vec::new())),
         nobody("an unknown member and a bad URL", Call::UpdateMember(99, no_port())),
@@ -203,6 +211,8 @@ fn found() -> Vec<(&'static str, Step)> {
         impostor("a put without a key, by nobody", Call::Put(put)),
         impostor("a deletion without a key, by nobody", Call::Delete(delete)),
         impostor("a comparison without a key, by nobody", Call::Txn(txn)),
+        nobody("leases, though there are none, by nobody", Call::Leases),
         impostor("a bad URL, by nobody", Call::AddMember(no_port())),
+        impostor("a watch from before the first revision, by nobody", Call::Watch(0, before)),
     ]
 }
