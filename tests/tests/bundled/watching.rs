@@ -37,7 +37,7 @@ fn create(watch_id: i64, fragment: bool) -> RequestUnion {
 }
 
 /// An answer without what is the server's own.
-fn plain(answer: WatchResponse) -> String {
+fn plain(answer: &WatchResponse) -> String {
     let header = answer.header.unwrap_or_default();
     let keys: Vec<_> = answer.events.iter().map(|event| &event.kv.as_ref().unwrap().key).collect();
     format!(
@@ -54,7 +54,7 @@ fn plain(answer: WatchResponse) -> String {
 /// What a watch is told of two transactions with 1.35 MB of values.
 async fn pieces(version: &str, fragment: bool) -> Vec<String> {
     let (_etcd, channel, mut answers) = said(version, vec![create(5, fragment)]).await;
-    let mut told = vec![plain(answers.message().await.unwrap().unwrap())];
+    let mut told = vec![plain(&answers.message().await.unwrap().unwrap())];
     let put = |key: &str| {
         let (key, value) = (key.into(), vec![b'x'; 450_000]);
         step(Request::RequestPut(PutRequest { key, value, ..PutRequest::default() }))
@@ -66,7 +66,7 @@ async fn pieces(version: &str, fragment: bool) -> Vec<String> {
         loop {
             let answer = answers.message().await.unwrap().unwrap();
             let is_last = !answer.fragment;
-            told.push(plain(answer));
+            told.push(plain(&answer));
             if is_last {
                 break;
             }
@@ -106,7 +106,7 @@ async fn progress(version: &str) -> Vec<String> {
     loop {
         let answer = answers.message().await.unwrap().unwrap();
         let is_last = answer.watch_id == 9;
-        told.push(plain(answer));
+        told.push(plain(&answer));
         if is_last {
             // Progress and what begins or ends a watch go ways of their own in upstream's server.
             told.sort();

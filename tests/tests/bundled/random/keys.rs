@@ -185,8 +185,8 @@ impl Dice {
 
     fn steps(&mut self, depth: u32) -> TxnRequest {
         let most = if self.percent(3) { 9 } else { 3 };
-        let mut txn = TxnRequest::default();
-        txn.compare = (0..self.below(3)).map(|_| self.compare()).collect();
+        let compare = (0..self.below(3)).map(|_| self.compare()).collect();
+        let mut txn = TxnRequest { compare, ..TxnRequest::default() };
         let reads = self.percent(25);
         for branch in [&mut txn.success, &mut txn.failure] {
             *branch = (0..self.below(most + 1)).map(|_| self.step(depth, reads)).collect();

@@ -1,7 +1,7 @@
 //! Our server and upstream's under the same random calls: every answer and every watch equal, and
 //! HashKV at the end.
 //!
-//! One seed is one sequence. `HOLDFAST_SEQUENCES` sets how many run (default 3), `HOLDFAST_SEED`
+//! One seed is one sequence. `HOLDFAST_SEQUENCES` sets how many run (default 12), `HOLDFAST_SEED`
 //! where they begin, `HOLDFAST_STEPS` how long they are. A sequence that finds a difference is
 //! shortened on new servers, and told whole with both answers.
 
@@ -37,12 +37,15 @@ struct Difference {
 struct Pair {
     ours: Side,
     theirs: Side,
+    /// Calls that both answered in the same way, and how many of them with a refusal.
+    calls: u64,
+    refused: u64,
 }
 
 impl Pair {
     async fn start() -> Pair {
         let (ours, theirs) = tokio::join!(Side::start(BUNDLED), Side::start("3.6"));
-        Pair { ours, theirs }
+        Pair { ours, theirs, calls: 0, refused: 0 }
     }
 
     /// Waits until the watches of both have been told the same; what they were told otherwise.
@@ -91,6 +94,8 @@ impl Pair {
         if ours != theirs {
             return Err((ours, theirs));
         }
+        self.calls += 1;
+        self.refused += u64::from(side::is_refusal(&ours));
         if matches!(call, Call::Watch(..) | Call::Cancel(..)) {
             self.settle().await?;
         }
@@ -98,8 +103,14 @@ impl Pair {
     }
 }
 
-/// Runs a sequence on new servers; the first difference.
-async fn play(steps: &[Step]) -> Option<Difference> {
+/// A sequence on new servers: the first difference, and how much there was to compare.
+struct Played {
+    difference: Option<Difference>,
+    calls: u64,
+    refused: u64,
+}
+
+async fn play(steps: &[Step]) -> Played {
     let mut pair = Pair::start().await;
     let mut found = None;
     for (at, step) in steps.iter().enumerate() {
@@ -113,8 +124,9 @@ async fn play(steps: &[Step]) -> Option<Difference> {
     {
         found = Some(Difference { at: steps.len() - 1, ours, theirs });
     }
+    let (calls, refused) = (pair.calls, pair.refused);
     tokio::join!(pair.ours.stop(), pair.theirs.stop());
-    found
+    Played { difference: found, calls, refused }
 }
 
 /// Leaves out steps, first many at once, as long as there is a difference.
@@ -127,7 +139,7 @@ async fn shorten(mut steps: Vec<Step>, mut found: Difference) -> (Vec<Step>, Dif
             let start = end.saturating_sub(size);
             let fewer: Vec<Step> = [&steps[..start], &steps[end..]].concat();
             runs += 1;
-            if let Some(still) = play(&fewer).await {
+            if let Some(still) = play(&fewer).await.difference {
                 steps = fewer;
                 steps.truncate(still.at + 1);
                 found = still;
@@ -149,10 +161,13 @@ fn number(variable: &str, default: u64) -> u64 {
 async fn random_calls_are_answered_as_upstreams() {
     let first = number("HOLDFAST_SEED", 1);
     let length = usize::try_from(number("HOLDFAST_STEPS", 150)).unwrap();
-    let mut differences = 0;
-    for seed in first..first + number("HOLDFAST_SEQUENCES", 3) {
+    let (mut differences, mut calls, mut refused) = (0, 0, 0);
+    for seed in first..first + number("HOLDFAST_SEQUENCES", 12) {
         let steps = sequence::sequence(seed, length);
-        let Some(found) = play(&steps).await else { continue };
+        let played = play(&steps).await;
+        calls += played.calls;
+        refused += played.refused;
+        let Some(found) = played.difference else { continue };
         differences += 1;
         println!("seed {seed}: step {} differs: {:?}", found.at, steps[found.at]);
         println!("ours:   {}\ntheirs: {}\nshortened:", found.ours, found.theirs);
@@ -162,7 +177,10 @@ async fn random_calls_are_answered_as_upstreams() {
         }
         println!("ours:   {}\ntheirs: {}", found.ours, found.theirs);
     }
+    println!("{calls} calls from seed {first} on, {refused} of them refused");
     assert_eq!(differences, 0, "sequences with a difference");
+    // Servers that refuse everything are equal as well.
+    assert!(refused * 4 < calls * 3, "{refused} of {calls} calls were refused");
 }
 
 /// Steps that showed a difference once, by chance or looked for, one after the other.

@@ -102,10 +102,18 @@ answers!(
     holdfast_api::v3electionpb::ResignResponse,
 );
 
+/// What a refusal begins with.
+const REFUSED: &str = "refused: ";
+
 /// A refusal as text.
 pub fn told(status: &Status) -> String {
     let details = String::from_utf8_lossy(status.details()).into_owned();
-    format!("{:?}: {:?} {details:?}", status.code(), status.message())
+    format!("{REFUSED}{:?}: {:?} {details:?}", status.code(), status.message())
+}
+
+/// Whether an answer's text is a refusal.
+pub fn is_refusal(text: &str) -> bool {
+    text.starts_with(REFUSED)
 }
 
 impl Side {
