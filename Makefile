@@ -9,6 +9,7 @@
 #   make conformance   upstream's own suites on our server and on upstream's; takes half an hour
 #   make robustness    upstream's robustness harness on both, one member: loads, kills, the log read; ROUNDS
 #   make races   100,000 seeded schedules of the vault's races
+#   make differ  1,000 seeded sequences of calls on our server and on upstream's; SEQUENCES and SEED
 #   make fuzz    every reader under libFuzzer, FUZZ_SECONDS (60) each; needs a C++ compiler
 #   make format  cargo fmt
 
@@ -17,8 +18,8 @@ export HOLDFAST_PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/holdfast/peers
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 
-.PHONY: demo check peers packages lint test kills check-kube races fuzz bench conformance robustness \
-	format
+.PHONY: demo check peers packages lint test kills check-kube races differ fuzz bench conformance \
+	robustness format
 
 demo:
 	$(CARGO) build --release --locked -p holdfast -p holdfast-tests --bin holdfast --bin demo
@@ -56,6 +57,13 @@ check-kube:
 
 races:
 	HOLDFAST_RACES=100000 $(CARGO) test --release --locked -p holdfast-vault --test races -- --nocapture
+
+differ:
+	tests/peers/build.sh etcd-3.6
+	$(CARGO) build --locked -p holdfast
+	HOLDFAST_BIN=$(TARGET)/debug/holdfast HOLDFAST_SEQUENCES=$(or $(SEQUENCES),1000) \
+		HOLDFAST_SEED=$(or $(SEED),1) \
+		$(CARGO) test --locked -p holdfast-tests --test bundled -- --nocapture random_calls
 
 fuzz:
 	tests/fuzz/run.sh

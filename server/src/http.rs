@@ -4,6 +4,7 @@ mod access;
 mod health;
 mod pages;
 mod peer_pages;
+mod redirect;
 
 pub use access::Access;
 pub use pages::{Pages, PagesConfig};

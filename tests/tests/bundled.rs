@@ -6,8 +6,14 @@
 #[path = "matrix/judge.rs"]
 #[allow(dead_code, reason = "the matrix needs more of it")]
 mod judge;
+#[path = "bundled/random/mod.rs"]
+mod random;
 #[path = "bundled/services.rs"]
 mod services;
+#[path = "bundled/watching.rs"]
+mod watching;
+#[path = "bundled/wire.rs"]
+mod wire;
 
 use holdfast_api::client::Client;
 use holdfast_api::etcdserverpb::{PutRequest, StatusRequest};

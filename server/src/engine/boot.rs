@@ -26,6 +26,7 @@ use holdfast_core::raft::{MemoryLog, Node};
 use holdfast_core::snap::SnapFiles;
 use holdfast_core::wal::{self, Wal};
 use tokio::sync::watch;
+use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 
 use super::applied::Applied;
@@ -360,19 +361,27 @@ fn policy(config: &Config, revision: i64) -> Option<AutoCompaction> {
     }
 }
 
-/// The services; none takes a message of more than so many bytes.
+/// The services; none takes a message of more than so many bytes, packed or not. Answers are never
+/// packed: whoever takes packed ones takes plain ones as well.
 fn services(handle: &Handle, logger: &Logger, most: usize) -> Services {
+    macro_rules! limited {
+        ($server:ident of $service:expr) => {
+            $server::new($service)
+                .max_decoding_message_size(most)
+                .accept_compressed(CompressionEncoding::Gzip)
+        };
+    }
     let records = RecordsService::new(handle.clone(), logger.clone());
-    let routes = Routes::new(KvServer::new(handle.clone()).max_decoding_message_size(most))
+    let routes = Routes::new(limited!(KvServer of handle.clone()))
         .add_service(WatchService::new(handle.clone(), most))
-        .add_service(LeaseServer::new(handle.clone()))
-        .add_service(ClusterServer::new(handle.clone()))
-        .add_service(AuthServer::new(handle.clone()))
-        .add_service(MaintenanceServer::new(handle.clone()))
-        .add_service(RecordsServer::new(records).max_decoding_message_size(most))
-        .add_service(LockServer::new(handle.clone()).max_decoding_message_size(most))
-        .add_service(ElectionServer::new(handle.clone()).max_decoding_message_size(most))
-        .add_service(HealthServer::new(HealthService::new(handle.serving())));
+        .add_service(limited!(LeaseServer of handle.clone()))
+        .add_service(limited!(ClusterServer of handle.clone()))
+        .add_service(limited!(AuthServer of handle.clone()))
+        .add_service(limited!(MaintenanceServer of handle.clone()))
+        .add_service(limited!(RecordsServer of records))
+        .add_service(limited!(LockServer of handle.clone()))
+        .add_service(limited!(ElectionServer of handle.clone()))
+        .add_service(limited!(HealthServer of HealthService::new(handle.serving())));
     Services { routes, frequent: Some(Arc::new(handle.clone())) }
 }
 

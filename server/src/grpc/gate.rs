@@ -35,6 +35,8 @@ use tower::ServiceExt;
 const ELECTIONS: u32 = 3;
 /// What tonic says of a message above the limit.
 const TOO_LARGE: &str = "Error, decoded message length too large: found ";
+/// What it says of one that is above the limit once it is unpacked.
+const TOO_LARGE_UNPACKED: &str = "Error decompressing: size limit, of ";
 
 /// What the gate needs to know.
 #[derive(Debug, Clone, Copy)]
@@ -195,6 +197,21 @@ fn unknown(path: &str) -> Status {
     }
 }
 
+/// Of a message above the limit, in the words of Go's server.
+fn too_large(status: &Status, most: usize) -> Option<String> {
+    let said = status.message();
+    match status.code() {
+        Code::OutOfRange => said.strip_prefix(TOO_LARGE).map(|sizes| {
+            let found = sizes.split(' ').next().unwrap_or_default();
+            format!("grpc: received message larger than max ({found} vs. {most})")
+        }),
+        Code::ResourceExhausted => said
+            .starts_with(TOO_LARGE_UNPACKED)
+            .then(|| format!("grpc: received message after decompression larger than max {most}")),
+        _ => None,
+    }
+}
+
 /// One call, from its begin to its end.
 struct Call {
     inner: Arc<Inner>,
@@ -255,14 +272,8 @@ impl Call {
         L: Future<Output = ()> + Send + 'static,
     {
         if let Some(status) = Status::from_header_map(response.headers()) {
-            if status.code() == Code::OutOfRange
-                && let Some(sizes) = status.message().strip_prefix(TOO_LARGE)
-            {
-                let found = sizes.split(' ').next().unwrap_or_default();
-                let most = self.inner.config.max_receive_bytes;
-                return self.refused(Status::resource_exhausted(format!(
-                    "grpc: received message larger than max ({found} vs. {most})"
-                )));
+            if let Some(text) = too_large(&status, self.inner.config.max_receive_bytes) {
+                return self.refused(Status::resource_exhausted(text));
             }
             self.end(status.code().into());
         }

@@ -2,7 +2,9 @@
 
 use holdfast_api::health::health_check_response::ServingStatus;
 use holdfast_api::health::health_server::Health;
-use holdfast_api::health::{HealthCheckRequest, HealthCheckResponse};
+use holdfast_api::health::{
+    HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
+};
 use std::pin::Pin;
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
@@ -39,6 +41,14 @@ impl Health for HealthService {
             return Ok(Response::new(answer(*self.serving.borrow())));
         }
         Err(Status::not_found("unknown service"))
+    }
+
+    async fn list(
+        &self,
+        _: Request<HealthListRequest>,
+    ) -> Result<Response<HealthListResponse>, Status> {
+        let all = (String::new(), answer(*self.serving.borrow()));
+        Ok(Response::new(HealthListResponse { statuses: [all].into() }))
     }
 
     async fn watch(

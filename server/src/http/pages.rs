@@ -2,7 +2,7 @@
 
 use super::access::{Access, host_of, origin_of, rebinding};
 use super::health::Health;
-use super::{error, not_found, page, wrong_method};
+use super::{error, not_found, page, redirect, wrong_method};
 use crate::gateway;
 use crate::grpc::Gate;
 use crate::grpc::metadata::Peer;
@@ -82,6 +82,8 @@ impl Pages {
         let names_somebody = peer.common_name.as_deref().is_some_and(|name| !name.is_empty());
         let mut response = if request.method() == Method::OPTIONS {
             Response::new(Body::empty())
+        } else if let Some(elsewhere) = redirect::to_plain(&request) {
+            elsewhere
         } else if through_gateway
             && inner.config.client_cert_auth
             && names_somebody

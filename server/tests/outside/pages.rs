@@ -43,6 +43,13 @@ fn pages_are_upstreams_with_their_headers() {
         ("GET", "/config/local/log"),
         ("PUT", "/config/local/log"),
         ("POST", "/debug/vars"),
+        ("GET", "//version"),
+        ("GET", "//health?exclude=NOSPACE&serializable=true"),
+        ("HEAD", "//version"),
+        ("GET", "/a/../version"),
+        ("GET", "/a/./b/"),
+        ("POST", "//v3/kv/range"),
+        ("GET", "//"),
         ("OPTIONS", "/foo"),
         ("OPTIONS", "/v3/kv/range"),
     ] {

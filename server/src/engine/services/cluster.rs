@@ -7,6 +7,7 @@ use holdfast_core::ids;
 use holdfast_core::membership::{Connections, Member, MemberRequest, ReconfigError};
 use tonic::{Request, Response, Status};
 
+use crate::config::MemberUrl;
 use crate::engine::handle::Handle;
 use crate::engine::locks::read;
 use crate::engine::machine::status;
@@ -79,19 +80,11 @@ fn shown(member: &Member) -> pb::Member {
     }
 }
 
-/// Sorted, and each with scheme, host and port.
-fn urls(given: Vec<String>) -> Result<Vec<String>, Status> {
-    let is_sound = |text: &String| {
-        url::Url::parse(text).is_ok_and(|url| {
-            matches!(url.scheme(), "http" | "https" | "unix" | "unixs")
-                && (url.port_or_known_default().is_some() || url.scheme().starts_with("unix"))
-        })
-    };
-    if given.is_empty() || !given.iter().all(is_sound) {
+/// As written, if each is one that a member can have.
+fn sound(urls: Vec<String>) -> Result<Vec<String>, Status> {
+    if urls.is_empty() || urls.iter().any(|url| MemberUrl::parse(url).is_err()) {
         return Err(Refusal::MemberBadURLs.into());
     }
-    let mut urls = given;
-    urls.sort_unstable();
     Ok(urls)
 }
 
@@ -101,10 +94,12 @@ impl Cluster for Handle {
         &self,
         request: Request<pb::MemberAddRequest>,
     ) -> Result<Response<pb::MemberAddResponse>, Status> {
+        // Before it is asked who wants it, as upstream does.
+        let mut peer_urls = sound(request.get_ref().peer_urls.clone())?;
+        peer_urls.sort_unstable();
         let who = self.identity(&request).await?;
         self.check_admin(&who)?;
         let request = request.into_inner();
-        let peer_urls = urls(request.peer_urls)?;
         let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let seconds = seconds.map_or(0, |since| since.as_secs());
         let id = ids::added_member_id(&peer_urls, &self.inner.token, seconds);
@@ -132,7 +127,10 @@ impl Cluster for Handle {
         let who = self.identity(&request).await?;
         self.check_admin(&who)?;
         let pb::MemberUpdateRequest { id, peer_urls } = request.into_inner();
-        let member = Member { id, peer_urls: urls(peer_urls)?, ..Member::default() };
+        // Upstream takes any text here; a member without a sound URL is reached by nobody.
+        let is_known = read(&self.inner.cluster).member(id).is_some();
+        let peer_urls = if is_known { sound(peer_urls)? } else { peer_urls };
+        let member = Member { id, peer_urls, ..Member::default() };
         let members = self.change(MemberRequest::Update(member)).await?;
         Ok(Response::new(pb::MemberUpdateResponse { header: Some(self.bare_header()), members }))
     }

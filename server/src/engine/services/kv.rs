@@ -1,4 +1,6 @@
 //! KV: range, put, delete, transaction, compaction.
+//!
+//! What a request lacks is told before it is asked who makes it, as upstream does.
 
 use holdfast_api::etcdserverpb::kv_server::Kv;
 use holdfast_api::etcdserverpb::{
@@ -45,9 +47,9 @@ impl Kv for Handle {
         &self,
         request: Request<RangeRequest>,
     ) -> Result<Response<RangeResponse>, Status> {
+        mvcc::check_range(request.get_ref()).map_err(status)?;
         let who = self.identity(&request).await?;
         let request = request.into_inner();
-        mvcc::check_range(&request).map_err(status)?;
         if !request.serializable {
             self.catch_up().await?;
         }
@@ -69,10 +71,10 @@ impl Kv for Handle {
         &self,
         request: Request<RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        mvcc::check_range(request.get_ref()).map_err(status)?;
+        mvcc::check_range_stream(request.get_ref()).map_err(status)?;
         let who = self.identity(&request).await?;
         let request = request.into_inner();
-        mvcc::check_range(&request).map_err(status)?;
-        mvcc::check_range_stream(&request).map_err(status)?;
         if !request.serializable {
             self.catch_up().await?;
         }
@@ -98,9 +100,9 @@ impl Kv for Handle {
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        mvcc::check_put(request.get_ref()).map_err(status)?;
         let who = self.identity(&request).await?;
         let request = request.into_inner();
-        mvcc::check_put(&request).map_err(status)?;
         let size = request.key.len() + request.value.len();
         let request = InternalRaftRequest { put: Some(request), ..Default::default() };
         let (Answer::Put(mut response), _) = self.propose_sized(&who, request, size).await? else {
@@ -114,9 +116,9 @@ impl Kv for Handle {
         &self,
         request: Request<DeleteRangeRequest>,
     ) -> Result<Response<DeleteRangeResponse>, Status> {
+        mvcc::check_delete_range(request.get_ref()).map_err(status)?;
         let who = self.identity(&request).await?;
         let request = request.into_inner();
-        mvcc::check_delete_range(&request).map_err(status)?;
         let request = InternalRaftRequest { delete_range: Some(request), ..Default::default() };
         let (Answer::DeleteRange(mut response), _) = self.propose(&who, request).await? else {
             return Err(unexpected());
@@ -126,9 +128,9 @@ impl Kv for Handle {
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
+        mvcc::check_txn(request.get_ref(), self.inner.limits.txn_ops).map_err(status)?;
         let who = self.identity(&request).await?;
         let request = request.into_inner();
-        mvcc::check_txn(&request, self.inner.limits.txn_ops).map_err(status)?;
         let mut response = if mvcc::is_read_only(&request) {
             if !mvcc::is_serializable(&request) {
                 self.catch_up().await?;

@@ -156,6 +156,7 @@ impl Lease for Handle {
         request: Request<LeaseLeasesRequest>,
     ) -> Result<Response<LeaseLeasesResponse>, Status> {
         let who = self.identity(&request).await?;
+        self.check_somebody(&who)?;
         self.catch_up().await?;
         let ids = read(&self.inner.shared.leases).list();
         for id in &ids {

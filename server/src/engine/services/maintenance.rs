@@ -2,6 +2,7 @@
 
 use holdfast_api::etcdserverpb as pb;
 use holdfast_api::etcdserverpb::maintenance_server::Maintenance;
+use holdfast_core::versions::EtcdVersion;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -195,7 +196,8 @@ impl Maintenance for Handle {
         self.check_admin(&who)?;
         self.change_downgrade(request.into_inner()).await?;
         let version = read(&self.inner.cluster).version();
-        let version = version.map(|version| version.to_string()).unwrap_or_default();
+        let named = |version: EtcdVersion| format!("{}.{}", version.major, version.minor);
+        let version = version.map(named).unwrap_or_default();
         Ok(Response::new(pb::DowngradeResponse { header: Some(self.header()), version }))
     }
 }

@@ -121,7 +121,7 @@ impl futures::Stream for Answers {
                     }
                 }
                 Item::Delivery(id, Delivery::Compacted { revision }) => {
-                    self.stream.cancel(id, &compacted_text(), revision);
+                    self.stream.cancel(id, Some(revision));
                 }
             }
         }
@@ -166,7 +166,7 @@ impl Stream {
     async fn take(&self, request: RequestUnion) {
         match request {
             RequestUnion::CreateRequest(create) => self.create(create).await,
-            RequestUnion::CancelRequest(cancel) => self.cancel(cancel.watch_id, "", 0),
+            RequestUnion::CancelRequest(cancel) => self.cancel(cancel.watch_id, None),
             RequestUnion::ProgressRequest(_) => {
                 let watches = self.lock();
                 self.handle.inner.watching.progress(&watches.ids, &self.queue, |revision| {
@@ -181,6 +181,11 @@ impl Stream {
     }
 
     async fn create(&self, create: WatchCreateRequest) {
+        if create.start_revision < 0 {
+            // Before all else, and naming the server, unlike where a compaction overtakes a watch:
+            // as upstream.
+            return self.refuse(NO_WATCH, Refusal::Compacted.text().to_owned());
+        }
         if let Err(refusal) = self.may_watch(&create).await {
             return self.refuse(NO_WATCH, go_error(&refusal));
         }
@@ -188,9 +193,6 @@ impl Stream {
             Ok(range) => range,
             Err(reason) => return self.refuse(NO_WATCH, reason.to_string()),
         };
-        if create.start_revision < 0 {
-            return self.refuse(NO_WATCH, compacted_text());
-        }
         let mut watches = self.lock();
         let id = match watches.ids.choose_id(create.watch_id) {
             Ok(id) => id,
@@ -238,16 +240,18 @@ impl Stream {
         });
     }
 
-    fn cancel(&self, id: i64, reason: &str, compact_revision: i64) {
+    /// Ends a watch: its client wants it so, or what it was to tell is compacted away. Upstream says
+    /// of the latter neither why in words nor at which revision; the compaction's tells all.
+    fn cancel(&self, id: i64, compacted: Option<i64>) {
         let mut watches = self.lock();
         watches.options.remove(&id);
         if let Some(watcher) = watches.ids.remove(id) {
+            let revision = if compacted.is_some() { 0 } else { self.handle.inner.store.revision() };
             let last = WatchResponse {
                 watch_id: id,
                 canceled: true,
-                cancel_reason: reason.to_owned(),
-                compact_revision,
-                ..self.response(self.handle.inner.store.revision())
+                compact_revision: compacted.unwrap_or_default(),
+                ..self.response(revision)
             };
             self.handle.inner.watching.end(watcher, Some((&self.queue, last)));
         }
@@ -322,9 +326,4 @@ fn told(refusal: Status) -> Status {
     } else {
         Refusal::PermissionDenied.into()
     }
-}
-
-fn compacted_text() -> String {
-    let text = Refusal::Compacted.text();
-    text.strip_prefix("etcdserver: ").unwrap_or(text).to_owned()
 }

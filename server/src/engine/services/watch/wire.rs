@@ -13,7 +13,9 @@ use holdfast_api::etcdserverpb::{WatchRequest, WatchResponse};
 use http::{Request, Response};
 use prost::Message;
 use tonic::body::Body;
-use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codec::{
+    BufferSettings, Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder,
+};
 use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Status, Streaming};
 
@@ -71,7 +73,9 @@ impl tower::Service<Request<Body>> for WatchService {
                 return Ok(Status::unimplemented("").into_http());
             }
             let most_bytes = service.most_bytes;
-            let mut grpc = Grpc::new(WatchCodec).max_decoding_message_size(most_bytes);
+            let mut grpc = Grpc::new(WatchCodec)
+                .max_decoding_message_size(most_bytes)
+                .accept_compressed(CompressionEncoding::Gzip);
             Ok(grpc.streaming(service, request).await)
         })
     }
