@@ -1,11 +1,12 @@
 //! The apply thread: committed entries in, answers, events and a growing applied index out.
 //!
-//! It is the only one that changes the state. It never waits for the database's disk: every 100 ms
-//! or 10,000 changes it freezes what is pending, and the commit thread writes that; only when that
-//! thread is so far behind that a lot is pending it waits. What is due at a time is done then, also
-//! where work never ceases to come. What must hold: each entry is applied once and in order; entries at or below the database's consistent index
-//! change only what a snapshot file replays; the consistent index is pending together with the
-//! changes it speaks of before anything is frozen; an entry that cannot be applied ends the member.
+//! It is the only one that changes the state. It never waits for the database's disk: every 100
+//! ms or 10,000 changes it freezes what is pending, and the commit thread writes that; only
+//! when that thread is so far behind that a lot is pending it waits. What is due at a time is
+//! done then, also where work never ceases to come. What must hold: each entry is applied once
+//! and in order; entries at or below the database's consistent index change only what a
+//! snapshot file replays; the consistent index is pending together with the changes it speaks
+//! of before anything is frozen; an entry that cannot be applied ends the member.
 
 mod compacting;
 mod members;

@@ -1,11 +1,12 @@
 //! Proposals, and changes of the configuration among them.
 //!
-//! A change takes effect where it is applied, on every member, which may be some time after it was
-//! handed out: the caller says so with [`Node::apply_conf_change`]. Must hold: at most one change is
-//! in the log and not applied; the leader puts an empty entry in the place of a further one. While
-//! one is handed out and not applied, the member neither campaigns nor takes a snapshot, which
-//! brings other members. So whoever decides does it with members that are at most one change apart,
-//! any two majorities of which have a member in common; two changes apart they need not.
+//! A change takes effect where it is applied, on every member, which may be some time after it
+//! was handed out: the caller says so with [`Node::apply_conf_change`]. Must hold: at most one
+//! change is in the log and not applied; the leader puts an empty entry in the place of a
+//! further one. While one is handed out and not applied, the member neither campaigns nor takes
+//! a snapshot, which brings other members. So whoever decides does it with members that are at
+//! most one change apart, any two majorities of which have a member in common; two changes
+//! apart they need not.
 
 use std::collections::VecDeque;
 
