@@ -1,11 +1,12 @@
 //! The apply thread: committed entries in, answers, events and a growing applied index out.
 //!
-//! It is the only one that changes the state. It never waits for the database's disk: every 100 ms
-//! or 10,000 changes it freezes what is pending, and the commit thread writes that; only when that
-//! thread is so far behind that a lot is pending it waits. What must hold:
-//! each entry is applied once and in order; entries at or below the database's consistent index
-//! change only what a snapshot file replays; the consistent index is pending together with the
-//! changes it speaks of before anything is frozen; an entry that cannot be applied ends the member.
+//! It is the only one that changes the state. It never waits for the database's disk: every 100
+//! ms or 10,000 changes it freezes what is pending, and the commit thread writes that; only
+//! when that thread is so far behind that a lot is pending it waits. What is due at a time is
+//! done then, also where work never ceases to come. What must hold: each entry is applied once
+//! and in order; entries at or below the database's consistent index change only what a
+//! snapshot file replays; the consistent index is pending together with the changes it speaks
+//! of before anything is frozen; an entry that cannot be applied ends the member.
 
 mod compacting;
 mod members;
@@ -38,9 +39,9 @@ use super::room::Room;
 use super::snapshots::Snapshots;
 use super::waits::Waits;
 use crate::log::Logger;
+pub(crate) use compacting::CompactionPace;
+use compacting::Step;
 
-/// So many changes are pending at most before they are frozen: as upstream.
-const MOST_PENDING: usize = 10_000;
 /// So many bytes are pending at most before they are frozen.
 const PENDING_BYTES: usize = 16 << 20;
 
@@ -110,10 +111,12 @@ pub(crate) struct ApplyThread {
     pub(crate) consistent_index: u64,
     /// Index of the entry that took the cluster's version down; at the start, of the last entry.
     pub(crate) lowered_at: u64,
-    /// Records that one step of a compaction looks at: `--compaction-batch-limit`.
-    pub(crate) compaction_batch: usize,
+    pub(crate) compaction: CompactionPace,
     pub(crate) logger: Logger,
+    /// `--backend-batch-interval`.
     pub(crate) commit_interval: Duration,
+    /// So many changes are pending at most before they are frozen: `--backend-batch-limit`.
+    pub(crate) commit_changes: usize,
     pub(crate) begun: Instant,
 }
 
@@ -128,7 +131,18 @@ struct Desk {
     members: Option<ConfState>,
     /// Requests that wait for a compaction's end: revision and id.
     physical: Vec<(i64, u64)>,
-    compacting: bool,
+    step: Step,
+}
+
+impl Desk {
+    /// When something is due, if nothing comes before.
+    fn wakes_at(&self) -> Option<Instant> {
+        match (self.due, self.step) {
+            (Some(due), Step::Due(at)) => Some(due.min(at)),
+            (None, Step::Due(at)) => Some(at),
+            (due, _) => due,
+        }
+    }
 }
 
 impl ApplyThread {
@@ -141,16 +155,14 @@ impl ApplyThread {
         let mut desk = Desk::default();
         self.compact_on(&mut desk);
         loop {
-            let work = match desk.due {
+            self.keep_time(&mut desk)?;
+            let work = match desk.wakes_at() {
                 None => self.work.recv().unwrap_or(Work::Stop),
-                Some(due) => {
-                    let patience = due.saturating_duration_since(Instant::now());
+                Some(at) => {
+                    let patience = at.saturating_duration_since(Instant::now());
                     match self.work.recv_timeout(patience) {
                         Ok(work) => work,
-                        Err(RecvTimeoutError::Timeout) => {
-                            self.freeze(&mut desk)?;
-                            continue;
-                        }
+                        Err(RecvTimeoutError::Timeout) => continue,
                         Err(RecvTimeoutError::Disconnected) => Work::Stop,
                     }
                 }
@@ -170,6 +182,24 @@ impl ApplyThread {
         }
     }
 
+    /// Does what is due by now.
+    fn keep_time(&mut self, desk: &mut Desk) -> Result<(), ApplyEnd> {
+        let now = Instant::now();
+        if desk.due.is_some_and(|due| due <= now) {
+            self.freeze(desk)?;
+        }
+        if matches!(desk.step, Step::Due(at) if at <= now) {
+            self.next_step(desk);
+        }
+        Ok(())
+    }
+
+    /// Whether what is pending is to be frozen before its time.
+    fn is_full(&self) -> bool {
+        let backend = self.machine.store.backend();
+        backend.pending_changes() >= self.commit_changes || backend.pending_bytes() >= PENDING_BYTES
+    }
+
     fn apply_all(
         &mut self,
         entries: &[Entry],
@@ -180,12 +210,10 @@ impl ApplyThread {
             self.apply(entry, desk)?;
             desk.last = (entry.index, entry.term);
             self.applied.reach(entry.index);
-            let backend = self.machine.store.backend().clone();
-            let is_full = backend.pending_changes() >= MOST_PENDING
-                || backend.pending_bytes() >= PENDING_BYTES;
-            if is_full || self.snapshots.is_due(entry.index) {
+            if self.is_full() || self.snapshots.is_due(entry.index) {
                 self.freeze(desk)?;
             }
+            let backend = self.machine.store.backend().clone();
             room.wait(&backend, || {
                 self.freeze(desk)?;
                 Ok::<_, ApplyEnd>(desk.due.is_none())
@@ -306,3 +334,6 @@ impl ApplyThread {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

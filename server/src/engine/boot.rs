@@ -30,7 +30,7 @@ use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 
 use super::applied::Applied;
-use super::apply_thread::{ApplyThread, Reply, Work};
+use super::apply_thread::{ApplyThread, CompactionPace, Reply, Work};
 use super::chores::Chores;
 use super::commit_thread::{CommitFigures, CommitThread};
 use super::corruption;
@@ -43,7 +43,7 @@ use super::opening::{Opened, open};
 use super::raft_thread::{Input, Pace, RaftThread};
 use super::raft_view::RaftView;
 use super::request_ids::RequestIds;
-use super::room::{PendingLimits, Room};
+use super::room::{PENDING, Room};
 use super::routine;
 use super::services::WatchService;
 use super::services::records::RecordsService;
@@ -61,11 +61,6 @@ use crate::run::{Boot, Started};
 
 /// Upstream's quota where none is given.
 const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
-
-/// What is applied and not on disk: two of the apply thread's usual layers, and what comes in while
-/// a large database is defragmented.
-const PENDING: PendingLimits =
-    PendingLimits { beside_commits: 32 << 20, beside_rewrite: 256 << 20 };
 
 /// Starts members of this kind.
 #[derive(Debug, Default)]
@@ -173,9 +168,13 @@ fn tie(
         chores: wires.chores,
         consistent_index: opened.consistent_index,
         lowered_at: opened.consistent_index,
-        compaction_batch: config.compaction_batch_limit,
+        compaction: CompactionPace {
+            batch: config.compaction_batch_limit,
+            pause: config.compaction_sleep_interval,
+        },
         logger: logger.clone(),
         commit_interval: config.backend_batch_interval,
+        commit_changes: config.backend_batch_limit,
         begun: wires.begun,
     };
     let room = Room { limits: PENDING, rewriting, written };
@@ -395,3 +394,6 @@ fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

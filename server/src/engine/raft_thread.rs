@@ -9,6 +9,9 @@
 //!                                                          └► confirmed reads to their readers
 //! ```
 //!
+//! A change of the members takes effect when the apply thread has come to it and has said so; the
+//! rounds go on meanwhile, with the members before it (`core/src/raft/conf_change.rs`).
+//!
 //! What must hold: nothing is acknowledged before it is durable; while one sync runs the next batch
 //! gathers in the inbox (that is the group commit); after a failed write or sync the thread ends
 //! with the reason and touches the disk no more.
@@ -194,6 +197,11 @@ impl RaftThread {
             Input::Propose(_) | Input::ChangeMembers(_) => self.propose(input)?,
             Input::Read(reader) => desk.reads.join(reader),
             Input::MembersChanged(change, answer) => {
+                // Rounds went by since the entry was handed over: what they sent and committed they
+                // did with the members before it. The node sees to it that this is one change at
+                // most, and that the voters after it cannot decide without one of those before:
+                // a voter who was alone is asked by whoever it lets in. Nobody new hears from us
+                // before this, and by then the view says that we do not decide alone any more.
                 // A change that raft's rules forbid leaves the members as they are.
                 let members = self.node.apply_conf_change(&change);
                 let members = members.unwrap_or_else(|_| self.node.status().conf_state);

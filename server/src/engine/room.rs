@@ -20,6 +20,11 @@ pub(crate) struct PendingLimits {
     pub(crate) beside_rewrite: usize,
 }
 
+/// Two of the apply thread's usual layers, and what comes in while a large database is written
+/// anew.
+pub(crate) const PENDING: PendingLimits =
+    PendingLimits { beside_commits: 32 << 20, beside_rewrite: 256 << 20 };
+
 /// See the file's header.
 pub(crate) struct Room {
     pub(crate) limits: PendingLimits,

@@ -1,7 +1,14 @@
 //! Proposals, and changes of the configuration among them.
 //!
-//! Must hold: at most one change is in the log and not applied; the leader puts an empty entry in
-//! the place of a further one. A change takes effect where it is applied, on every member.
+//! A change takes effect where it is applied, on every member, which may be some time after it
+//! was handed out: the caller says so with [`Node::apply_conf_change`]. Must hold: at most one
+//! change is in the log and not applied; the leader puts an empty entry in the place of a
+//! further one. While one is handed out and not applied, the member neither campaigns nor takes
+//! a snapshot, which brings other members. So whoever decides does it with members that are at
+//! most one change apart, any two majorities of which have a member in common; two changes
+//! apart they need not.
+
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 
@@ -12,6 +19,24 @@ use super::storage::LogStorage;
 use super::{Node, RaftError, Role};
 use crate::meta::ConfState;
 use crate::raftpb::{ConfChange, EntryKind};
+
+/// Changes that were handed out to be applied, and are not yet.
+#[derive(Debug, Default)]
+pub(super) struct Unapplied {
+    /// Their indices, in order.
+    indices: VecDeque<u64>,
+}
+
+impl Unapplied {
+    pub(super) fn hand_out(&mut self, committed: &[Entry]) {
+        let changes = committed.iter().filter(|entry| entry.kind == EntryKind::ConfChange);
+        self.indices.extend(changes.map(|entry| entry.index));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+}
 
 impl<S: LogStorage> Node<S> {
     /// Proposes an entry; a follower sends it to its leader. No error is no promise: whether it
@@ -49,8 +74,9 @@ impl<S: LogStorage> Node<S> {
     /// refused: with member id 0 it changes nothing. The members from here on.
     ///
     /// # Errors
-    /// The rules forbid it; nothing changed.
+    /// The rules forbid it; nothing changed, and it counts as applied.
     pub fn apply_conf_change(&mut self, change: &ConfChange) -> Result<ConfState, ChangeError> {
+        self.unapplied.indices.pop_front();
         let last = self.log.last_index();
         let members = self.members.simple(&[(change.kind, change.node_id)], last)?;
         self.switch_members(members);
@@ -127,6 +153,9 @@ impl<S: LogStorage> Node<S> {
         let (index, applied) = (self.pending_conf_index, self.log.applied());
         if index > applied {
             Some(ConfChangeRefusal::Pending { index, applied })
+        } else if let Some(first) = self.unapplied.indices.front() {
+            // The log counts what was handed out.
+            Some(ConfChangeRefusal::Pending { index, applied: first - 1 })
         } else if self.members.configuration.voters.is_joint() {
             Some(ConfChangeRefusal::Joint)
         } else {

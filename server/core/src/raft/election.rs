@@ -56,7 +56,7 @@ impl<S: LogStorage> Node<S> {
             self.events.push(Event::AlreadyLeader);
         } else if !self.is_promotable() {
             self.events.push(Event::Unpromotable);
-        } else if self.log.has_unapplied_conf_change() {
+        } else if !self.unapplied.is_empty() || self.log.has_unapplied_conf_change() {
             // It might have been voted out already.
             self.events.push(Event::CampaignBlocked { term: self.term });
         } else {

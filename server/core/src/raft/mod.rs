@@ -148,6 +148,7 @@ pub struct Node<S> {
 
     /// A leader takes no change of the configuration before this index is applied.
     pending_conf_index: u64,
+    unapplied: conf_change::Unapplied,
     uncommitted_bytes: u64,
     /// Whom leadership is handed to.
     transferee: u64,
@@ -203,6 +204,7 @@ impl<S: LogStorage> Node<S> {
             election_timeout: 0,
             chance,
             pending_conf_index: 0,
+            unapplied: conf_change::Unapplied::default(),
             uncommitted_bytes: 0,
             transferee: NOBODY,
             reads: read_index::Reads::default(),

@@ -4,9 +4,11 @@
 //! 1. [`Node::ready`]; a leader's `messages` leave.
 //! 2. Persist `snapshot` (always synced), then `entries`, then `hard_state`, synced if `must_sync`.
 //!    Append the same to the storage.
-//! 3. Apply `committed`, or hand it on in order. A change of the configuration is waited for and
-//!    given to [`Node::apply_conf_change`]: members of the next round are those after it.
-//! 4. Others' `messages` leave, then everybody's `answers`.
+//! 3. Apply `committed`, or hand it on in order. A change of the configuration among it goes to
+//!    [`Node::apply_conf_change`] when it is applied, in this round or a later one; until then the
+//!    members are those before it, and the node is careful (`conf_change.rs`).
+//! 4. Others' `messages` leave, then everybody's `answers`. Neither says anything that depends on
+//!    whether what is committed is applied.
 //! 5. [`Node::advance`]. Messages of others and proposals may be taken meanwhile.
 //!
 //! Must hold: nothing in `answers` leaves before what is in the same `Ready` is on disk; each
@@ -148,6 +150,7 @@ impl<S: LogStorage> Node<S> {
         if let Some(applied) = &applied {
             self.log.accept_applying(applied.index, applied.encoded_bytes);
         }
+        self.unapplied.hand_out(&committed);
         self.output.under_way = Some(UnderWay {
             own_answers,
             term: self.term,

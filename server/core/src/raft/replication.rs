@@ -238,7 +238,8 @@ impl<S: LogStorage> Node<S> {
         Ok(())
     }
 
-    /// Puts a snapshot in place of the log. `false` where the log is at least as far.
+    /// Puts a snapshot in place of the log. `false` where the log is at least as far, or it is not
+    /// the time for it.
     fn restore(&mut self, snapshot: Snapshot, from: u64) -> Result<bool, RaftError> {
         let id = snapshot.id();
         if id.index <= self.log.committed {
@@ -256,6 +257,11 @@ impl<S: LogStorage> Node<S> {
             let (commit, last) = (self.log.committed, self.log.last_id());
             self.events.push(Event::SnapshotFastForwarded { commit, last, snapshot: id });
             self.log.commit_to(id.index)?;
+            return Ok(false);
+        }
+        if !self.unapplied.is_empty() {
+            // Those changes would be made to members that have them already, or are past them. It
+            // counts as one that got lost: the leader sends it again.
             return Ok(false);
         }
         let Ok(members) = Members::restore(self.config.inflight, state, id.index) else {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use holdfast_core::meta::ConfState;
 use holdfast_core::raft::{
-    CAMPAIGN_TRANSFER, Config, Entry, Event, LogStorage, MemoryLog, Message, MessageKind, Node,
-    RaftError, ReadMode, ReadState, Role, Snapshot, Start, StartError,
+    CAMPAIGN_TRANSFER, ConfChangeRefusal, Config, Entry, Event, LogStorage, MemoryLog, Message,
+    MessageKind, Node, RaftError, ReadMode, ReadState, Role, Snapshot, Start, StartError,
 };
 use holdfast_core::raftpb::{ConfChange, ConfChangeKind, EntryKind, HardState, SnapshotMetadata};
 
@@ -276,6 +276,102 @@ fn one_change_of_the_configuration_at_a_time() {
     group.on(1).propose_conf_change(&change(5)).unwrap();
     group.settle();
     assert_eq!(group.on(1).status().conf_state.learners, [4, 5]);
+}
+
+/// What a member's `Ready`s say, with what is to be applied left for later.
+fn hand_out(node: &mut Node<MemoryLog>) -> (Vec<ConfChange>, Vec<Message>) {
+    let (mut changes, mut sent) = (Vec::new(), Vec::new());
+    while node.has_ready() {
+        let ready = node.ready().unwrap();
+        node.storage_mut().append(&ready.entries).unwrap();
+        let committed = ready.committed.iter();
+        let committed = committed.filter(|entry| entry.kind == EntryKind::ConfChange);
+        changes.extend(committed.map(|entry| ConfChange::decode(&entry.data).unwrap()));
+        sent.extend(ready.messages.into_iter().chain(ready.answers));
+        node.advance().unwrap();
+    }
+    (changes, sent)
+}
+
+/// A server applies on a thread of its own: what it was handed is not applied yet.
+#[test]
+fn a_leader_changes_nothing_more_before_what_it_handed_out_is_applied() {
+    let mut group = Group::led(1, |config| config);
+    let node = group.on(1);
+    let change =
+        |node_id| ConfChange { id: 0, kind: ConfChangeKind::AddNode, node_id, context: vec![] };
+    node.propose_conf_change(&change(2)).unwrap();
+    let (handed, sent) = hand_out(node);
+    assert_eq!((handed.as_slice(), sent.len()), (&[change(2)][..], 0), "nobody hears of it yet");
+    node.take_events();
+    node.propose_conf_change(&change(3)).unwrap();
+    let ignored = node.take_events().0.into_iter().find_map(|event| match event {
+        Event::ConfChangeIgnored { reason, .. } => Some(reason),
+        _ => None,
+    });
+    let index = node.last_index() - 1;
+    assert_eq!(ignored, Some(ConfChangeRefusal::Pending { index, applied: index - 1 }));
+    // Meanwhile it decides alone, as before: whoever is asked afterwards needs its voice as well.
+    node.propose(Bytes::from_static(b"x")).unwrap();
+    assert_eq!(hand_out(node).1, []);
+    assert_eq!(node.status().hard_state.commit, node.last_index());
+    let members = node.apply_conf_change(&handed[0]).unwrap();
+    assert_eq!(members.voters, [1, 2]);
+    node.propose(Bytes::from_static(b"y")).unwrap();
+    let (_, sent) = hand_out(node);
+    assert!(sent.iter().all(|message| message.to == 2) && !sent.is_empty());
+    assert_eq!(node.status().hard_state.commit, node.last_index() - 1, "now it needs the other");
+}
+
+#[test]
+fn a_follower_neither_campaigns_nor_takes_a_snapshot_before_what_it_was_handed_is_applied() {
+    let conf_state = ConfState::of_voters(vec![1, 2, 3]);
+    let start = Start { conf_state: conf_state.clone(), ..Start::default() };
+    let config = Config { pre_vote: false, ..Config::etcd(1, 10, 1) };
+    let mut node = Node::new(config, MemoryLog::default(), &start).unwrap();
+    let remove =
+        |node_id| ConfChange { id: 0, kind: ConfChangeKind::RemoveNode, node_id, context: vec![] };
+    let entry = |index, node_id| {
+        let data = Bytes::from(remove(node_id).to_bytes());
+        Entry { index, term: 1, ..Entry::proposal(EntryKind::ConfChange, data) }
+    };
+    let entries = vec![entry(1, 2), entry(2, 9)];
+    node.step(Message { from: 2, term: 1, commit: 2, entries, ..append() }).unwrap();
+    let (handed, _) = hand_out(&mut node);
+    assert_eq!(handed, [remove(2), remove(9)]);
+    // Without 2 it needs the voice of 3, with 2 that of either.
+    let blocked = |node: &mut Node<MemoryLog>| {
+        node.campaign();
+        node.take_events().0.contains(&Event::CampaignBlocked { term: 1 })
+    };
+    let snapshot = || {
+        let conf_state = ConfState::of_voters(vec![1, 3, 4]);
+        let metadata = SnapshotMetadata { conf_state, index: 9, term: 1 };
+        let snapshot = Some(Box::new(Snapshot { data: Bytes::new(), metadata }));
+        Message { from: 3, term: 1, snapshot, ..Message::new(MessageKind::Snapshot, 1) }
+    };
+    for change in &handed {
+        assert!(blocked(&mut node));
+        node.step(snapshot()).unwrap();
+        let (_, answers) = hand_out(&mut node);
+        assert_eq!(answers.last().unwrap().index, 2, "the leader learns that it is not there");
+        node.apply_conf_change(change).unwrap();
+    }
+    assert_eq!(node.status().conf_state, ConfState::of_voters(vec![1, 3]));
+    node.step(snapshot()).unwrap();
+    assert_eq!(node.status().conf_state, ConfState::of_voters(vec![1, 3, 4]));
+    let ready = node.ready().unwrap();
+    node.storage_mut().apply_snapshot(ready.snapshot.unwrap()).unwrap();
+    node.advance().unwrap();
+    assert!(!blocked(&mut node));
+    // A change that the rules forbid is done with as well.
+    let mut group = Group::led(1, |config| config);
+    let node = group.on(1);
+    node.propose_conf_change(&remove(1)).unwrap();
+    let (handed, _) = hand_out(node);
+    node.apply_conf_change(&handed[0]).unwrap_err();
+    node.propose_conf_change(&remove(7)).unwrap();
+    assert_eq!(hand_out(node).0, [remove(7)]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! A simulated member: its node while it runs, its disk always.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use holdfast_core::meta::ConfState;
 use holdfast_core::raft::{Config, Entry, LogStorage, MemoryLog, Node, Ready, Snapshot, Start};
@@ -34,6 +36,8 @@ pub(crate) struct Member {
     pub(crate) state: State,
     /// As it survives a stop.
     pub(crate) kept_state: State,
+    /// Handed out, and not applied yet.
+    pub(crate) waiting: VecDeque<Entry>,
     /// Whether it applied its own removal.
     pub(crate) is_removed: bool,
     /// How slow its clock is.
@@ -61,6 +65,7 @@ impl Member {
             synced: disk,
             state: state.clone(),
             kept_state: state,
+            waiting: VecDeque::new(),
             is_removed: false,
             slowness: 1,
             led: None,
@@ -84,6 +89,7 @@ impl Member {
     /// It stops at once. `loses` what was not synced.
     pub(crate) fn stop(&mut self, loses: bool) {
         self.node = None;
+        self.waiting.clear();
         if !loses {
             self.synced = self.written.clone();
         }
@@ -124,10 +130,9 @@ impl Member {
         }
         let change = ConfChange::decode(&entry.data).unwrap();
         let node = self.node.as_mut().unwrap();
-        // One that the rules forbid is given to raft as one that does nothing.
-        let after = node.apply_conf_change(&change).unwrap_or_else(|_| {
-            node.apply_conf_change(&ConfChange { node_id: 0, ..change.clone() }).unwrap()
-        });
+        // One that the rules forbid does nothing.
+        let after = node.apply_conf_change(&change);
+        let after = after.unwrap_or_else(|_| node.status().conf_state);
         let conf = &after;
         let was_in = self.state.conf_state.voters.contains(&self.id)
             || self.state.conf_state.learners.contains(&self.id);

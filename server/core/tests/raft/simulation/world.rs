@@ -212,6 +212,7 @@ impl World {
 
     /// One round of a member, as the server drives it; it may stop at each step.
     fn process(&mut self, id: u64) {
+        self.apply_waiting(id, false);
         let Some(member) = self.members.get_mut(&id) else { return };
         let Some(node) = member.node.as_mut().filter(|node| node.has_ready()) else { return };
         let is_leader = node.is_leader();
@@ -245,6 +246,7 @@ impl World {
         }
         let Ready { entries, snapshot, committed, .. } = ready;
         if let Some(snapshot) = &snapshot {
+            self.apply_waiting(id, true);
             let member = self.members.get_mut(&id).unwrap();
             member.state = member.kept_state.clone();
             let node = member.node.as_mut().unwrap();
@@ -252,13 +254,8 @@ impl World {
             self.checks.counts.snapshots += 1;
             self.checks.applied(member);
         }
-        for entry in &committed {
-            let member = self.members.get_mut(&id).unwrap();
-            if member.apply(entry).is_some() {
-                self.checks.counts.conf_changes += 1;
-            }
-            self.checks.applied(member);
-        }
+        self.member(id).waiting.extend(committed);
+        self.apply_waiting(id, false);
         let voted = late.iter().any(|message| message.kind == MessageKind::VoteAnswer);
         self.send(late);
         if voted && !self.calm && self.chance.once_in(5) {
@@ -276,6 +273,20 @@ impl World {
             node.advance().unwrap();
             node.take_events();
         });
+    }
+
+    /// Applies what was handed out, or leaves it for later, as a thread of its own would.
+    fn apply_waiting(&mut self, id: u64, all: bool) {
+        let most = if all || self.calm { usize::MAX } else { self.chance.below(6) };
+        for _ in 0..most {
+            let running = self.members.get_mut(&id).filter(|member| member.node.is_some());
+            let Some(member) = running else { return };
+            let Some(entry) = member.waiting.pop_front() else { return };
+            if member.apply(&entry).is_some() {
+                self.checks.counts.conf_changes += 1;
+            }
+            self.checks.applied(member);
+        }
     }
 
     /// Delivers some of what is under way to a member.
