@@ -1,8 +1,8 @@
 //! Two clocks: the machine's own, and the store's as its answers tell it.
 //!
 //! Holds: what deletes takes the earlier of both as `now`, so that one clock that runs ahead never
-//! shortens what the policy promises; a time within a minute after `now` is not the future; clocks that are more than ten minutes apart stop forgetting
-//! and sweeping.
+//! shortens what the policy promises; a time within a minute after `now` is not the future; clocks
+//! that are more than ten minutes apart stop forgetting and sweeping.
 
 use std::fmt;
 

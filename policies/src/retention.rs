@@ -9,8 +9,8 @@
 //! - A snapshot that is not restorable fills no place of a rule, and is kept as long as a whole one
 //!   in its place would be: knowing of damage never makes a policy forget more. While none is
 //!   restorable, nothing is forgotten.
-//! - A snapshot from the future (later than the clocks allow, see [`Clocks::latest_ms`]) is kept and
-//!   fills no place until its time comes.
+//! - A snapshot from the future (later than the clocks allow, see [`Clocks::latest_ms`]) is kept
+//!   and fills no place until its time comes.
 //! - `now` is the earlier clock; clocks more than ten minutes apart forget nothing.
 //! - Judging what was kept again keeps all of it; a newer snapshot never brings a forgotten one
 //!   back.
