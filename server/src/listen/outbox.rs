@@ -250,21 +250,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_is_idle_holds_no_buffer() {
-        let (mut stream, outlet, mut other) = halves(10_000);
-        stream.write_all(b"all of it").await.unwrap();
-        assert!(locked(&outlet.shared).waiting.capacity() > 0);
-        let mut idle = Box::pin(std::future::pending::<()>());
-        let waits =
-            poll_fn(|context| Poll::Ready(outlet.drive(idle.as_mut(), context).is_pending()));
-        assert!(waits.await);
-        assert_eq!(locked(&outlet.shared).waiting.capacity(), 0);
-        let mut arrived = [0; 9];
-        other.read_exact(&mut arrived).await.unwrap();
-        assert_eq!(&arrived, b"all of it");
-    }
-
-    #[tokio::test]
     async fn what_was_gathered_leaves_before_the_end() {
         let (mut stream, _outlet, mut other) = halves(10_000);
         stream.write_all(b"the last words").await.unwrap();
