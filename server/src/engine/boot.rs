@@ -168,10 +168,7 @@ fn tie(
         chores: wires.chores,
         consistent_index: opened.consistent_index,
         lowered_at: opened.consistent_index,
-        compaction: CompactionPace {
-            batch: config.compaction_batch_limit,
-            pause: config.compaction_sleep_interval,
-        },
+        compaction: compaction(config),
         logger: logger.clone(),
         commit_interval: config.backend_batch_interval,
         commit_changes: config.backend_batch_limit,
@@ -208,6 +205,10 @@ fn raft_thread(
         pace: pace(config),
         next_context: chance()?,
     })
+}
+
+fn compaction(config: &Config) -> CompactionPace {
+    CompactionPace { batch: config.compaction_batch_limit, pause: config.compaction_sleep_interval }
 }
 
 fn pace(config: &Config) -> Pace {

@@ -303,3 +303,6 @@ impl OnTheWire for holdfast_core::alarm::AlarmRefusal {
         self.code()
     }
 }
+
+#[cfg(test)]
+mod tests;

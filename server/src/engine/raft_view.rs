@@ -111,6 +111,8 @@ mod tests {
         view.set_decides_alone(true);
         view.set_committed(7);
         assert_eq!(view.read_index_alone(), Some(7));
+        view.set_committed(6);
+        assert_eq!((view.committed(), view.read_index_alone()), (7, Some(7)), "it only grows");
         view.set_leader(2, false);
         assert_eq!(view.read_index_alone(), None);
     }

@@ -295,3 +295,6 @@ impl Watching {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -251,4 +251,14 @@ mod tests {
         drop(response(frame, move |sent| told.send(sent.len()).unwrap()));
         assert!(hears.try_recv().is_err());
     }
+
+    #[test]
+    fn what_is_packed_goes_the_general_way() {
+        let mut headers = HeaderMap::new();
+        assert!(is_plain(&headers));
+        for (encoding, plain) in [("identity", true), ("gzip", false), ("", false)] {
+            headers.insert(ENCODING, HeaderValue::from_static(encoding));
+            assert_eq!(is_plain(&headers), plain, "{encoding}");
+        }
+    }
 }

@@ -52,4 +52,25 @@ mod tests {
         assert!(is_done.try_recv().is_err(), "who yields is not waited for");
         assert_eq!(is_done.await, Ok(3));
     }
+
+    /// Counts how often it is polled; ready at once.
+    struct Counted(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+    impl Future for Counted {
+        type Output = ();
+
+        fn poll(self: std::pin::Pin<&mut Self>, _: &mut Context<'_>) -> std::task::Poll<()> {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            std::task::Poll::Ready(())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_done_is_polled_no_more() {
+        let polls = std::sync::Arc::default();
+        Eager.execute(Counted(std::sync::Arc::clone(&polls)));
+        // A task of its own would have its turn now.
+        tokio::task::yield_now().await;
+        assert_eq!(polls.load(std::sync::atomic::Ordering::Relaxed), 1);
+    }
 }

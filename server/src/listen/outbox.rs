@@ -224,4 +224,38 @@ mod tests {
         let (arrived, _) = arrives(pieces.clone()).await;
         assert!(arrived == pieces.concat());
     }
+
+    /// Both halves, and what reads the other end; a stream that takes so many bytes.
+    fn halves(room: usize) -> (Gathered<Slow>, Outlet<Slow>, tokio::io::DuplexStream) {
+        let (inner, other) = tokio::io::duplex(room);
+        let (stream, outlet) = gathered(Slow { inner, writes: Arc::default() });
+        (stream, outlet, other)
+    }
+
+    #[tokio::test]
+    async fn so_much_is_gathered_and_the_rest_waits_for_the_socket() {
+        let (mut stream, outlet, _other) = halves(1_000);
+        let mut written = 0;
+        let endless = async {
+            loop {
+                written += stream.write(&[7; 900]).await.unwrap();
+            }
+        };
+        let mut endless = Box::pin(endless);
+        let full = poll_fn(|context| Poll::Ready(endless.as_mut().poll(context).is_pending()));
+        assert!(full.await, "who writes waits");
+        drop(endless);
+        let waiting = locked(&outlet.shared).waiting.len();
+        assert!(waiting <= MOST_BYTES && written <= MOST_BYTES + 1_000, "{waiting} of {written}");
+    }
+
+    #[tokio::test]
+    async fn what_was_gathered_leaves_before_the_end() {
+        let (mut stream, _outlet, mut other) = halves(10_000);
+        stream.write_all(b"the last words").await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut arrived = Vec::new();
+        other.read_to_end(&mut arrived).await.unwrap();
+        assert_eq!(arrived, b"the last words");
+    }
 }

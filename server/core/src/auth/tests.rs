@@ -316,6 +316,18 @@ fn a_role_that_is_deleted_leaves_its_users() {
     assert_eq!(world.auth.check_fresh(&Identity::default()), Ok(()));
 }
 
+#[test]
+fn what_a_role_opens_and_shuts_its_users_feel_at_once() {
+    let mut world = World::enabled();
+    let may = |world: &World| world.auth.check_range(&world.alice(), b"k", b"", Access::Read);
+    // Each look keeps what it has merged.
+    assert_eq!(may(&world), Err(AuthError::PermissionDenied));
+    world.by_root(grant("reader", Type::Read, b"k", b"")).unwrap();
+    assert_eq!(may(&world), Ok(()));
+    world.by_root(revoke("reader", b"k", b"")).unwrap();
+    assert_eq!(may(&world), Err(AuthError::PermissionDenied));
+}
+
 fn put(key: &[u8], prev_kv: bool, lease: i64) -> PutRequest {
     PutRequest { key: key.into(), prev_kv, lease, ..Default::default() }
 }

@@ -44,15 +44,18 @@ mod tests {
 
     #[test]
     fn pieces_stay_below_the_limit_and_lose_nothing() {
-        for sizes in [vec![10; 100], vec![500, 1, 1, 500, 500, 1], vec![5000, 5000], vec![5000]] {
-            let events: Vec<Event> = sizes.into_iter().map(event).collect();
+        let sizes = [vec![10; 100], vec![500, 1, 1, 500, 500, 1], vec![5000, 5000], vec![5000]];
+        // Among the limits are some that pieces meet to the byte.
+        for (sizes, limit) in sizes.iter().flat_map(|sizes| (360..=400).map(move |at| (sizes, at)))
+        {
+            let events: Vec<Event> = sizes.iter().copied().map(event).collect();
             let response =
                 WatchResponse { watch_id: 7, events: events.clone(), ..WatchResponse::default() };
-            let pieces = fragments(response, 400);
+            let pieces = fragments(response, limit);
             let (last, others) = pieces.split_last().unwrap();
             assert!(!last.fragment && others.iter().all(|piece| piece.fragment));
             for piece in &pieces {
-                assert!(piece.encoded_len() < 400 || piece.events.len() == 1);
+                assert!(piece.encoded_len() < limit || piece.events.len() == 1);
                 assert_eq!(piece.watch_id, 7);
             }
             let whole: Vec<Event> = pieces.into_iter().flat_map(|piece| piece.events).collect();

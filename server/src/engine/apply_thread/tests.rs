@@ -1,11 +1,12 @@
 //! The apply and the commit thread beside a disk that writes when it is told to.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use holdfast_api::etcdserverpb::{
-    CompactionRequest, InternalRaftRequest, PutRequest, RequestHeader,
+    CompactionRequest, InternalRaftRequest, PutRequest, RangeRequest, RequestHeader,
 };
 use holdfast_bolt::StoreOptions;
 use holdfast_core::alarm::Alarms;
@@ -120,6 +121,7 @@ struct Pace {
     commit_interval: Duration,
     commit_changes: usize,
     limits: PendingLimits,
+    consistent_index: u64,
 }
 
 impl Default for Pace {
@@ -130,6 +132,7 @@ impl Default for Pace {
             commit_interval: NEVER,
             commit_changes: usize::MAX,
             limits: PENDING,
+            consistent_index: 0,
         }
     }
 }
@@ -144,6 +147,7 @@ struct Bench {
     base: MemoryBase,
     gate: Arc<Gate>,
     chores: Chores,
+    rewriting: Arc<AtomicBool>,
     last: u64,
     applying: Option<JoinHandle<Result<(), ApplyEnd>>>,
     committing: Option<JoinHandle<Result<(), CommitEnd>>>,
@@ -184,7 +188,7 @@ impl Bench {
         let (chores, _) = Chores::start(to_raft.clone(), logger.clone()).unwrap();
         let (commits, orders) = mpsc::channel();
         let (tell_written, written) = mpsc::sync_channel(1);
-        let rewriting = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let rewriting = Arc::new(AtomicBool::new(false));
         let room = Room { limits: pace.limits, rewriting: rewriting.clone(), written };
         let snapshots =
             Snapshots::new(u64::MAX, 0, folder.path().to_owned(), chores.clone(), to_raft.clone());
@@ -201,7 +205,7 @@ impl Bench {
             waits: waits.clone(),
             applied: applied.clone(),
             snapshots,
-            consistent_index: 0,
+            consistent_index: pace.consistent_index,
             lowered_at: 0,
             compaction: pace.compaction,
             logger: logger.clone(),
@@ -213,7 +217,7 @@ impl Bench {
         let commit_thread = CommitThread {
             orders,
             written: tell_written,
-            rewriting,
+            rewriting: rewriting.clone(),
             backend: backend.clone(),
             database: Arc::new(database),
             logger,
@@ -228,6 +232,7 @@ impl Bench {
             base,
             gate,
             chores,
+            rewriting,
             last: 0,
             applying: None,
             committing: None,
@@ -280,11 +285,26 @@ impl Bench {
         }
     }
 
+    /// Waits until all that is applied is in the file. What cannot be frozen while a layer is
+    /// written is frozen when its time comes, which here is never: so it is asked for again.
+    fn flush(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let (done, mut flushed) = oneshot::channel();
+            self.work.send(Work::Flush(done)).unwrap();
+            for _ in 0..20 {
+                if flushed.try_recv().is_ok() {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            assert!(Instant::now() < deadline, "it never is in the file");
+        }
+    }
+
     /// Records in the file when all that is applied is there.
     fn records(&self) -> usize {
-        let (done, flushed) = oneshot::channel();
-        self.work.send(Work::Flush(done)).unwrap();
-        flushed.blocking_recv().unwrap();
+        self.flush();
         let mut records = 0;
         let mut count = |_: &[u8], _: &[u8]| {
             records += 1;
@@ -414,8 +434,80 @@ fn so_many_changes_are_frozen_before_their_time() {
     bench.reaches(99);
     let first = bench.gate.layer(1);
     assert_eq!(first.records_put, 20);
+    bench.gate.let_one_pass();
+    assert!(matches!(bench.raft.recv_timeout(PATIENCE), Ok(Input::Stored(20, _))));
+    assert_eq!(stored_index(&bench), 20, "they and their place in the log are there together");
     bench.gate.open();
     assert_eq!(bench.records(), 99);
+}
+
+/// What the file says of how far it is.
+fn stored_index(bench: &Bench) -> u64 {
+    let stored = bench.base.read().unwrap().get(META, CONSISTENT_INDEX).unwrap().unwrap();
+    u64::from_be_bytes(stored[..].try_into().unwrap())
+}
+
+#[test]
+fn an_entry_that_the_file_has_is_not_applied_again() {
+    // The database has five of the entries that the log gives once more.
+    let pace = Pace { consistent_index: 5, ..Pace::default() };
+    let mut bench = Bench::start(pace, |_| {});
+    bench.gate.open();
+    bench.put_records(5);
+    bench.reaches(5);
+    assert_eq!((bench.records(), stored_index(&bench)), (0, 5));
+    bench.put_records(3);
+    bench.reaches(8);
+    assert_eq!((bench.records(), stored_index(&bench)), (3, 8));
+}
+
+#[test]
+fn an_entry_is_applied_where_nobody_waits_unless_it_only_reads() {
+    let mut bench = Bench::start(Pace::default(), |_| {});
+    bench.gate.open();
+    let range = |bench: &mut Bench| {
+        let range = RangeRequest { key: b"k".to_vec(), ..RangeRequest::default() };
+        bench.entry(InternalRaftRequest { range: Some(range), ..Default::default() })
+    };
+    let entries = vec![range(&mut bench), bench.put("k", 1), range(&mut bench)];
+    let waiting = bench.waits.register(3);
+    bench.commit(entries);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert!(runtime.block_on(waiting.answer()).is_some());
+    assert_eq!(bench.records(), 1);
+}
+
+#[test]
+fn what_follows_a_commit_waits_for_the_disk() {
+    let mut bench = Bench::start(Pace::default(), |_| {});
+    bench.put_records(1);
+    let (done, mut flushed) = oneshot::channel();
+    bench.work.send(Work::Flush(done)).unwrap();
+    bench.gate.layer(1);
+    assert!(flushed.try_recv().is_err() && bench.raft.try_recv().is_err());
+    bench.gate.open();
+    flushed.blocking_recv().unwrap();
+    assert!(matches!(bench.raft.recv_timeout(PATIENCE), Ok(Input::Stored(1, _))));
+}
+
+#[test]
+fn more_may_wait_from_a_defragmentations_begin_to_its_end() {
+    let mut bench = Bench::start(Pace::default(), |_| {});
+    bench.put_records(1);
+    let (done, defragmented) = oneshot::channel();
+    bench.work.send(Work::Defragment(done)).unwrap();
+    bench.gate.layer(1);
+    let until = |wanted: bool| {
+        let deadline = Instant::now() + PATIENCE;
+        while bench.rewriting.load(Ordering::Acquire) != wanted {
+            assert!(Instant::now() < deadline, "never {wanted}");
+            std::thread::yield_now();
+        }
+    };
+    until(true);
+    bench.gate.open();
+    defragmented.blocking_recv().unwrap().unwrap();
+    until(false);
 }
 
 /// Large values, and a disk that takes one layer when it is told to.

@@ -215,7 +215,7 @@ fn who_decides_alone_does_so_until_another_hears_of_its_vote() {
     let kind = ConfChangeKind::AddNode;
     let change = ConfChange { id: 5, kind, node_id: OTHER, context: Vec::new() };
     raft.send(Input::ChangeMembers(change.clone())).unwrap();
-    assert_eq!(changes(&committed(&work)), [change.clone()]);
+    assert_eq!(changes(&committed(&work)), std::slice::from_ref(&change));
     // It is not applied yet: entries behind it are committed as before, and nobody hears of them.
     raft.send(Input::Propose(Bytes::from_static(b"x"))).unwrap();
     let behind = committed(&work);

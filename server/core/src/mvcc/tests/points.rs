@@ -185,6 +185,28 @@ fn a_reader_keeps_its_point_while_others_write_and_compact() {
 }
 
 #[test]
+fn a_batch_is_applied_once_and_to_its_own_compaction() {
+    let mut store = open(&MemoryBase::new());
+    (0..9).for_each(|value| {
+        put(&mut store, "a", &value.to_string());
+    });
+    store.schedule_compaction(5).unwrap();
+    let scan = |store: &Store| store.compaction_scan().unwrap().run(3).unwrap();
+    let (first, twin) = (scan(&store), scan(&store));
+    assert_eq!(store.apply_compaction(first), CompactionProgress::Running { deleted: 3 });
+    assert_eq!(store.apply_compaction(twin), CompactionProgress::Stale);
+    let (second, late) = (scan(&store), scan(&store));
+    let end = CompactionProgress::Finished { revision: 5, deleted: 0 };
+    assert_eq!(store.apply_compaction(second), end);
+    // The one after it begins at the first record as well.
+    store.schedule_compaction(9).unwrap();
+    assert_eq!(store.apply_compaction(late), CompactionProgress::Stale);
+    let third = scan(&store);
+    assert_eq!(store.apply_compaction(third), CompactionProgress::Running { deleted: 3 });
+    assert_eq!(get(&store, "a", 0).as_deref(), Some("8"));
+}
+
+#[test]
 fn damage_is_an_error() {
     let open_with = |key: &[u8], value: &'static [u8]| {
         let base = MemoryBase::new();
