@@ -106,7 +106,8 @@ impl Lease for Handle {
         let (handle, mut requests) = (self.clone(), request.into_inner());
         tokio::spawn(async move {
             while let Ok(Some(LeaseKeepAliveRequest { id })) = requests.message().await {
-                let permitted = handle.may_touch(&who, id, Access::Write);
+                let somebody = handle.check_somebody(&who);
+                let permitted = somebody.and_then(|()| handle.may_touch(&who, id, Access::Write));
                 let answer = match permitted {
                     Ok(()) => handle.keep_alive(id).await,
                     Err(refusal) => Err(refusal),

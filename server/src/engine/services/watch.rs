@@ -240,8 +240,8 @@ impl Stream {
         });
     }
 
-    /// Ends a watch: its client wants it so, or what it was to tell is compacted away. Upstream says
-    /// of the latter neither why in words nor at which revision; the compaction's tells all.
+    /// Ends a watch: its client wants it so, or what it was to tell is compacted away. Upstream
+    /// says of the latter neither why in words nor at which revision; the compaction's tells all.
     fn cancel(&self, id: i64, compacted: Option<i64>) {
         let mut watches = self.lock();
         watches.options.remove(&id);

@@ -230,6 +230,7 @@ fn found() -> Vec<(&'static str, Step)> {
         impostor("a deletion without a key, by nobody", Call::Delete(delete)),
         impostor("a comparison without a key, by nobody", Call::Txn(txn)),
         nobody("leases, though there are none, by nobody", Call::Leases),
+        nobody("a sign of life for no lease, by nobody", Call::KeepAlive(vec![99])),
         impostor("a bad URL, by nobody", Call::AddMember(no_port())),
         impostor("a watch from before the first revision, by nobody", Call::Watch(0, before)),
     ]

@@ -141,7 +141,7 @@ fn lease(dice: &mut Dice) -> Call {
             keys: dice.percent(60),
         }),
         10 => Call::Leases,
-        _ => Call::KeepAlive((0..dice.below(3)).map(|_| dice.pick(&[id, 0, 99, 8])).collect()),
+        _ => Call::KeepAlive((0..=dice.below(2)).map(|_| dice.pick(&[id, 0, 99, 8])).collect()),
     }
 }
 

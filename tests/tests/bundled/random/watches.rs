@@ -21,6 +21,8 @@ use tonic::{Extensions, Request};
 
 /// Longest that an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest that is waited for progress: a server tells none while a watch begins in the future.
+const PROGRESS: Duration = Duration::from_secs(1);
 /// After so long progress is asked for again: a server does not answer while a watch lags.
 const ASK_AGAIN: Duration = Duration::from_millis(120);
 /// Where a stream's end stands among its watches.
@@ -35,6 +37,8 @@ struct Seen {
     live: BTreeSet<i64>,
     created: usize,
     progress: usize,
+    /// It did not tell its progress when it was asked last.
+    silent: bool,
     ended: bool,
 }
 
@@ -131,15 +135,21 @@ impl Stream {
         }
     }
 
-    /// Waits until the server says that all watches of the stream are told everything.
+    /// Waits until the server says that all watches of the stream are told everything, as far as it
+    /// says so.
     async fn catch_up(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        let before = self.seen.0.lock().unwrap().progress;
+        let (before, was_silent) = {
+            let seen = self.seen.0.lock().unwrap();
+            (seen.progress, seen.silent)
+        };
+        let deadline = Instant::now() + if was_silent { ASK_AGAIN } else { PROGRESS };
         let is_told = |seen: &Seen| seen.ended || seen.live.is_empty() || seen.progress > before;
         while Instant::now() < deadline && !is_told(&self.seen.0.lock().unwrap()) {
             self.send(RequestUnion::ProgressRequest(WatchProgressRequest {}));
             self.until(ASK_AGAIN, is_told).await;
         }
+        let mut seen = self.seen.0.lock().unwrap();
+        seen.silent = !is_told(&seen);
     }
 }
 
