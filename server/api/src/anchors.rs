@@ -2,10 +2,10 @@
 //! `etcd --auto-tls` makes it.
 //!
 //! Our TLS library takes no authority for a client or a server, Go's does if it is trusted as it
-//! stands. Must hold: only a certificate that equals a trusted one byte by byte gets in here, within
-//! its time and for its side; there is no chain to be built and no signature to be checked but that
-//! of the handshake, which the library does. Whoever has its key could sign another one anyway. The
-//! names in it are the caller's to check.
+//! stands. Must hold: only a certificate that equals a trusted one byte by byte gets in here,
+//! within its time and for its side; there is no chain to be built and no signature to be checked
+//! but that of the handshake, which the library does. Whoever has its key could sign another one
+//! anyway. The names in it are the caller's to check.
 
 use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
 use x509_parser::extensions::ParsedExtension;

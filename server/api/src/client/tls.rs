@@ -1,8 +1,8 @@
 //! TLS of a client's connections: whom we believe, and with which certificate of ours.
 //!
-//! What must hold: a server is believed if an authority of [`Tls::ca`] signed its certificate, or if
-//! its certificate is itself one of those (as `etcd --auto-tls` makes them); in both cases it must
-//! name the host that was asked for. Any server is believed for [`Tls::unverified`] only: then
+//! What must hold: a server is believed if an authority of [`Tls::ca`] signed its certificate, or
+//! if its certificate is itself one of those (as `etcd --auto-tls` makes them); in both cases it
+//! must name the host that was asked for. Any server is believed for [`Tls::unverified`] only: then
 //! whoever stands in between can read and change all.
 
 use super::config::Tls;

@@ -1,11 +1,15 @@
 //! A running etcd of one member, killed when dropped.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::peers;
+
+/// Until a member is healthy: a disk that still writes what was built may hold it up for long.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// An etcd of a version.
 pub(crate) struct Member {
@@ -20,6 +24,7 @@ impl Member {
     pub(crate) fn start(version: &'static str, data: &Path) -> Member {
         let [client, peer] =
             holdfast_peers::free_ports().map(|port| format!("http://127.0.0.1:{port}"));
+        let log = data.with_file_name(format!("etcd-{version}.log"));
         let process = Command::new(peers::path(&format!("etcd-{version}")))
             .arg("--data-dir")
             .arg(data)
@@ -28,13 +33,15 @@ impl Member {
             .args(["--initial-cluster", &format!("default={peer}"), "--log-level", "error"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        let member = Member { process, version, client, file: data.join("member/snap/db") };
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut member = Member { process, version, client, file: data.join("member/snap/db") };
+        let deadline = Instant::now() + PATIENCE;
         while !member.run(&["endpoint", "health"]).0 {
-            assert!(Instant::now() < deadline, "etcd did not become healthy in 30 seconds");
+            let said = || std::fs::read_to_string(&log).unwrap_or_default();
+            assert_eq!(member.process.try_wait().unwrap(), None, "etcd {version}: {}", said());
+            assert!(Instant::now() < deadline, "etcd {version} is not healthy: {}", said());
         }
         member
     }

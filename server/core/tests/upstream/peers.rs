@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 pub(crate) use holdfast_peers::{VERSIONS, peer};
 
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A running etcd, a cluster of one.
 pub(crate) struct Etcd {
