@@ -9,6 +9,7 @@ use super::transport::{Route, send};
 use crate::etcdserverpb::AuthenticateRequest;
 use crate::etcdserverpb::auth_client::AuthClient;
 use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::{BodyExt, BodyStream, StreamBody};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -17,6 +18,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tonic::body::Body;
+use tonic::codegen::tokio_stream::{self, StreamExt};
 use tonic::{Code, Status};
 use tower::Service;
 
@@ -127,19 +129,41 @@ fn is_off(status: &Status) -> bool {
     status.code() == Code::FailedPrecondition && status.message().contains("not enabled")
 }
 
-/// An answer that refuses a request for its token.
-pub(super) struct Refusal;
+/// How an answer refuses a request for who makes it. Nothing was done then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The token is not good any more, or there is none.
+    Token,
+    /// Users or roles changed between the request's arrival and its turn.
+    UsersChanged,
+}
 
 impl Refusal {
-    /// Looks at an answer's headers: etcd refuses before it sends anything, so the status stands
-    /// there.
-    pub(super) fn of(headers: &HeaderMap) -> Option<Refusal> {
+    /// An answer, and how it refuses, if it does. etcd refuses before it sends anything: the status
+    /// stands in the headers or, where Go's HTTP server carries its gRPC (as with TLS), in the
+    /// trailers right behind them.
+    pub(super) async fn look(answer: Response<Body>) -> (Option<Refusal>, Response<Body>) {
+        if answer.headers().contains_key(Status::GRPC_STATUS) {
+            return (Refusal::of(answer.headers()), answer);
+        }
+        let (head, mut body) = answer.into_parts();
+        let first = body.frame().await;
+        let trailers = first.as_ref().and_then(|first| first.as_ref().ok()?.trailers_ref());
+        let refusal = trailers.and_then(Refusal::of);
+        let whole = tokio_stream::iter(first).chain(BodyStream::new(body));
+        (refusal, Response::from_parts(head, Body::new(StreamBody::new(whole))))
+    }
+
+    fn of(headers: &HeaderMap) -> Option<Refusal> {
         let status = Status::from_header_map(headers)?;
         let text = status.message();
-        let refused = status.code() == Code::Unauthenticated
-            || text.contains("user name is empty")
-            || text.contains("revision of auth store is old");
-        refused.then_some(Refusal)
+        if text.contains("revision of auth store is old") {
+            Some(Refusal::UsersChanged)
+        } else {
+            let is_token =
+                status.code() == Code::Unauthenticated || text.contains("user name is empty");
+            is_token.then_some(Refusal::Token)
+        }
     }
 }
 

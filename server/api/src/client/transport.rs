@@ -2,8 +2,9 @@
 //!
 //! What must hold: a write is sent to another endpoint only if no connection stood (so it cannot be
 //! done twice), a read also when the connection broke; a request refused for its token is sent once
-//! more with a fresh one (etcd checks the token before it does anything); the two bidirectional
-//! streams are passed through untouched. The token never appears in an error.
+//! more with a fresh one, and one that a change of users overtook until it is not: etcd has done
+//! nothing when it refuses so. Streams in both directions are passed through untouched. The token
+//! never appears in an error.
 
 use super::error::chain;
 use super::login::{Login, Refusal, Token};
@@ -80,6 +81,9 @@ pub struct Transport {
 
 /// A mark on a status of our own: no server has done anything.
 const NOT_DONE: &str = "holdfast-not-done";
+/// A request that users who change keep overtaking is sent so often, as Go's client does; the
+/// call's deadline holds all the same.
+const MOST_TRIES_WHILE_USERS_CHANGE: u32 = 100;
 /// Between two tries to reach somebody.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -171,30 +175,48 @@ impl Transport {
         status.message().clone_into(&mut reason);
     }
 
-    /// One try, with a second one if the token is refused.
+    /// One try, and more where it is refused for what a fresh token, or asking again, mends.
     async fn attempt(
         &self,
         copy: &(impl Fn() -> Request<Body> + Sync),
     ) -> Result<Response<Body>, Status> {
-        let Some(login) = &self.login else {
-            return self.first_that_connects(copy).await;
-        };
+        let mut token = self.token().await?;
+        let mut tries = 0;
+        loop {
+            let with_token = || {
+                let mut request = copy();
+                token.iter().for_each(|token| token.attach(&mut request));
+                request
+            };
+            let answer = self.first_that_connects(with_token).await?;
+            let (refusal, answer) = Refusal::look(answer).await;
+            tries += 1;
+            let Some(refusal) = refusal else { return Ok(answer) };
+            let most = match (refusal, &self.login) {
+                // Another token is not to be had.
+                (Refusal::Token, None) => 1,
+                (Refusal::Token, Some(_)) => 2,
+                (Refusal::UsersChanged, _) => MOST_TRIES_WHILE_USERS_CHANGE,
+            };
+            if tries >= most {
+                return Ok(answer);
+            }
+            if let (Some(login), Some(refused)) = (&self.login, &token) {
+                token = Some(login.renew(&self.routes, refused).await?);
+            }
+        }
+    }
+
+    /// The present token, where there is a login.
+    async fn token(&self) -> Result<Option<Token>, Status> {
         let not_done = |status: Status| match status.code() {
             Code::Unavailable => not_done(status),
             _ => status,
         };
-        let token = login.token(&self.routes).await.map_err(not_done)?;
-        let with = |token: &Token| {
-            let mut request = copy();
-            token.attach(&mut request);
-            request
-        };
-        let answer = self.first_that_connects(|| with(&token)).await?;
-        if Refusal::of(answer.headers()).is_none() {
-            return Ok(answer);
+        match &self.login {
+            None => Ok(None),
+            Some(login) => login.token(&self.routes).await.map(Some).map_err(not_done),
         }
-        let fresh = login.renew(&self.routes, &token).await?;
-        self.first_that_connects(|| with(&fresh)).await
     }
 
     /// Sends to the preferred endpoint, and on if it cannot be reached, or breaks off a read.
