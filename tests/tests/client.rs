@@ -1,6 +1,8 @@
 //! The API client against every version of upstream's etcd: calls, failover, login, TLS, and its
 //! words.
 
+#![allow(clippy::unwrap_used, reason = "all of this is test code")]
+
 use holdfast_api::client::{Client, ClientConfig, ClientError, Pem, Tls};
 use holdfast_api::etcdserverpb::{
     AlarmRequest, AuthRoleAddRequest, AuthRoleDeleteRequest, MoveLeaderRequest, PutRequest,
