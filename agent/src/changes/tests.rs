@@ -230,20 +230,6 @@ fn changed(asked: Option<HashKv>, computed: HashKv) -> (Arc<Changed>, Vec<(Told,
 /// Revisions, tombstone, superseded.
 type Told = (i64, i64, bool, bool);
 
-fn nothing() -> WalkResult {
-    WalkResult {
-        segments: Vec::new(),
-        counts: holdfast_vault::snapshot::kinship::SourceFacts::default(),
-        findings: Vec::new(),
-        contested: Vec::new(),
-        record_count: 0,
-        tombstone_count: 0,
-        live_bytes: 0,
-        live_sha256: None,
-        compacted: 0,
-    }
-}
-
 #[test]
 fn the_vault_reads_what_was_told_as_often_as_it_likes() {
     let computed = HashKv { revision: 9, compact_revision: 4, hash: 77 };
@@ -263,7 +249,7 @@ fn the_vault_reads_what_was_told_as_often_as_it_likes() {
         }
         assert_eq!(read, expected);
         let mut facts = Facts::default();
-        reader.finish(&nothing(), &mut facts).unwrap();
+        reader.finish(&WalkResult::default(), &mut facts).unwrap();
         let ids = ["aescbc:v1:n0", "aescbc:v1:n1", "aescbc:v1:n2", "aescbc:v1:old"];
         assert_eq!(facts.encryption_key_ids, ids, "old values still need theirs");
         assert!(facts.kubernetes);
@@ -282,7 +268,7 @@ fn a_hash_that_the_member_answers_otherwise_is_told_beside_ours() {
     let asked = HashKv { hash: 78, ..computed };
     let mut reader = ChangesReader::new(changed(Some(asked), computed).0);
     let mut facts = Facts::default();
-    reader.finish(&nothing(), &mut facts).unwrap();
+    reader.finish(&WalkResult::default(), &mut facts).unwrap();
     assert_eq!((facts.hash_kv, facts.restored_hash_kv), (Some(asked), Some(computed)));
     // What the values showed before stands, although no new one shows it.
     assert!(facts.kubernetes);

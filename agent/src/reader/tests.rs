@@ -101,20 +101,6 @@ fn records<S: PageSource + Send + Sync + 'static>(
     Ok(told)
 }
 
-fn walked() -> WalkResult {
-    WalkResult {
-        segments: vec![],
-        counts: Default::default(),
-        findings: vec![],
-        contested: vec![],
-        record_count: 0,
-        tombstone_count: 0,
-        live_bytes: 0,
-        live_sha256: None,
-        compacted: 0,
-    }
-}
-
 #[test]
 fn canonical_records_with_their_marks() {
     let mut reader = spooled(&database(&history()), None);
@@ -129,7 +115,7 @@ fn canonical_records_with_their_marks() {
     assert_eq!(records(&mut reader).unwrap(), want);
     assert!(reader.next_record().unwrap().is_none(), "the end stays the end");
     let mut facts = Facts::default();
-    reader.finish(&walked(), &mut facts).unwrap();
+    reader.finish(&WalkResult::default(), &mut facts).unwrap();
     assert_eq!(facts.encryption_key_ids, ["aescbc:v1:key1"]);
     assert!(facts.kubernetes && facts.hash_kv.is_none());
     reader.rewind().unwrap();
@@ -166,7 +152,7 @@ fn a_hash_that_differs_is_told_beside_what_a_restore_gives() {
         let mut reader = spooled(&bytes, Some(asked));
         records(&mut reader).unwrap();
         let mut facts = Facts::default();
-        reader.finish(&walked(), &mut facts).unwrap();
+        reader.finish(&WalkResult::default(), &mut facts).unwrap();
         assert_eq!(facts.hash_kv, Some(asked));
         assert_eq!(facts.restored_hash_kv.is_none(), equal);
         assert_eq!(reader.spooled.computed.get(), Some(&right));
@@ -184,7 +170,7 @@ fn where_nothing_is_alive_the_hash_counts_dead_records_too() {
     let mut reader = spooled(&bytes, Some(asked));
     assert_eq!(records(&mut reader).unwrap(), []);
     let mut facts = Facts::default();
-    reader.finish(&walked(), &mut facts).unwrap();
+    reader.finish(&WalkResult::default(), &mut facts).unwrap();
     assert_eq!((facts.hash_kv, facts.restored_hash_kv), (Some(asked), None));
 }
 
@@ -204,7 +190,7 @@ fn crc32c_of(bytes: &[u8]) -> u32 {
 fn a_source_that_ends_early_is_never_finished() {
     let mut reader = spooled(&database(&history()), None);
     reader.next_record().unwrap();
-    assert!(reader.finish(&walked(), &mut Facts::default()).is_err());
+    assert!(reader.finish(&WalkResult::default(), &mut Facts::default()).is_err());
     let mut reader = spooled(&database(&history()), None);
     reader.spooled.stop.set();
     assert!(records(&mut reader).is_err(), "a stopped pass is not the end of the records");
@@ -276,7 +262,7 @@ fn a_real_cluster_is_read_whole() {
     let secrets = told.iter().filter(|record| record.3).count();
     assert!(secrets >= 150, "{secrets} sensitive records");
     let mut facts = Facts::default();
-    reader.finish(&walked(), &mut facts).unwrap();
+    reader.finish(&WalkResult::default(), &mut facts).unwrap();
     assert!(facts.kubernetes && facts.restored_hash_kv.is_none());
     assert!(!facts.encryption_key_ids.is_empty(), "its secrets are encrypted");
 }

@@ -305,4 +305,4 @@ impl OnTheWire for holdfast_core::alarm::AlarmRefusal {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

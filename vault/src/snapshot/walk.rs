@@ -81,17 +81,7 @@ impl Walk {
             lowest_vanished: i64::MAX,
             ..SourceFacts::default()
         };
-        let result = WalkResult {
-            segments: Vec::new(),
-            counts,
-            findings: Vec::new(),
-            contested: Vec::new(),
-            record_count: 0,
-            tombstone_count: 0,
-            live_bytes: 0,
-            live_sha256: None,
-            compacted: 0,
-        };
+        let result = WalkResult { counts, ..WalkResult::default() };
         let walked = segments.iter().map(blank).collect();
         let (open, last) = (Vec::new(), (i64::MIN, i64::MIN));
         Walk {

@@ -9,22 +9,16 @@ use holdfast_api::etcdserverpb::{
     CompactionRequest, InternalRaftRequest, PutRequest, RangeRequest, RequestHeader,
 };
 use holdfast_bolt::StoreOptions;
-use holdfast_core::alarm::Alarms;
-use holdfast_core::auth::Auth;
 use holdfast_core::backend::{Backend, Base, BaseRead, Change, MemoryBase, SizeBytes};
 use holdfast_core::buckets::{KEY, SmallBuckets};
-use holdfast_core::lease::{LeaseConfig, Leases};
 use holdfast_core::membership::ClusterConfig;
-use holdfast_core::mvcc::Store;
 use holdfast_core::versions::NEWEST_TAKEN_OVER;
 use prost::Message;
 
 use super::*;
 use crate::engine::commit_thread::{CommitEnd, CommitFigures, CommitThread};
 use crate::engine::database::Database;
-use crate::engine::figures::Figures;
-use crate::engine::identity::Identities;
-use crate::engine::machine::Shared;
+use crate::engine::machine::tests::empty;
 use crate::engine::room::{PENDING, PendingLimits};
 use crate::log::{Format, Level};
 use crate::metrics::Metrics;
@@ -154,19 +148,6 @@ struct Bench {
     _folder: tempfile::TempDir,
 }
 
-fn machine(backend: &Backend) -> Machine {
-    Machine {
-        store: Store::open(backend.clone()).unwrap().0,
-        shared: Arc::new(Shared {
-            leases: RwLock::new(Leases::new(LeaseConfig::default())),
-            auth: RwLock::new(Auth::new().0),
-            alarms: RwLock::new(Alarms::default()),
-        }),
-        identities: Arc::new(Identities::new("simple", Duration::ZERO).unwrap()),
-        figures: Figures::new(&Metrics::new()),
-    }
-}
-
 fn cluster() -> Cluster {
     let config = ClusterConfig {
         local_id: 1,
@@ -194,7 +175,7 @@ impl Bench {
             Snapshots::new(u64::MAX, 0, folder.path().to_owned(), chores.clone(), to_raft.clone());
         let (waits, applied) = (Waits::new(), Arc::new(Applied::default()));
         let apply_thread = ApplyThread {
-            machine: machine(&backend),
+            machine: empty(&backend),
             cluster: Arc::new(RwLock::new(cluster())),
             work: to_apply,
             raft: to_raft,

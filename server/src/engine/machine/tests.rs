@@ -12,9 +12,13 @@ use holdfast_core::lease::LeaseConfig;
 use http::HeaderMap;
 
 fn machine() -> Machine {
-    let backend = Backend::new(Box::new(MemoryBase::new())).unwrap();
+    empty(&Backend::new(Box::new(MemoryBase::new())).unwrap())
+}
+
+/// A machine without users, leases and alarms, on this backend.
+pub(crate) fn empty(backend: &Backend) -> Machine {
     Machine {
-        store: Store::open(backend).unwrap().0,
+        store: Store::open(backend.clone()).unwrap().0,
         shared: Arc::new(Shared {
             leases: RwLock::new(Leases::new(LeaseConfig::default())),
             auth: RwLock::new(Auth::new().0),

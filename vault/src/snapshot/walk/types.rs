@@ -195,7 +195,7 @@ pub struct WalkedSegment {
 }
 
 /// What the walk found.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct WalkResult {
     /// The base's segments, in the order given.
     pub segments: Vec<WalkedSegment>,
