@@ -41,7 +41,7 @@ lint:
 # both commands choose the same features, and nothing is compiled twice.
 test:
 	$(CARGO) build --workspace --all-targets --locked
-	HOLDFAST_BIN=$(TARGET)/debug/holdfast $(CARGO) test --workspace --locked
+	HOLDFAST_BIN=$(TARGET)/debug/holdfast $(CARGO) test --workspace --locked --no-fail-fast
 
 kills:
 	tests/peers/build.sh etcd-3.6 bbolt
