@@ -28,8 +28,8 @@ const MOST_IDLE_ITEMS: usize = 16;
 pub(crate) enum Item {
     /// As it is; its header is filled when it is sent.
     Response(Box<WatchResponse>),
-    /// Events, or the end, of a watch.
-    Delivery(i64, Delivery),
+    /// Events, or the end, of a watch: its id on the stream, which others may have had and will.
+    Delivery(i64, WatcherId, Delivery),
 }
 
 /// What waits to be sent on a stream.
@@ -71,7 +71,7 @@ struct Queues<'a>(&'a mut HashMap<WatcherId, (i64, Arc<Queue>)>);
 impl Outbox for Queues<'_> {
     fn offer(&mut self, watcher: WatcherId, delivery: Delivery) -> bool {
         let Some((id, queue)) = self.0.get(&watcher) else { return true };
-        queue.offer(*id, delivery)
+        queue.offer(*id, watcher, delivery)
     }
 }
 
@@ -100,7 +100,7 @@ impl Queue {
         });
     }
 
-    fn offer(&self, id: i64, delivery: Delivery) -> bool {
+    fn offer(&self, id: i64, watcher: WatcherId, delivery: Delivery) -> bool {
         let weight = match &delivery {
             Delivery::Events { events, .. } => events.size_bytes(),
             Delivery::Compacted { .. } => 0,
@@ -110,7 +110,7 @@ impl Queue {
             let has_room = state.bytes < QUEUE_BYTES;
             if has_room {
                 state.bytes += weight;
-                state.items.push_back((weight, Item::Delivery(id, delivery)));
+                state.items.push_back((weight, Item::Delivery(id, watcher, delivery)));
             } else {
                 state.refused = true;
             }

@@ -1,6 +1,6 @@
 //! The watches of one stream: ids that clients choose or are given.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::hub::{Hub, WatcherId};
 
@@ -19,6 +19,9 @@ pub enum WatchError {
 #[derive(Debug, Clone, Default)]
 pub struct StreamWatches {
     watchers: BTreeMap<i64, WatcherId>,
+    /// Ended by a compaction, and not yet cancelled by the client: clients do so, and wait for the
+    /// answer before they think of an id as free.
+    compacted: BTreeSet<i64>,
     next: i64,
 }
 
@@ -29,14 +32,17 @@ impl StreamWatches {
     /// [`WatchError::DuplicateId`].
     pub fn choose_id(&mut self, asked: i64) -> Result<i64, WatchError> {
         if asked != 0 {
-            let taken = self.watchers.contains_key(&asked);
-            return if taken { Err(WatchError::DuplicateId) } else { Ok(asked) };
+            return if self.is_taken(asked) { Err(WatchError::DuplicateId) } else { Ok(asked) };
         }
-        while self.watchers.contains_key(&self.next) {
+        while self.is_taken(self.next) {
             self.next += 1;
         }
         self.next += 1;
         Ok(self.next - 1)
+    }
+
+    fn is_taken(&self, id: i64) -> bool {
+        self.watchers.contains_key(&id) || self.compacted.contains(&id)
     }
 
     /// Notes which watcher has an id.
@@ -44,9 +50,21 @@ impl StreamWatches {
         self.watchers.insert(id, watcher);
     }
 
-    /// Forgets an id.
-    pub fn remove(&mut self, id: i64) -> Option<WatcherId> {
-        self.watchers.remove(&id)
+    /// A compaction ended the watcher: its id stays taken until [`StreamWatches::cancel`]. Whether
+    /// the id is still this watcher's.
+    pub fn compact(&mut self, id: i64, watcher: WatcherId) -> bool {
+        let is_its_own = self.get(id) == Some(watcher);
+        if is_its_own {
+            self.watchers.remove(&id);
+            self.compacted.insert(id);
+        }
+        is_its_own
+    }
+
+    /// The client ends a watch; whether the id was taken, and the watcher if it was not ended.
+    pub fn cancel(&mut self, id: i64) -> Option<Option<WatcherId>> {
+        let watcher = self.watchers.remove(&id);
+        (watcher.is_some() || self.compacted.remove(&id)).then_some(watcher)
     }
 
     /// The watcher of an id.
@@ -90,10 +108,47 @@ mod tests {
         assert_eq!(stream.progress(&hub), Some(5));
         stream.insert(7, watchers[3]);
         assert_eq!(stream.progress(&hub), None, "its start is to come");
-        assert_eq!(stream.remove(7), Some(watchers[3]));
+        assert_eq!(stream.cancel(7), Some(Some(watchers[3])));
+        assert_eq!(stream.cancel(7), None);
         assert_eq!(stream.choose_id(7), Ok(7));
         assert_eq!(StreamWatches::default().progress(&hub), None);
         assert_eq!(WatchRange::of_request(b"b", b"a"), Err(WatchError::EmptyRange));
         assert_eq!(WatchRange::of_request(b"", b"\0"), Ok(WatchRange::From([0].into())));
+    }
+
+    #[test]
+    fn an_id_whose_watch_was_compacted_is_free_when_it_is_cancelled() {
+        let (mut hub, mut stream) = (Hub::new(5), StreamWatches::default());
+        let mut watch = || {
+            let range = WatchRange::One(b"k"[..].into());
+            hub.watch(WatchSpec { range, start_revision: 0, filters: Filters::default() })
+        };
+        let (old, new) = (watch(), watch());
+        stream.insert(1, old);
+        assert!(stream.compact(1, old) && !stream.compact(1, old));
+        assert_eq!(stream.choose_id(1), Err(WatchError::DuplicateId));
+        assert_eq!((stream.choose_id(0), stream.choose_id(0)), (Ok(0), Ok(2)));
+        assert_eq!((stream.cancel(1), stream.cancel(1)), (Some(None), None));
+        assert_eq!(stream.choose_id(1), Ok(1));
+        // Its successor is told nothing of the compaction that ended it.
+        stream.insert(1, new);
+        assert!(!stream.compact(1, old));
+        assert_eq!(stream.get(1), Some(new));
+    }
+
+    #[test]
+    fn a_watch_that_was_compacted_does_not_hold_back_the_others_progress() {
+        let (mut hub, mut stream) = (Hub::new(5), StreamWatches::default());
+        let mut watch = || {
+            let range = WatchRange::One(b"k"[..].into());
+            hub.watch(WatchSpec { range, start_revision: 0, filters: Filters::default() })
+        };
+        let (ended, level) = (watch(), watch());
+        stream.insert(0, ended);
+        stream.insert(1, level);
+        hub.cancel(ended);
+        assert_eq!(stream.progress(&hub), None);
+        stream.compact(0, ended);
+        assert_eq!(stream.progress(&hub), Some(5));
     }
 }

@@ -172,10 +172,10 @@ impl Following {
             }
             match item {
                 Item::Response(_) => {}
-                Item::Delivery(_, Delivery::Events { revision, events }) => {
+                Item::Delivery(_, _, Delivery::Events { revision, events }) => {
                     return Ok((revision, events.events().to_vec()));
                 }
-                Item::Delivery(_, Delivery::Compacted { revision }) => {
+                Item::Delivery(_, _, Delivery::Compacted { revision }) => {
                     return Ok((revision, Vec::new()));
                 }
             }

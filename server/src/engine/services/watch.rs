@@ -114,14 +114,14 @@ impl futures::Stream for Answers {
                     let events = Bytes::new();
                     return Poll::Ready(Some(Ok(Outgoing { head: *head, events })));
                 }
-                Item::Delivery(id, Delivery::Events { revision, events }) => {
+                Item::Delivery(id, _, Delivery::Events { revision, events }) => {
                     match self.stream.events(id, revision, &events) {
                         Ok(answer) => return Poll::Ready(Some(Ok(answer))),
                         Err(pieces) => self.pieces = pieces.into(),
                     }
                 }
-                Item::Delivery(id, Delivery::Compacted { revision }) => {
-                    self.stream.cancel(id, Some(revision));
+                Item::Delivery(id, watcher, Delivery::Compacted { revision }) => {
+                    self.stream.compacted(id, watcher, revision);
                 }
             }
         }
@@ -166,7 +166,7 @@ impl Stream {
     async fn take(&self, request: RequestUnion) {
         match request {
             RequestUnion::CreateRequest(create) => self.create(create).await,
-            RequestUnion::CancelRequest(cancel) => self.cancel(cancel.watch_id, None),
+            RequestUnion::CancelRequest(cancel) => self.cancel(cancel.watch_id),
             RequestUnion::ProgressRequest(_) => {
                 let watches = self.lock();
                 self.handle.inner.watching.progress(&watches.ids, &self.queue, |revision| {
@@ -240,19 +240,28 @@ impl Stream {
         });
     }
 
-    /// Ends a watch: its client wants it so, or what it was to tell is compacted away. Upstream
-    /// says of the latter neither why in words nor at which revision; the compaction's tells all.
-    fn cancel(&self, id: i64, compacted: Option<i64>) {
+    /// Ends a watch as its client wants. One that a compaction has ended is told so once more, as
+    /// upstream: Go's client cancels it then, and waits for the answer.
+    fn cancel(&self, id: i64) {
         let mut watches = self.lock();
+        let Some(watcher) = watches.ids.cancel(id) else { return };
         watches.options.remove(&id);
-        if let Some(watcher) = watches.ids.remove(id) {
-            let revision = if compacted.is_some() { 0 } else { self.handle.inner.store.revision() };
-            let last = WatchResponse {
-                watch_id: id,
-                canceled: true,
-                compact_revision: compacted.unwrap_or_default(),
-                ..self.response(revision)
-            };
+        let revision = self.handle.inner.store.revision();
+        let last = WatchResponse { watch_id: id, canceled: true, ..self.response(revision) };
+        match watcher {
+            Some(watcher) => self.handle.inner.watching.end(watcher, Some((&self.queue, last))),
+            None => self.queue.push(last),
+        }
+    }
+
+    /// Ends a watch since what it was to tell is compacted away. Upstream says neither why in words
+    /// nor at which revision; the compaction's tells all.
+    fn compacted(&self, id: i64, watcher: WatcherId, compact_revision: i64) {
+        let mut watches = self.lock();
+        if watches.ids.compact(id, watcher) {
+            watches.options.remove(&id);
+            let canceled = WatchResponse { watch_id: id, canceled: true, ..self.response(0) };
+            let last = WatchResponse { compact_revision, ..canceled };
             self.handle.inner.watching.end(watcher, Some((&self.queue, last)));
         }
     }

@@ -46,11 +46,13 @@ impl Watched {
         }
         match item {
             Item::Response(said) => (said.cancel_reason, said.compact_revision),
-            Item::Delivery(_, Delivery::Events { events, .. }) => {
+            Item::Delivery(_, _, Delivery::Events { events, .. }) => {
                 let last = events.events().last().unwrap().kv.as_ref().unwrap();
                 (format!("{} events", events.events().len()), last.mod_revision)
             }
-            Item::Delivery(_, Delivery::Compacted { revision }) => ("compacted".into(), revision),
+            Item::Delivery(_, _, Delivery::Compacted { revision }) => {
+                ("compacted".into(), revision)
+            }
         }
     }
 

@@ -217,8 +217,7 @@ impl Dice {
             progress_notify: self.percent(10),
             filters: self.pick(&[&[][..], &[], &[], &[0], &[1], &[0, 1], &[1, 1], &[7]]).to_vec(),
             prev_kv: self.percent(40),
-            // Upstream keeps the id of a watch that a compaction ended (docs/CONFORMANCE.md).
-            watch_id: if start_revision == 0 { self.pick(&[0, 0, 1, 2, 3, 77, -1, -3]) } else { 0 },
+            watch_id: self.pick(&[0, 0, 0, 1, 2, 3, 77, -1, -3]),
             fragment: self.percent(20),
         }
     }

@@ -198,6 +198,8 @@ fn found() -> Vec<(&'static str, Step)> {
     let key = b"a".to_vec();
     let before = WatchCreateRequest { key, start_revision: -1, ..WatchCreateRequest::default() };
     let compacted = WatchCreateRequest { start_revision: 1, ..before.clone() };
+    let chosen = WatchCreateRequest { watch_id: 5, ..compacted.clone() };
+    let again = WatchCreateRequest { start_revision: 0, ..chosen.clone() };
     let record = PutRequest { key: b"a".to_vec(), ..PutRequest::default() };
     let compact = CompactionRequest { revision: 3, physical: true };
     let validate = DowngradeRequest { action: 0, version: "3.5.0".to_owned() };
@@ -218,6 +220,11 @@ fn found() -> Vec<(&'static str, Step)> {
         nobody("its successor", Call::Put(record)),
         nobody("a compaction", Call::Compact(compact)),
         nobody("a watch from before the compaction", Call::Watch(0, compacted)),
+        nobody("the end of a watch that a compaction ended", Call::Cancel(0, 0)),
+        nobody("a watch of a chosen id from before the compaction", Call::Watch(1, chosen.clone())),
+        nobody("another of that id", Call::Watch(1, again.clone())),
+        nobody("the end of the first", Call::Cancel(1, 5)),
+        nobody("the other once more", Call::Watch(1, again)),
         nobody("a URL without a port", Call::AddMember(no_port())),
         nobody("an unknown member and no URL", Call::UpdateMember(99, Vec::new())),
         nobody("an unknown member and a bad URL", Call::UpdateMember(99, no_port())),
