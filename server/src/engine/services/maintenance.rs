@@ -23,17 +23,22 @@ const BLOB_BYTES: usize = 128 << 10;
 /// Messages that wait for a slow client.
 const BLOBS_AHEAD: usize = 4;
 
+/// An alarm in protobuf's text form: without what is zero, and an unknown kind by its number.
+fn complaint(alarm: &pb::AlarmMember) -> String {
+    let member = (alarm.member_id != 0).then(|| format!("memberID:{} ", alarm.member_id));
+    let kind = match pb::AlarmType::try_from(alarm.alarm) {
+        Ok(pb::AlarmType::None) => None,
+        Ok(kind) => Some(format!("alarm:{} ", kind.as_str_name())),
+        Err(_) => Some(format!("alarm:{} ", alarm.alarm)),
+    };
+    [member, kind].into_iter().flatten().collect()
+}
+
 impl Handle {
     /// Alarms as upstream words them in a status.
     fn complaints(&self) -> Vec<String> {
         let alarms = read(&self.inner.shared.alarms).list(pb::AlarmType::None as i32);
-        let mut said: Vec<String> = alarms
-            .iter()
-            .map(|one| {
-                let kind = pb::AlarmType::try_from(one.alarm).map_or("", |kind| kind.as_str_name());
-                format!("memberID:{} alarm:{kind} ", one.member_id)
-            })
-            .collect();
+        let mut said: Vec<String> = alarms.iter().map(complaint).collect();
         if self.inner.view.leader() == holdfast_core::raft::NOBODY {
             said.insert(0, Refusal::NoLeader.text().to_owned());
         }

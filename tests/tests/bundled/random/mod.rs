@@ -11,9 +11,10 @@ mod side;
 mod steps;
 mod watches;
 
+use holdfast_api::etcdserverpb::alarm_request::AlarmAction;
 use holdfast_api::etcdserverpb::{
-    AuthUserAddRequest, CompactionRequest, Compare, DowngradeRequest, PutRequest, TxnRequest,
-    WatchCreateRequest,
+    AlarmRequest, AuthUserAddRequest, CompactionRequest, Compare, DowngradeRequest, PutRequest,
+    TxnRequest, WatchCreateRequest,
 };
 use holdfast_tests::etcd::BUNDLED;
 use side::Side;
@@ -208,6 +209,9 @@ fn found() -> Vec<(&'static str, Step)> {
         password: "pw".to_owned(),
         ..AuthUserAddRequest::default()
     };
+    let alarm = |action: AlarmAction| {
+        Call::Alarm(AlarmRequest { action: action as i32, member_id: 0, alarm: 3 })
+    };
     let nobody = |what, call| (what, Step { who: Who::Nobody, call });
     let account = |call| nobody("users", Call::Account(call));
     let impostor = |what, call| (what, Step { who: Who::Impostor, call });
@@ -225,6 +229,9 @@ fn found() -> Vec<(&'static str, Step)> {
         nobody("another of that id", Call::Watch(1, again.clone())),
         nobody("the end of the first", Call::Cancel(1, 5)),
         nobody("the other once more", Call::Watch(1, again)),
+        nobody("an alarm of no member and no known kind", alarm(AlarmAction::Activate)),
+        nobody("what is said of it", Call::Status),
+        nobody("its end", alarm(AlarmAction::Deactivate)),
         nobody("a URL without a port", Call::AddMember(no_port())),
         nobody("an unknown member and no URL", Call::UpdateMember(99, Vec::new())),
         nobody("an unknown member and a bad URL", Call::UpdateMember(99, no_port())),
