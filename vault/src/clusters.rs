@@ -5,17 +5,16 @@
 //! nothing is ever chosen where two could be meant.
 
 use crate::access::{Access, AccessError};
+use crate::chain::names::CLUSTERS;
 use crate::chain::{Chain, ChainError, Names};
 use crate::clock::Clock;
 use crate::format::{ClusterId, MAX_COMMIT_BYTES, ObjectId, SystemEntropy};
-use crate::init::{
-    VaultError, VaultOptions, check_fingerprint, clusters, first_commit, has_commits, make_access,
-    read_root,
-};
+use crate::init::{VaultError, VaultOptions, first_commit, make_access};
 use crate::keys::Providers;
 use crate::proto::VaultIdentity;
-use crate::store::Store;
+use crate::root::{check_fingerprint, read_root};
 use crate::store::doctor::probe_collision;
+use crate::store::{Store, StoreError};
 use crate::vault::Vault;
 use std::sync::Arc;
 
@@ -75,6 +74,58 @@ impl Vault {
     }
 }
 
+/// The clusters of a vault, relief chains and those without a commit among them.
+pub(crate) async fn all(store: &Store) -> Result<Vec<ClusterId>, StoreError> {
+    let folders = store.folders(CLUSTERS).await?;
+    Ok(folders.iter().filter_map(|name| name.parse().ok()).collect())
+}
+
+/// The clusters that have a chain, relief chains among them.
+pub(crate) async fn with_commits(store: &Store) -> Result<Vec<ClusterId>, StoreError> {
+    let mut found = Vec::new();
+    for cluster in all(store).await? {
+        if has_commits(store, cluster).await? {
+            found.push(cluster);
+        }
+    }
+    Ok(found)
+}
+
+async fn has_commits(store: &Store, cluster: ClusterId) -> Result<bool, StoreError> {
+    Ok(!store.folders(&Names::new(cluster).commits()).await?.is_empty())
+}
+
+/// The cluster that is meant: the chosen one, or the only one that is no relief chain.
+pub(crate) async fn choose(
+    store: &Store,
+    wanted: Option<ClusterId>,
+) -> Result<ClusterId, VaultError> {
+    if let Some(cluster) = wanted {
+        return Ok(cluster);
+    }
+    let reliefs = crate::relief::reliefs(store).await?;
+    let mut there = Vec::new();
+    for cluster in all(store).await? {
+        let is_relief = reliefs.iter().any(|relief| relief.cluster == cluster);
+        if !is_relief && has_commits(store, cluster).await? {
+            there.push(cluster);
+        }
+    }
+    let address = store.address().to_owned();
+    match there[..] {
+        [only] => Ok(only),
+        [] => {
+            let detail = "the vault has no cluster; `holdfast vault init` makes one".to_owned();
+            Err(VaultError::Cluster { address, detail })
+        }
+        _ => {
+            let names: Vec<String> = there.iter().map(ToString::to_string).collect();
+            let detail = format!("several clusters, choose one: {}", names.join(", "));
+            Err(VaultError::Cluster { address, detail })
+        }
+    }
+}
+
 /// A name that is no id nor the beginning of one, and can be printed.
 pub(crate) fn check_name(name: &str) -> Result<(), String> {
     let fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -129,11 +180,9 @@ pub(crate) async fn named(
     opener: &Opener,
 ) -> Result<Vec<Named>, VaultError> {
     let mut found = Vec::new();
-    for cluster in clusters(store).await? {
-        if has_commits(store, cluster).await? {
-            let name = name_of(store, root, opener, cluster).await.unwrap_or_default();
-            found.push(Named { cluster, name });
-        }
+    for cluster in with_commits(store).await? {
+        let name = name_of(store, root, opener, cluster).await.unwrap_or_default();
+        found.push(Named { cluster, name });
     }
     Ok(found)
 }

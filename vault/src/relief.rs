@@ -12,8 +12,10 @@
 
 use crate::access::AccessError;
 use crate::chain::{Chain, ChainError, Names};
+use crate::clusters::choose;
 use crate::format::ClusterId;
-use crate::init::{VaultError, VaultOptions, choose, first_commit, make_access, read_root};
+use crate::init::{VaultError, VaultOptions, first_commit, make_access};
+use crate::root::read_root;
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
 use bytes::Bytes;
