@@ -6,20 +6,17 @@
 
 use crate::access::{Access, AccessError};
 use crate::chain::names::CLUSTERS;
-use crate::chain::{Chain, ChainError, Names};
+use crate::chain::{Names, newest_listed};
 use crate::clock::Clock;
-use crate::format::{ClusterId, MAX_COMMIT_BYTES, ObjectId, SystemEntropy};
-use crate::init::{VaultError, VaultOptions, first_commit, make_access};
+use crate::format::{ClusterId, MAX_COMMIT_BYTES, SystemEntropy};
+use crate::init::{VaultError, VaultOptions, begin_chain, make_access, refuse_unsafe};
 use crate::keys::Providers;
 use crate::proto::VaultIdentity;
 use crate::root::{check_fingerprint, read_root};
-use crate::store::doctor::probe_collision;
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
 use std::sync::Arc;
 
-/// Most commits that are expected in a listing.
-const LIST_LIMIT: usize = 4_000_000;
 /// Hex digits that the beginning of an id has at least.
 const PREFIX_DIGITS: usize = 4;
 /// Longest name of a cluster, bytes.
@@ -44,10 +41,7 @@ impl Vault {
                     .to_owned();
             return Err(VaultError::Sealing { detail });
         }
-        let probe = ObjectId::random(&mut *options.entropy);
-        if !probe_collision(&store, &format!("probe/{probe}")).await? {
-            return Err(ChainError::UnsafeStore { address }.into());
-        }
+        refuse_unsafe(&store, &mut *options.entropy).await?;
         if let Some(name) = options.name.clone() {
             check_name(&name).map_err(|detail| VaultError::Cluster { address, detail })?;
             let known = named(&store, &root, &Opener::of(&options)).await?;
@@ -57,9 +51,7 @@ impl Vault {
         }
         let cluster = ClusterId::random(&mut *options.entropy);
         let name = options.name.take().unwrap_or_default();
-        let access = make_access(store, &root, cluster, options)?;
-        first_commit(&access, &root, None, &name).await?;
-        Ok(Vault::over(Chain::load(Arc::new(access)).await?, root))
+        begin_chain(make_access(store, &root, cluster, options)?, root, None, &name).await
     }
 
     /// Whether `text` means this cluster: its name, or the beginning of its id.
@@ -229,11 +221,11 @@ async fn name_of(
         ..VaultOptions::new(opener.providers.clone())
     };
     let access: Access = make_access(store.clone(), root, cluster, options)?;
-    let names = Names::new(cluster);
-    let listed = store.list_all(&names.commits(), LIST_LIMIT).await?;
-    let newest = listed.iter().filter_map(|item| names.parse_commit(&item.name)).max();
-    let Some((era, number)) = newest else { return Ok(String::new()) };
-    let bytes = store.get(&names.commit(era, number), MAX_COMMIT_BYTES).await?;
+    let Some((era, number)) = newest_listed(store, cluster).await? else {
+        return Ok(String::new());
+    };
+    let name = Names::new(cluster).commit(era, number);
+    let bytes = store.get(&name, MAX_COMMIT_BYTES).await?;
     Ok(access.open_commit((era, number), &bytes).await?.commit.cluster_name)
 }
 

@@ -21,7 +21,7 @@ use crate::store::Store;
 use crate::store::doctor::probe_collision;
 use crate::vault::Vault;
 pub use error::VaultError;
-pub(crate) use first_commit::first_commit;
+pub(crate) use first_commit::begin_chain;
 use std::sync::Arc;
 
 /// What opening or making a vault needs.
@@ -76,10 +76,7 @@ impl Vault {
             clusters::check_name(&name)
                 .map_err(|detail| VaultError::Cluster { address: address.clone(), detail })?;
         }
-        let probe = ObjectId::random(&mut *options.entropy);
-        if !probe_collision(&store, &format!("probe/{probe}")).await? {
-            return Err(ChainError::UnsafeStore { address }.into());
-        }
+        refuse_unsafe(&store, &mut *options.entropy).await?;
         // Before the root: a new one would shut the chains that are there.
         match read_root(&store).await {
             Ok(_) | Err(VaultError::NoVault { .. }) => {}
@@ -101,9 +98,7 @@ impl Vault {
             return Err(VaultError::Exists { address });
         }
         let cluster = ClusterId::random(&mut *options.entropy);
-        let access = make_access(store, &root, cluster, options)?;
-        first_commit(&access, &root, None, &name).await?;
-        Ok(Vault::over(Chain::load(Arc::new(access)).await?, root))
+        begin_chain(make_access(store, &root, cluster, options)?, root, None, &name).await
     }
 
     /// Opens a vault: root, cluster, the chain up to its head. Needs the index seed only; data
@@ -138,6 +133,19 @@ impl Vault {
         }
         Ok(Vault::over(chain, root))
     }
+}
+
+/// Probes a store with a real collision, before there is a cluster whose folder the probe could
+/// stand in.
+pub(crate) async fn refuse_unsafe(
+    store: &Store,
+    entropy: &mut dyn Entropy,
+) -> Result<(), VaultError> {
+    let probe = ObjectId::random(entropy);
+    if !probe_collision(store, &format!("probe/{probe}")).await? {
+        return Err(ChainError::UnsafeStore { address: store.address().to_owned() }.into());
+    }
+    Ok(())
 }
 
 pub(crate) fn make_access(

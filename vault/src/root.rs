@@ -5,12 +5,11 @@
 //! vault's.
 
 use crate::access::sha256;
-use crate::chain::witness::hex;
-use crate::chain::{Chain, ChainError, Names};
+use crate::chain::{Chain, ChainError, Names, newest_listed};
 use crate::clusters;
 use crate::format::{
     ClusterId, FormatError, Header, MAX_COMMIT_BYTES, ObjectName, ROOT_NAME, decode_root,
-    encode_root,
+    encode_root, hex,
 };
 use crate::init::{VaultError, VaultOptions, make_access};
 use crate::proto::{Commit, ObjectKind, VaultIdentity};
@@ -20,8 +19,6 @@ use std::sync::Arc;
 
 /// Longest root object.
 pub(crate) const ROOT_LIMIT: u64 = 1 << 16;
-/// Most commits that are expected in a listing.
-const LIST_LIMIT: usize = 4_000_000;
 
 impl Vault {
     /// Writes the lost or damaged root again, under the same vault id.
@@ -68,17 +65,12 @@ impl Vault {
 /// The vault's id, as the header of a cluster's newest commit says in clear.
 async fn vault_id(store: &Store, cluster: ClusterId) -> Result<bytes::Bytes, VaultError> {
     let names = Names::new(cluster);
-    let listed = store.list_all(&names.commits(), LIST_LIMIT).await?;
-    let commits =
-        listed.into_iter().filter_map(|item| Some((names.parse_commit(&item.name)?, item)));
-    let Some((_, newest)) = commits.max_by_key(|(number, _)| *number) else {
+    let Some((era, number)) = newest_listed(store, cluster).await? else {
         return Err(ChainError::Empty { folder: names.folder() }.into());
     };
-    let bytes = store.get(&newest.name, MAX_COMMIT_BYTES).await?;
-    let damaged = |error: FormatError| ChainError::Damaged {
-        name: newest.name.clone(),
-        detail: error.to_string(),
-    };
+    let name = names.commit(era, number);
+    let bytes = store.get(&name, MAX_COMMIT_BYTES).await?;
+    let damaged = |error: FormatError| ChainError::Damaged { name, detail: error.to_string() };
     let kind = ObjectName { kind: ObjectKind::Commit, id: None };
     Ok(Header::parse(&bytes, kind).map_err(damaged)?.vault.to_bytes())
 }

@@ -2,14 +2,28 @@
 
 use super::VaultError;
 use crate::access::Access;
+use crate::chain::Chain;
 use crate::format::{ClusterId, LineageId, MAX_COMMIT_BYTES, StoreId, TagKey};
 use crate::keys::IndexSeed;
 use crate::proto::action::Kind;
 use crate::proto::{Action, Commit, Lineage, StoreRef, VaultIdentity};
 use crate::store::StoreError;
+use crate::vault::Vault;
+use std::sync::Arc;
 
-/// The index seed and the first commit of a cluster. `relief_of`: the one it stands in for.
-pub(crate) async fn first_commit(
+/// Begins the chain of a cluster and opens it. `relief_of`: the cluster that it stands in for.
+pub(crate) async fn begin_chain(
+    access: Access,
+    root: VaultIdentity,
+    relief_of: Option<ClusterId>,
+    name: &str,
+) -> Result<Vault, VaultError> {
+    first_commit(&access, &root, relief_of, name).await?;
+    Ok(Vault::over(Chain::load(Arc::new(access)).await?, root))
+}
+
+/// The index seed and the first commit.
+async fn first_commit(
     access: &Access,
     root: &VaultIdentity,
     relief_of: Option<ClusterId>,

@@ -74,16 +74,8 @@ impl Providers {
     ) -> Result<SealedWrap, WrapError> {
         let provider = self.first();
         let NewWrap { id, nonce, .. } = new;
-        let place = WrapPlace {
-            owner,
-            wrap: id,
-            seed: seed.id(),
-            seed_kind: seed.kind(),
-            created_ms: now_ms,
-            provider: (provider.kind(), &provider.name),
-        };
-        let mut wrap = blank(&place);
-        wrap.commitment = Bytes::copy_from_slice(&place.commitment(seed));
+        let place = place_of(id, seed, owner, now_ms, (provider.kind(), &provider.name));
+        let mut wrap = blank(&place, seed);
         match &provider.way {
             Way::Identity if self.consents(unsealed).allow_clear() => {
                 wrap.sealed_seed = Bytes::copy_from_slice(seed.secret());
@@ -129,14 +121,7 @@ impl Providers {
     ) -> Result<SealedWrap, WrapError> {
         let NewWrap { id, nonce, fresh } = new;
         let fresh = fresh.expect("a wrap for the recovery key is begun as one");
-        let place = WrapPlace {
-            owner,
-            wrap: id,
-            seed: seed.id(),
-            seed_kind: seed.kind(),
-            created_ms: now_ms,
-            provider: (ProviderKind::Recovery, ""),
-        };
+        let place = place_of(id, seed, owner, now_ms, (ProviderKind::Recovery, ""));
         let key_id = recipient.key_id();
         let data = place.associated_data(&key_id);
         let sealed_seed = recipient.seal(&fresh, &nonce, &data, seed.secret());
@@ -144,12 +129,11 @@ impl Providers {
             return Err(WrapError::WeakRecipient { key_id });
         };
         let wrap = Wrap {
-            commitment: Bytes::copy_from_slice(&place.commitment(seed)),
             key_check: Bytes::copy_from_slice(&recipient.check()),
             nonce: Bytes::copy_from_slice(&nonce),
             sealed_seed: sealed_seed.into(),
             key_id,
-            ..blank(&place)
+            ..blank(&place, seed)
         };
         Ok(sealed(id, wrap))
     }
@@ -172,7 +156,19 @@ impl Providers {
     }
 }
 
-fn blank(place: &WrapPlace<'_>) -> Wrap {
+fn place_of<'p>(
+    wrap: WrapId,
+    seed: &Seed,
+    owner: WrapOwner,
+    created_ms: i64,
+    provider: (ProviderKind, &'p str),
+) -> WrapPlace<'p> {
+    let (seed, seed_kind) = (seed.id(), seed.kind());
+    WrapPlace { owner, wrap, seed, seed_kind, created_ms, provider }
+}
+
+/// All of a wrap but what its key makes.
+fn blank(place: &WrapPlace<'_>, seed: &Seed) -> Wrap {
     Wrap {
         format: u32::from(FORMAT),
         wrap_id: place.wrap.to_bytes(),
@@ -183,6 +179,7 @@ fn blank(place: &WrapPlace<'_>) -> Wrap {
         provider_kind: place.provider.0.as_str().to_owned(),
         provider_name: place.provider.1.to_owned(),
         created_ms: place.created_ms,
+        commitment: Bytes::copy_from_slice(&place.commitment(seed)),
         ..Wrap::default()
     }
 }

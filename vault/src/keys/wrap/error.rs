@@ -2,10 +2,13 @@
 //!
 //! Holds: no message has key material; what a wrap says of itself is cut before it is printed.
 
-use crate::format::ClearError;
+use crate::format::{ClearError, hex};
 use crate::keys::{KeyName, ProviderKind, ServiceError};
 use crate::proto::Wrap;
 use std::fmt;
+
+/// An id has 16 bytes; of one that has more no more than this is printed.
+const SHOWN_ID_BYTES: usize = 64;
 
 /// Why a seed could not be wrapped or a wrap not opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -118,13 +121,10 @@ fn add(needed: &KeyName) -> &'static str {
 }
 
 pub(super) fn name_of(wrap: &Wrap) -> WrapName {
-    WrapName { wrap: hex(&wrap.wrap_id), seed: hex(&wrap.seed_id) }
+    let shown = |id: &[u8]| hex(&id[..id.len().min(SHOWN_ID_BYTES)]);
+    WrapName { wrap: shown(&wrap.wrap_id), seed: shown(&wrap.seed_id) }
 }
 
 pub(super) fn damaged(wrap: &Wrap, reason: &'static str) -> WrapError {
     WrapError::Damaged { wrap: name_of(wrap), reason }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().take(64).map(|byte| format!("{byte:02x}")).collect()
 }

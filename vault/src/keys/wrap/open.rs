@@ -5,9 +5,9 @@
 //! or hostile plugin) does not give us a seed that is not ours.
 
 use super::MAX_NAME_BYTES;
-use super::error::{WrapError, damaged, hex, name_of};
+use super::error::{WrapError, damaged, name_of};
 use crate::format::seal::equal_in_constant_time;
-use crate::format::{SeedId, WrapId, decode_wrap};
+use crate::format::{SeedId, WrapId, decode_wrap, hex};
 use crate::keys::place::WrapPlace;
 use crate::keys::provider::{Provider, Way};
 use crate::keys::service::check_answer;
