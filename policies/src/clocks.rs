@@ -1,8 +1,9 @@
 //! Two clocks: the machine's own, and the store's as its answers tell it.
 //!
 //! Holds: what deletes takes the earlier of both as `now`, so that one clock that runs ahead never
-//! shortens what the policy promises; a time within a minute after `now` is not the future; clocks
-//! that are more than ten minutes apart stop forgetting and sweeping.
+//! shortens what the policy promises; a time within a minute after `now` is not the future to
+//! retention, nor one within ten minutes to a restore; clocks that are more than ten minutes apart
+//! stop forgetting and sweeping.
 
 use std::fmt;
 
@@ -10,6 +11,19 @@ use std::fmt;
 pub const WARN_MS: i64 = 60_000;
 /// Clocks further apart than this stop forgetting, condemning and sweeping, milliseconds.
 pub const STOP_MS: i64 = 10 * 60_000;
+
+// When is a snapshot one of the future? Two rules on purpose, since a wrong answer costs something
+// else at each place.
+
+/// Retention: a snapshot that is later than `now` by more than this is kept, and fills no place of
+/// a rule until its time comes. Short, since being wrong this way costs only space for a while; a
+/// place that is filled by a wrong time costs the good snapshot that it pushes out, for ever. But
+/// not 0: clocks within a minute agree, and a store tells whole seconds only.
+pub const RETENTION_FUTURE_MS: i64 = WARN_MS;
+/// Restore: a snapshot that is later than `now` by more than this never wins "latest" nor a time.
+/// Long, since being wrong this way costs the newest data, and a machine that restores is often one
+/// that just began, with a clock that is not set yet. Beyond it a vault stops forgetting, too.
+pub const RESTORE_FUTURE_MS: i64 = STOP_MS;
 
 /// What both clocks say, milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,10 +63,9 @@ impl Clocks {
         self.store_ms.map_or(self.own_ms, |store| store.min(self.own_ms))
     }
 
-    /// The last moment that is not the future to either clock. Clocks within a minute agree, and a
-    /// store tells whole seconds only: what was taken this moment is not from the future.
+    /// The last moment that is not the future to retention; see [`RETENTION_FUTURE_MS`].
     pub fn latest_ms(&self) -> i64 {
-        self.now_ms().saturating_add(WARN_MS)
+        self.now_ms().saturating_add(RETENTION_FUTURE_MS)
     }
 
     /// How well they agree.
@@ -95,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_future_begins_a_minute_after_now() {
-        assert_eq!(apart(70_000, 5).latest_ms(), WARN_MS + 5);
+        assert_eq!(apart(70_000, 5).latest_ms(), 60_005);
         assert_eq!(Clocks::single(i64::MAX).latest_ms(), i64::MAX);
     }
 

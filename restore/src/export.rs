@@ -16,6 +16,7 @@ use holdfast_bolt::{BuildOptions, Builder, Disk, DiskError, FileDisk, sync_direc
 use holdfast_core::buckets::{KEY, SmallBuckets};
 use holdfast_core::meta::CompactionMarks;
 use holdfast_core::record::Record;
+use holdfast_vault::format::hex;
 use sha2::{Digest, Sha256};
 
 use crate::rebuild::{Counts, RebuildError, RecordSink, SourceRecord};
@@ -124,8 +125,7 @@ impl Export {
         fs::remove_file(&self.partial).map_err(path_error)?;
         let parent = self.to.parent().filter(|parent| !parent.as_os_str().is_empty());
         sync_directory(parent.unwrap_or(Path::new(".")))?;
-        let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        let (path, counts) = (self.to.clone(), self.counts);
+        let (path, counts, sha256) = (self.to.clone(), self.counts, hex(&digest));
         Ok(Exported { path, size_bytes: size + digest.len() as u64, sha256, counts })
     }
 }

@@ -13,6 +13,7 @@ use holdfast_core::disk::free_bytes;
 use holdfast_core::ids;
 use holdfast_core::membership::{Founding, InitialClusterError};
 use holdfast_core::versions::{EtcdVersion, VersionError};
+use holdfast_vault::format::hex;
 use holdfast_vault::proto::Facts;
 use serde::Serialize;
 
@@ -204,11 +205,15 @@ impl Surroundings {
     pub fn look(place: Place, now_ms: i64) -> Result<Surroundings, PlanError> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|error| PlanError::Entropy(error.to_string()))?;
-        let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         let around =
             if place.data_dir.exists() { Some(&*place.data_dir) } else { place.data_dir.parent() };
         let free_bytes = around.and_then(free_bytes);
-        Ok(Surroundings { place, free_bytes, now_ms, random_token: format!("holdfast-{hex}") })
+        Ok(Surroundings {
+            place,
+            free_bytes,
+            now_ms,
+            random_token: format!("holdfast-{}", hex(&random)),
+        })
     }
 }
 

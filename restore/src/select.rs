@@ -3,7 +3,7 @@
 //! Pure: catalogue entries, the question and `now` in; the snapshot, a trim and reasons out.
 //!
 //! Holds: order is by number, never by time. A snapshot whose stream began in the future by more
-//! than [`FUTURE_TOLERANCE_MS`] never wins "latest" nor a time: some clock lied. A snapshot
+//! than [`RESTORE_FUTURE_MS`] never wins "latest" nor a time: some clock lied. A snapshot
 //! answers for every revision R with C ≤ R ≤ its own, by trimming; leases and users are then the
 //! snapshot's, and a note says so. Revisions repeat across lineages, so the newest lineage is
 //! asked first, and a note tells when an older one answers.
@@ -12,10 +12,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::text;
-
-/// How far ahead of `now` a snapshot may stand before its time is disbelieved: ten minutes, the
-/// bound at which a vault stops forgetting for the same reason.
-pub const FUTURE_TOLERANCE_MS: i64 = 600_000;
+use holdfast_policies::clocks::RESTORE_FUTURE_MS;
 
 /// How many snapshots an error lists.
 const LISTED: usize = 5;
@@ -158,7 +155,7 @@ impl Candidate {
 
     /// Whether its time cannot be believed at `now_ms`.
     pub fn is_future(&self, now_ms: i64) -> bool {
-        self.taken_ms > now_ms.saturating_add(FUTURE_TOLERANCE_MS)
+        self.taken_ms > now_ms.saturating_add(RESTORE_FUTURE_MS)
     }
 }
 

@@ -9,6 +9,7 @@ mod command_line;
 mod file;
 mod flags;
 mod gates;
+mod initial_cluster;
 mod member_url;
 mod settings;
 mod values;

@@ -18,6 +18,7 @@ mod vault;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use holdfast_vault::format::hex;
 use std::process::ExitCode;
 
 /// Backup, restore and disaster recovery for etcd and the Kubernetes control planes in it.
@@ -100,7 +101,7 @@ pub(crate) fn now_ms() -> i64 {
 pub(crate) fn random_token() -> anyhow::Result<String> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).context("the system gives no randomness")?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&bytes))
 }
 
 /// An error and its causes in one line; causes that only repeat the line before are left out.

@@ -5,80 +5,26 @@
 //! killed by its id; the data directory stays until the value is dropped, so that a killed member
 //! can start again.
 
-use crate::peers::{holdfast, peer};
+mod clients;
+mod cluster;
+mod options;
+
 use crate::pki::Pki;
-use holdfast_api::client::{Client, ClientConfig, ClientError, Tls};
-use holdfast_api::etcdserverpb::{RangeRequest, SnapshotRequest};
-use holdfast_restore::server::{Ports, Server, ServerError, ServerProgram, ServerSpec};
-use std::io::Write;
+use clients::linearizable_read;
+pub use cluster::Cluster;
+pub use holdfast_peers::run;
+use holdfast_restore::server::{Ports, Server, ServerError, ServerSpec};
+pub use options::{BUNDLED, Options};
+use options::{program, tls_flags};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-
-pub use holdfast_peers::run;
 
 /// How long a member may take until it serves: generous, for machines that do much at once.
 const READY: Duration = Duration::from_secs(60);
 /// How long a member may take to end on SIGTERM.
 const GRACE: Duration = Duration::from_secs(30);
-
-/// Our own server in place of a version of upstream's; upstream's tools of 3.6 speak to it.
-pub const BUNDLED: &str = "bundled";
-
-/// What to start.
-#[derive(Clone)]
-pub struct Options {
-    /// `3.5`, `3.6`, `3.7`, or [`BUNDLED`].
-    pub version: String,
-    /// TLS for clients and peers, with client certificates asked for.
-    pub pki: Option<Arc<Pki>>,
-    /// An existing data directory; else an empty one in the member's own folder.
-    pub data_dir: Option<PathBuf>,
-    /// The member's name.
-    pub name: String,
-    /// The cluster's token.
-    pub token: String,
-    /// More flags.
-    pub extra: Vec<String>,
-}
-
-impl Options {
-    /// A plain, empty member.
-    pub fn new(version: &str) -> Options {
-        Options {
-            version: version.to_owned(),
-            pki: None,
-            data_dir: None,
-            name: "default".to_owned(),
-            token: "holdfast-tests".to_owned(),
-            // Process death does not lose what the kernel has: fsync would only slow the tests.
-            extra: vec!["--unsafe-no-fsync".to_owned()],
-        }
-    }
-
-    /// With TLS.
-    #[must_use]
-    pub fn with_tls(mut self, pki: &Arc<Pki>) -> Options {
-        self.pki = Some(Arc::clone(pki));
-        self
-    }
-
-    /// With more flags.
-    #[must_use]
-    pub fn with_flags(mut self, flags: &[&str]) -> Options {
-        self.extra.extend(flags.iter().map(|flag| (*flag).to_owned()));
-        self
-    }
-
-    /// On an existing data directory.
-    #[must_use]
-    pub fn with_data_dir(mut self, path: &Path) -> Options {
-        self.data_dir = Some(path.to_owned());
-        self
-    }
-}
 
 /// A member. Killed when dropped.
 pub struct Etcd {
@@ -87,15 +33,6 @@ pub struct Etcd {
     version: String,
     pki: Option<Arc<Pki>>,
     _folder: TempDir,
-}
-
-/// The server of a version.
-fn program(version: &str) -> ServerProgram {
-    if version == BUNDLED {
-        ServerProgram::in_holdfast(holdfast())
-    } else {
-        peer(&format!("etcd-{version}")).into()
-    }
 }
 
 impl Etcd {
@@ -263,167 +200,9 @@ impl Etcd {
     pub fn process(&self) -> u32 {
         self.server.as_ref().expect("the member runs").id()
     }
-
-    /// How to reach it.
-    pub fn client_config(&self) -> ClientConfig {
-        client_config([self.endpoint()], self.pki.as_deref())
-    }
-
-    /// A client of it.
-    pub fn client(&self) -> Client {
-        lazy(self.client_config())
-    }
-
-    /// A client of it that logs in.
-    pub fn client_as(&self, user: &str, password: &str) -> Client {
-        lazy(self.client_config().with_credentials(user, password))
-    }
-
-    /// What upstream's etcdctl of the same version prints.
-    ///
-    /// # Panics
-    /// It fails; with what it says.
-    pub fn ctl(&self, args: &[&str]) -> String {
-        run(self.etcdctl().args(args))
-    }
-
-    /// What etcdctl says that must not succeed; both streams.
-    ///
-    /// # Panics
-    /// It succeeds, or does not end.
-    pub async fn ctl_refused(&self, args: &[&str]) -> String {
-        let mut command = self.etcdctl();
-        command.args(args);
-        let mut command = tokio::process::Command::from(command);
-        let output = tokio::time::timeout(GRACE, command.kill_on_drop(true).output()).await;
-        let output = output.unwrap_or_else(|_| panic!("{command:?} does not end"));
-        let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        assert!(!output.status.success(), "{command:?} succeeds: {said}");
-        said
-    }
-
-    fn etcdctl(&self) -> Command {
-        let tools = if self.version == BUNDLED { "3.6" } else { &self.version };
-        let mut command = Command::new(peer(&format!("etcdctl-{tools}")));
-        command.arg("--endpoints").arg(self.endpoint());
-        if let Some(pki) = &self.pki {
-            let pair = pki.client("root");
-            command.arg("--cacert").arg(pki.ca());
-            command.arg("--cert").arg(pair.cert).arg("--key").arg(pair.key);
-        }
-        command
-    }
-
-    /// Streams its database to a file, as upstream's snapshots are: with the SHA-256 at the end.
-    ///
-    /// # Errors
-    /// The member refuses or the stream ends early.
-    ///
-    /// # Panics
-    /// The file cannot be written.
-    pub async fn save_snapshot(&self, client: &Client, to: &Path) -> Result<(), ClientError> {
-        let stream = client.maintenance().snapshot(SnapshotRequest {}).await;
-        let mut stream = client.check("Snapshot", stream)?;
-        let mut file = std::fs::File::create(to).expect("the snapshot's file");
-        loop {
-            let piece = stream.message().await;
-            match piece.map_err(|status| ClientError::call(&self.endpoint(), "Snapshot", status))? {
-                Some(piece) => file.write_all(&piece.blob).expect("the snapshot's file"),
-                None => return Ok(()),
-            }
-        }
-    }
 }
 
 /// Ports for a member.
 pub fn free_ports() -> Ports {
     holdfast_peers::free_ports().into()
-}
-
-/// Several members of one cluster.
-pub struct Cluster {
-    /// They, in the order of their names.
-    pub members: Vec<Etcd>,
-}
-
-impl Cluster {
-    /// Starts `count` members and waits until each serves.
-    ///
-    /// # Panics
-    /// One does not serve; with the end of its log.
-    pub async fn start(options: Options, count: usize) -> Cluster {
-        let scheme = if options.pki.is_some() { "https" } else { "http" };
-        let ports: Vec<Ports> = (0..count).map(|_| free_ports()).collect();
-        let names = (1..).map(|number| format!("m{number}"));
-        let founders: Vec<String> = names
-            .clone()
-            .zip(&ports)
-            .map(|(name, ports)| format!("{name}={scheme}://127.0.0.1:{}", ports.peer))
-            .collect();
-        let founders = founders.join(",");
-        let mut members: Vec<Etcd> = names
-            .zip(ports)
-            .map(|(name, ports)| {
-                Etcd::prepare(&Options { name, ..options.clone() }, ports, &founders)
-            })
-            .collect();
-        members.iter_mut().for_each(Etcd::spawn);
-        for member in &mut members {
-            member.wait_ready().await;
-        }
-        Cluster { members }
-    }
-
-    /// A client of all members.
-    ///
-    /// # Panics
-    /// The cluster has no members.
-    pub fn client(&self) -> Client {
-        let endpoints = self.members.iter().map(Etcd::endpoint);
-        let pki = self.members.first().expect("a cluster has members").pki.as_deref();
-        lazy(client_config(endpoints, pki))
-    }
-}
-
-fn lazy(config: ClientConfig) -> Client {
-    Client::lazy(config).unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn client_config(endpoints: impl IntoIterator<Item = String>, pki: Option<&Pki>) -> ClientConfig {
-    let config =
-        ClientConfig { request_timeout: Duration::from_secs(30), ..ClientConfig::new(endpoints) };
-    match pki {
-        None => config,
-        Some(pki) => {
-            let pair = pki.client("root");
-            config.with_tls(Tls::from_files(pki.ca(), pair.cert, pair.key))
-        }
-    }
-}
-
-/// Succeeds also where only logged-in users may read: then the member serves as well.
-async fn linearizable_read(client: &Client) -> Result<(), ClientError> {
-    let request = RangeRequest { key: b"ready?".to_vec(), ..RangeRequest::default() };
-    match client.check("Range", client.kv().range(request).await) {
-        Err(error) if error.is_temporary() => Err(error),
-        Ok(_) | Err(_) => Ok(()),
-    }
-}
-
-fn tls_flags(pki: &Pki) -> Vec<String> {
-    let (server, ca) = (pki.server(), pki.ca());
-    let mut flags = vec!["--client-cert-auth".to_owned(), "--peer-client-cert-auth".to_owned()];
-    for (flag, path) in [
-        ("--cert-file", &server.cert),
-        ("--key-file", &server.key),
-        ("--trusted-ca-file", &ca),
-        ("--peer-cert-file", &server.cert),
-        ("--peer-key-file", &server.key),
-        ("--peer-trusted-ca-file", &ca),
-    ] {
-        flags.push(flag.to_owned());
-        flags.push(path.display().to_string());
-    }
-    flags
 }

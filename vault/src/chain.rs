@@ -18,6 +18,7 @@ pub use catalogue::{Catalogue, CatalogueEdit};
 pub use commit::CommitOutcome;
 pub use draft::Draft;
 pub use gap::Gap;
+pub use load::newest_listed;
 pub use names::Names;
 pub use rules::Round;
 pub use state::{Digest, State};

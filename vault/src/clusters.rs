@@ -5,22 +5,18 @@
 //! nothing is ever chosen where two could be meant.
 
 use crate::access::{Access, AccessError};
-use crate::chain::{Chain, ChainError, Names};
+use crate::chain::names::CLUSTERS;
+use crate::chain::{Names, newest_listed};
 use crate::clock::Clock;
-use crate::format::{ClusterId, MAX_COMMIT_BYTES, ObjectId, SystemEntropy};
-use crate::init::{
-    VaultError, VaultOptions, check_fingerprint, clusters, first_commit, has_commits, make_access,
-    read_root,
-};
+use crate::format::{ClusterId, MAX_COMMIT_BYTES, SystemEntropy};
+use crate::init::{VaultError, VaultOptions, begin_chain, make_access, refuse_unsafe};
 use crate::keys::Providers;
 use crate::proto::VaultIdentity;
-use crate::store::Store;
-use crate::store::doctor::probe_collision;
+use crate::root::{check_fingerprint, read_root};
+use crate::store::{Store, StoreError};
 use crate::vault::Vault;
 use std::sync::Arc;
 
-/// Most commits that are expected in a listing.
-const LIST_LIMIT: usize = 4_000_000;
 /// Hex digits that the beginning of an id has at least.
 const PREFIX_DIGITS: usize = 4;
 /// Longest name of a cluster, bytes.
@@ -45,10 +41,7 @@ impl Vault {
                     .to_owned();
             return Err(VaultError::Sealing { detail });
         }
-        let probe = ObjectId::random(&mut *options.entropy);
-        if !probe_collision(&store, &format!("probe/{probe}")).await? {
-            return Err(ChainError::UnsafeStore { address }.into());
-        }
+        refuse_unsafe(&store, &mut *options.entropy).await?;
         if let Some(name) = options.name.clone() {
             check_name(&name).map_err(|detail| VaultError::Cluster { address, detail })?;
             let known = named(&store, &root, &Opener::of(&options)).await?;
@@ -58,9 +51,7 @@ impl Vault {
         }
         let cluster = ClusterId::random(&mut *options.entropy);
         let name = options.name.take().unwrap_or_default();
-        let access = make_access(store, &root, cluster, options)?;
-        first_commit(&access, &root, None, &name).await?;
-        Ok(Vault::over(Chain::load(Arc::new(access)).await?, root))
+        begin_chain(make_access(store, &root, cluster, options)?, root, None, &name).await
     }
 
     /// Whether `text` means this cluster: its name, or the beginning of its id.
@@ -72,6 +63,58 @@ impl Vault {
     /// What people call the cluster; empty: nothing.
     pub fn cluster_name(&self) -> &str {
         &self.head().cluster_name
+    }
+}
+
+/// The clusters of a vault, relief chains and those without a commit among them.
+pub(crate) async fn all(store: &Store) -> Result<Vec<ClusterId>, StoreError> {
+    let folders = store.folders(CLUSTERS).await?;
+    Ok(folders.iter().filter_map(|name| name.parse().ok()).collect())
+}
+
+/// The clusters that have a chain, relief chains among them.
+pub(crate) async fn with_commits(store: &Store) -> Result<Vec<ClusterId>, StoreError> {
+    let mut found = Vec::new();
+    for cluster in all(store).await? {
+        if has_commits(store, cluster).await? {
+            found.push(cluster);
+        }
+    }
+    Ok(found)
+}
+
+async fn has_commits(store: &Store, cluster: ClusterId) -> Result<bool, StoreError> {
+    Ok(!store.folders(&Names::new(cluster).commits()).await?.is_empty())
+}
+
+/// The cluster that is meant: the chosen one, or the only one that is no relief chain.
+pub(crate) async fn choose(
+    store: &Store,
+    wanted: Option<ClusterId>,
+) -> Result<ClusterId, VaultError> {
+    if let Some(cluster) = wanted {
+        return Ok(cluster);
+    }
+    let reliefs = crate::relief::reliefs(store).await?;
+    let mut there = Vec::new();
+    for cluster in all(store).await? {
+        let is_relief = reliefs.iter().any(|relief| relief.cluster == cluster);
+        if !is_relief && has_commits(store, cluster).await? {
+            there.push(cluster);
+        }
+    }
+    let address = store.address().to_owned();
+    match there[..] {
+        [only] => Ok(only),
+        [] => {
+            let detail = "the vault has no cluster; `holdfast vault init` makes one".to_owned();
+            Err(VaultError::Cluster { address, detail })
+        }
+        _ => {
+            let names: Vec<String> = there.iter().map(ToString::to_string).collect();
+            let detail = format!("several clusters, choose one: {}", names.join(", "));
+            Err(VaultError::Cluster { address, detail })
+        }
     }
 }
 
@@ -129,11 +172,9 @@ pub(crate) async fn named(
     opener: &Opener,
 ) -> Result<Vec<Named>, VaultError> {
     let mut found = Vec::new();
-    for cluster in clusters(store).await? {
-        if has_commits(store, cluster).await? {
-            let name = name_of(store, root, opener, cluster).await.unwrap_or_default();
-            found.push(Named { cluster, name });
-        }
+    for cluster in with_commits(store).await? {
+        let name = name_of(store, root, opener, cluster).await.unwrap_or_default();
+        found.push(Named { cluster, name });
     }
     Ok(found)
 }
@@ -180,11 +221,11 @@ async fn name_of(
         ..VaultOptions::new(opener.providers.clone())
     };
     let access: Access = make_access(store.clone(), root, cluster, options)?;
-    let names = Names::new(cluster);
-    let listed = store.list_all(&names.commits(), LIST_LIMIT).await?;
-    let newest = listed.iter().filter_map(|item| names.parse_commit(&item.name)).max();
-    let Some((era, number)) = newest else { return Ok(String::new()) };
-    let bytes = store.get(&names.commit(era, number), MAX_COMMIT_BYTES).await?;
+    let Some((era, number)) = newest_listed(store, cluster).await? else {
+        return Ok(String::new());
+    };
+    let name = Names::new(cluster).commit(era, number);
+    let bytes = store.get(&name, MAX_COMMIT_BYTES).await?;
     Ok(access.open_commit((era, number), &bytes).await?.commit.cluster_name)
 }
 

@@ -43,7 +43,7 @@ pub use frame::{Bound, Codec, FrameBuffer, FrameClass, FrameEntry, FrameOpener, 
 pub use header::{FORMAT, HEADER_BYTES, Header};
 pub use ids::{
     AttemptId, ClusterId, HoldId, LineageId, ObjectId, ReportId, SeedId, StoreId, VaultId, WrapId,
-    WriterId,
+    WriterId, hex,
 };
 pub use names::{
     ROOT_NAME, cluster_prefix, commit_name, commit_prefix, hint_name, object_name,

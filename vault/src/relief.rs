@@ -11,13 +11,14 @@
 //! begun; the name in clear decides only what is chosen when nobody names a cluster.
 
 use crate::access::AccessError;
-use crate::chain::{Chain, ChainError, Names};
+use crate::chain::{ChainError, newest_listed};
+use crate::clusters::choose;
 use crate::format::ClusterId;
-use crate::init::{VaultError, VaultOptions, choose, first_commit, make_access, read_root};
+use crate::init::{VaultError, VaultOptions, begin_chain, make_access};
+use crate::root::read_root;
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
 use bytes::Bytes;
-use std::sync::Arc;
 
 /// The folder of the names in clear.
 const RELIEFS: &str = "relief";
@@ -64,21 +65,11 @@ pub async fn begun_since(
         let relief = parse(&item.name).filter(|_| item.modified_ms >= since_ms);
         let Some(Relief { cluster, .. }) = relief else { continue };
         // Where no commit followed the name, nothing was begun.
-        let Some((_, number)) = newest_commit(store, cluster).await? else { continue };
+        let Some((_, number)) = newest_listed(store, cluster).await? else { continue };
         let holds_snapshot = number > 1;
         begun.push(Begun { cluster, begun_ms: item.modified_ms, holds_snapshot });
     }
     Ok(begun)
-}
-
-/// Era and number of the newest commit that a listing shows. Opens nothing.
-pub async fn newest_commit(
-    store: &Store,
-    cluster: ClusterId,
-) -> Result<Option<(u64, u64)>, StoreError> {
-    let names = Names::new(cluster);
-    let listed = store.list_all(&names.commits(), LIST_LIMIT).await?;
-    Ok(listed.iter().filter_map(|item| names.parse_commit(&item.name)).max())
 }
 
 fn parse(name: &str) -> Option<Relief> {
@@ -100,8 +91,7 @@ impl Vault {
         let name = format!("{RELIEFS}/{stands_for}/{cluster}");
         // First, so that no half-made chain is taken for a second cluster of the vault.
         access.store().put(&name, Bytes::from_static(CONTENT)).await?;
-        first_commit(&access, &root, Some(stands_for), "").await?;
-        Ok(Vault::over(Chain::load(Arc::new(access)).await?, root))
+        begin_chain(access, root, Some(stands_for), "").await
     }
 
     /// The cluster that this relief chain stands in for; `None`: it is no relief chain.

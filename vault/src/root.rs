@@ -1,21 +1,24 @@
-//! The root again, from what the chain repeats sealed.
+//! The root object: made once, read, and written again from what the chain repeats sealed.
 //!
-//! Holds: a root that is there and sound is never replaced; what is written has the vault id and
-//! the choice of sealing of a chain that our keys open, so nobody can give us another vault's.
+//! Holds: a root that is there and sound is never replaced; one that is written again has the vault
+//! id and the choice of sealing of a chain that our keys open, so nobody can give us another
+//! vault's.
 
-use crate::chain::{Chain, ChainError, Names};
+use crate::access::sha256;
+use crate::chain::{Chain, ChainError, Names, newest_listed};
+use crate::clusters;
 use crate::format::{
     ClusterId, FormatError, Header, MAX_COMMIT_BYTES, ObjectName, ROOT_NAME, decode_root,
-    encode_root,
+    encode_root, hex,
 };
-use crate::init::{ROOT_LIMIT, VaultError, VaultOptions, check_fingerprint, choose, make_access};
-use crate::proto::{ObjectKind, VaultIdentity};
+use crate::init::{VaultError, VaultOptions, make_access};
+use crate::proto::{Commit, ObjectKind, VaultIdentity};
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
 use std::sync::Arc;
 
-/// Most commits that are expected in a listing.
-const LIST_LIMIT: usize = 4_000_000;
+/// Longest root object.
+pub(crate) const ROOT_LIMIT: u64 = 1 << 16;
 
 impl Vault {
     /// Writes the lost or damaged root again, under the same vault id.
@@ -32,7 +35,7 @@ impl Vault {
             Err(StoreError::NotFound { .. }) => true,
             Err(error) => return Err(error.into()),
         };
-        let cluster = choose(&store, options.cluster).await?;
+        let cluster = clusters::choose(&store, options.cluster).await?;
         let vault_id = vault_id(&store, cluster).await?;
         // Our keys open nothing if either is not what the chain was sealed with.
         let unsealed = options.providers.unsealed();
@@ -62,17 +65,80 @@ impl Vault {
 /// The vault's id, as the header of a cluster's newest commit says in clear.
 async fn vault_id(store: &Store, cluster: ClusterId) -> Result<bytes::Bytes, VaultError> {
     let names = Names::new(cluster);
-    let listed = store.list_all(&names.commits(), LIST_LIMIT).await?;
-    let commits =
-        listed.into_iter().filter_map(|item| Some((names.parse_commit(&item.name)?, item)));
-    let Some((_, newest)) = commits.max_by_key(|(number, _)| *number) else {
+    let Some((era, number)) = newest_listed(store, cluster).await? else {
         return Err(ChainError::Empty { folder: names.folder() }.into());
     };
-    let bytes = store.get(&newest.name, MAX_COMMIT_BYTES).await?;
-    let damaged = |error: FormatError| ChainError::Damaged {
-        name: newest.name.clone(),
-        detail: error.to_string(),
-    };
+    let name = names.commit(era, number);
+    let bytes = store.get(&name, MAX_COMMIT_BYTES).await?;
+    let damaged = |error: FormatError| ChainError::Damaged { name, detail: error.to_string() };
     let kind = ObjectName { kind: ObjectKind::Commit, id: None };
     Ok(Header::parse(&bytes, kind).map_err(damaged)?.vault.to_bytes())
+}
+
+/// Creates the root, or takes the one that is there.
+pub(crate) async fn make_root(
+    store: &Store,
+    identity: VaultIdentity,
+) -> Result<VaultIdentity, VaultError> {
+    match store.put_if_absent(ROOT_NAME, encode_root(&identity).into()).await {
+        Ok(()) | Err(StoreError::AlreadyExists { .. } | StoreError::Unreachable { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    read_root(store).await
+}
+
+pub(crate) async fn read_root(store: &Store) -> Result<VaultIdentity, VaultError> {
+    let address = store.address().to_owned();
+    let bytes = match store.get(ROOT_NAME, ROOT_LIMIT).await {
+        Ok(bytes) => bytes,
+        Err(StoreError::NotFound { .. }) => return Err(no_root(store, address).await?),
+        Err(error) => return Err(error.into()),
+    };
+    let root = decode_root(&bytes).map_err(|source| VaultError::Root { address, source })?;
+    Ok(root.1)
+}
+
+/// Why there is no root: there never was one, or it was lost.
+async fn no_root(store: &Store, address: String) -> Result<VaultError, VaultError> {
+    let clusters = clusters::with_commits(store).await?;
+    Ok(match clusters.is_empty() {
+        true => VaultError::NoVault { address },
+        false => VaultError::RootMissing { address, clusters },
+    })
+}
+
+/// Whether the root in clear is the one that the sealed chain repeats. A root key that was taken up
+/// later stands in the chain alone.
+pub(crate) fn is_root_of(root: &VaultIdentity, head: &Commit) -> bool {
+    head.identity.as_ref().is_some_and(|sealed| {
+        let key = &root.root_key_fingerprint;
+        sealed.vault_id == root.vault_id
+            && sealed.unsealed == root.unsealed
+            && (key.is_empty() || *key == sealed.root_key_fingerprint)
+    })
+}
+
+pub(crate) fn check_fingerprint(
+    address: &str,
+    root: &VaultIdentity,
+    expected: Option<&str>,
+) -> Result<(), VaultError> {
+    let found = fingerprint(root);
+    match expected {
+        Some(expected) if expected.trim() != found => Err(VaultError::Fingerprint {
+            address: address.to_owned(),
+            found,
+            expected: expected.trim().to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Hash of vault id and root public key.
+pub(crate) fn fingerprint(root: &VaultIdentity) -> String {
+    let text =
+        [b"holdfast/1/fingerprint", &root.vault_id[..], &root.root_key_fingerprint[..]].concat();
+    let hex = hex(&sha256(&text));
+    let groups: Vec<&str> = (0..8).map(|group| &hex[group * 8..group * 8 + 8]).collect();
+    groups.join("-")
 }

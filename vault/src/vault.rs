@@ -1,6 +1,6 @@
 //! An open vault: one cluster's chain, and everything that is done with it.
 
-use crate::access::{Access, sha256};
+use crate::access::Access;
 use crate::chain::draft::Draft;
 use crate::chain::{Chain, ChainError, CommitOutcome, Round, Witness};
 use crate::format::{HoldId, ObjectId};
@@ -8,6 +8,7 @@ use crate::proto::action::Kind;
 use crate::proto::{
     CatalogueEntry, Commit, Hold, ObjectKind, ObjectRef, Pin, Report, VaultIdentity,
 };
+use crate::root::fingerprint;
 use crate::snapshot::{Outcome, SnapshotError, SnapshotOptions, SnapshotReader, Source, take};
 use crate::store::Store;
 use crate::store::doctor::probe_collision;
@@ -294,15 +295,6 @@ fn retire_reports(draft: &mut Draft, chain: &Chain) {
         draft.removed.push(id);
         draft.condemned.push(id);
     }
-}
-
-/// Hash of vault id and root public key.
-pub(crate) fn fingerprint(root: &VaultIdentity) -> String {
-    let text =
-        [b"holdfast/1/fingerprint", &root.vault_id[..], &root.root_key_fingerprint[..]].concat();
-    let hex = crate::chain::witness::hex(&sha256(&text));
-    let groups: Vec<&str> = (0..8).map(|group| &hex[group * 8..group * 8 + 8]).collect();
-    groups.join("-")
 }
 
 #[cfg(test)]

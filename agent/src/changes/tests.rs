@@ -1,5 +1,8 @@
 //! Answers put together: what is whole is believed, and nothing else. And how long is waited.
 
+#[path = "../../tests/support/sealed.rs"]
+mod sealed;
+
 use super::assembly::Assembly;
 use super::*;
 use holdfast_api::holdfast::{Bucket, Header, Kind, Trailer};
@@ -9,7 +12,7 @@ use holdfast_core::revision::BucketKey;
 use holdfast_vault::proto::{Facts, HashKv};
 use holdfast_vault::snapshot::{Source, SourceItem, WalkResult};
 use prost::Message;
-use sha2::{Digest, Sha256};
+use sealed::sealed;
 use std::time::Duration;
 
 /// The messages of an answer with `records` payloads of `size` bytes each.
@@ -36,19 +39,6 @@ fn messages(records: usize, size: usize) -> Vec<ChangesResponse> {
     }
     list.push((Kind::Trailer, Trailer { records: 5, ..Trailer::default() }.encode_to_vec()));
     sealed(list)
-}
-
-fn sealed(list: Vec<(Kind, Vec<u8>)>) -> Vec<ChangesResponse> {
-    let mut sha256 = Sha256::new();
-    let message = |(kind, payload): (Kind, Vec<u8>)| {
-        sha256.update([u8::try_from(i32::from(kind)).unwrap()]);
-        sha256.update((payload.len() as u64).to_le_bytes());
-        sha256.update(&payload);
-        let digest = sha256.clone().finalize().to_vec();
-        let sha256 = if kind == Kind::Trailer { digest } else { Vec::new() };
-        ChangesResponse { kind: kind.into(), payload: payload.into(), sha256 }
-    };
-    list.into_iter().map(message).collect()
 }
 
 fn assemble(messages: Vec<ChangesResponse>) -> Result<Answer, ChangesError> {

@@ -11,10 +11,10 @@ use super::Worker;
 use crate::metrics::gauge;
 use crate::vaults::{self, OpenError};
 use holdfast_vault::access::AccessError;
-use holdfast_vault::chain::{ChainError, Names};
+use holdfast_vault::chain::{ChainError, Names, newest_listed};
 use holdfast_vault::format::ClusterId;
 use holdfast_vault::init::VaultError;
-use holdfast_vault::relief::{Begun, newest_commit, reliefs};
+use holdfast_vault::relief::{Begun, reliefs};
 use holdfast_vault::{Store, StoreError};
 use jiff::Timestamp;
 
@@ -180,7 +180,7 @@ impl Worker {
                 continue;
             }
             // Nothing was stored where there is no commit.
-            let Some((era, number)) = newest_commit(store, cluster).await? else { continue };
+            let Some((era, number)) = newest_listed(store, cluster).await? else { continue };
             let next = Names::new(cluster).commit(era, number + 1);
             match self.open_former(cluster, next).await {
                 Opened::Whole => {}

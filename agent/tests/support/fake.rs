@@ -1,5 +1,6 @@
 //! A member in this process whose snapshot stream does what a test wants.
 
+use super::sealed::sealed;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use holdfast_api::etcdserverpb::kv_server::{Kv, KvServer};
@@ -101,18 +102,9 @@ impl Fake {
 
 type Changes = BoxStream<'static, Result<ChangesResponse, Status>>;
 
-/// The messages of an answer, with a digest over all of them in the last.
-fn sealed(list: Vec<(Kind, Vec<u8>)>) -> Vec<Result<ChangesResponse, Status>> {
-    let mut sha256 = Sha256::new();
-    let message = |(kind, payload): (Kind, Vec<u8>)| {
-        sha256.update([u8::try_from(i32::from(kind)).unwrap()]);
-        sha256.update((payload.len() as u64).to_le_bytes());
-        sha256.update(&payload);
-        let digest = sha256.clone().finalize().to_vec();
-        let sha256 = if kind == Kind::Trailer { digest } else { Vec::new() };
-        Ok(ChangesResponse { kind: kind.into(), payload: payload.into(), sha256 })
-    };
-    list.into_iter().map(message).collect()
+/// The messages of an answer as a stream has them.
+fn answered(list: Vec<(Kind, Vec<u8>)>) -> Vec<Result<ChangesResponse, Status>> {
+    sealed(list).into_iter().map(Ok).collect()
 }
 
 /// A payload that says of a revision that it is gone.
@@ -135,7 +127,7 @@ impl Records for Fake {
         let header = (Kind::Header, Told { cluster_id: 7, ..Told::default() }.encode_to_vec());
         let trailer = Trailer { live_sha256: vec![0; 32], ..Trailer::default() };
         let trailer = (Kind::Trailer, trailer.encode_to_vec());
-        let half = stream::iter(sealed(vec![header.clone(), gone(2)]));
+        let half = stream::iter(answered(vec![header.clone(), gone(2)]));
         let stream: Changes = match telling {
             Telling::Unknown => return Err(Status::unimplemented("no changes are told")),
             Telling::Busy => return Err(Status::resource_exhausted("too many ask")),
@@ -147,14 +139,14 @@ impl Records for Fake {
             Telling::Trickle => half
                 .chain(stream::unfold(3, |main| async move {
                     tokio::time::sleep(Duration::from_millis(20)).await;
-                    Some((sealed(vec![gone(main)]).remove(0), main + 1))
+                    Some((answered(vec![gone(main)]).remove(0), main + 1))
                 }))
                 .boxed(),
             Telling::Cut => half.boxed(),
             Telling::Fail => half.chain(stream::iter([Err(Status::internal("disk gone"))])).boxed(),
             Telling::Flip => {
-                let mut messages = sealed(vec![header, gone(2), trailer]);
-                messages[1] = sealed(vec![gone(3)]).remove(0);
+                let mut messages = answered(vec![header, gone(2), trailer]);
+                messages[1] = answered(vec![gone(3)]).remove(0);
                 stream::iter(messages).boxed()
             }
         };

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each suite uses a part")]
 
 pub mod fake;
+mod sealed;
 
 use holdfast_agent::config::Config;
 use holdfast_agent::run::Parts;

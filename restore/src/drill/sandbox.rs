@@ -20,6 +20,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use holdfast_vault::format::hex;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -42,8 +43,7 @@ impl Sandbox {
         sweep(parent)?;
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
-        let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        let path = fs::canonicalize(parent)?.join(format!("{PREFIX}{hex}"));
+        let path = fs::canonicalize(parent)?.join(format!("{PREFIX}{}", hex(&random)));
         DirBuilder::new().mode(0o700).create(&path)?;
         // Locked under another name first, so that `lock` is never seen unlocked.
         let new = path.join("lock.new");

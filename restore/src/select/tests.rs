@@ -25,13 +25,13 @@ fn latest_is_by_number_and_never_from_the_future() {
     let mut all = four();
     all[1].taken_ms = NOW - HOUR;
     assert_eq!(select(&all, Question::Latest, NOW).unwrap().number, 20);
-    all[3].taken_ms = NOW + FUTURE_TOLERANCE_MS;
+    all[3].taken_ms = NOW + RESTORE_FUTURE_MS;
     assert_eq!(select(&all, Question::Latest, NOW).unwrap().number, 20);
     all[3].taken_ms += 1;
     let selected = select(&all, Question::Latest, NOW).unwrap();
     assert_eq!(selected.number, 12);
     assert!(selected.notes[0].contains("20 (revision 800"), "{selected:?}");
-    all.iter_mut().for_each(|one| one.taken_ms = NOW + 2 * FUTURE_TOLERANCE_MS);
+    all.iter_mut().for_each(|one| one.taken_ms = NOW + 2 * RESTORE_FUTURE_MS);
     let error = select(&all, Question::Latest, NOW).unwrap_err();
     assert!(error.to_string().contains("20 (revision 800"), "{error}");
     assert_eq!(select(&all, Question::Number(20), NOW).unwrap().number, 20);

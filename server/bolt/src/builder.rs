@@ -14,18 +14,23 @@
 //! - Every node but a root has an element; every branch has two or more; no node has more than
 //!   65,534 elements; the first key of a child equals its key in the branch.
 
+mod bucket;
+mod error;
 mod node;
 mod pages;
 
 use std::collections::BTreeMap;
 
-use crate::disk::{Disk, DiskError};
+use crate::disk::Disk;
+use crate::entry::check_entry;
 use crate::layout::{
-    BUCKET_FLAG, BucketHeader, FREELIST_NOT_STORED, MAX_KEY_BYTES, MAX_PAGE_SIZE, MAX_TREE_DEPTH,
-    MAX_VALUE_BYTES, MIN_PAGE_SIZE, Meta, page_size_is_valid,
+    BUCKET_FLAG, BucketHeader, FREELIST_NOT_STORED, MAX_PAGE_SIZE, MIN_PAGE_SIZE, Meta,
+    page_size_is_valid,
 };
 use crate::shown::shown;
-use node::{NodeLimits, OpenBranch, OpenLeaf};
+use bucket::{Element, OpenBucket};
+pub use error::BuildError;
+use node::NodeLimits;
 use pages::PageWriter;
 
 /// Most buckets inside one another.
@@ -81,76 +86,6 @@ pub struct Summary {
     /// Freelist pages (0 or 1).
     pub freelist_pages: u64,
 }
-
-/// Why a file cannot be built, or an entry not be taken.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// The options make no sense.
-    #[error("cannot build with {0}")]
-    Options(String),
-    /// The disk holds something already.
-    #[error("the target holds {size_bytes} bytes already: build into an empty file")]
-    NotEmpty {
-        /// Its length.
-        size_bytes: u64,
-    },
-    /// bbolt has no empty keys and no buckets without a name.
-    #[error("empty key or bucket name")]
-    EmptyKey,
-    /// The key is larger than bbolt allows.
-    #[error("a key of {bytes} bytes is larger than the {MAX_KEY_BYTES} that bbolt allows")]
-    KeyTooLarge {
-        /// The key's length.
-        bytes: usize,
-    },
-    /// The value is larger than bbolt allows.
-    #[error("a value of {bytes} bytes is larger than the {MAX_VALUE_BYTES} that bbolt allows")]
-    ValueTooLarge {
-        /// The value's length.
-        bytes: usize,
-    },
-    /// The key does not come after the one before; or it is the same.
-    #[error(
-        "key {key} does not come after {previous}: entries must be given in order, each key once"
-    )]
-    OutOfOrder {
-        /// The key, escaped, shortened.
-        key: String,
-        /// The one before it, escaped, shortened.
-        previous: String,
-    },
-    /// Two top-level buckets of one name.
-    #[error("there is a bucket {name} already")]
-    DuplicateBucket {
-        /// The name, escaped, shortened.
-        name: String,
-    },
-    /// Too many buckets, open or in all.
-    #[error("more than {limit} {what}")]
-    TooMany {
-        /// What there is too much of.
-        what: &'static str,
-        /// The limit.
-        limit: usize,
-    },
-    /// Entries belong into a bucket.
-    #[error("no bucket is open: begin one first")]
-    NoBucket,
-    /// The file was finished with a bucket still open.
-    #[error("{open} buckets are still open: end them first")]
-    BucketsOpen {
-        /// How many.
-        open: usize,
-    },
-    /// An earlier call failed in the middle of a write.
-    #[error("the build failed before: throw the file away and build it anew")]
-    Failed,
-    /// The disk failed.
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-}
-
 /// Writes one new database. Buckets are begun, filled in key order and ended; nested ones at their
 /// place in the order of the bucket around them, top-level ones in any order.
 ///
@@ -159,59 +94,16 @@ pub enum BuildError {
 #[derive(Debug)]
 pub struct Builder<D: Disk> {
     pages: PageWriter<D>,
-    settings: Settings,
+    freelist: Freelist,
+    nodes: NodeLimits,
+    /// Largest inline bucket page: a quarter page (bbolt).
+    inline_limit_bytes: usize,
     /// Values (bucket headers, inline pages) of the finished top-level buckets.
     finished: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The open buckets, each inside the one before.
     open: Vec<OpenBucket>,
     summary: Summary,
     failed: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Settings {
-    freelist: Freelist,
-    nodes: NodeLimits,
-    /// Largest inline bucket page: a quarter page (bbolt).
-    inline_limit_bytes: usize,
-}
-
-/// A bucket that is being filled.
-#[derive(Debug)]
-struct OpenBucket {
-    name: Vec<u8>,
-    sequence: u64,
-    last_key: Vec<u8>,
-    leaf: OpenLeaf,
-    /// The unfinished branches, the lowest level first.
-    branches: Vec<OpenBranch>,
-    holds_buckets: bool,
-}
-
-impl OpenBucket {
-    fn new(name: &[u8]) -> OpenBucket {
-        OpenBucket {
-            name: name.to_vec(),
-            sequence: 0,
-            last_key: Vec::new(),
-            leaf: OpenLeaf::default(),
-            branches: Vec::new(),
-            holds_buckets: false,
-        }
-    }
-
-    /// Refuses keys that bbolt cannot hold or that do not come after the last one.
-    fn accepts(&self, key: &[u8], value_bytes: usize) -> Result<(), BuildError> {
-        key_is_valid(key)?;
-        if value_bytes > MAX_VALUE_BYTES {
-            return Err(BuildError::ValueTooLarge { bytes: value_bytes });
-        }
-        if key <= self.last_key.as_slice() {
-            let previous = shown(&self.last_key);
-            return Err(BuildError::OutOfOrder { key: shown(key), previous });
-        }
-        Ok(())
-    }
 }
 
 impl<D: Disk> Builder<D> {
@@ -235,17 +127,15 @@ impl<D: Disk> Builder<D> {
             return Err(BuildError::NotEmpty { size_bytes });
         }
         let page_size = options.page_size as usize;
-        let settings = Settings {
-            freelist: options.freelist,
-            nodes: NodeLimits {
-                page_bytes: page_size,
-                target_bytes: page_size * usize::from(options.fill_percent) / 100,
-            },
-            inline_limit_bytes: page_size / 4,
+        let nodes = NodeLimits {
+            page_bytes: page_size,
+            target_bytes: page_size * usize::from(options.fill_percent) / 100,
         };
         Ok(Builder {
             pages: PageWriter::new(disk, options.page_size),
-            settings,
+            freelist: options.freelist,
+            nodes,
+            inline_limit_bytes: page_size / 4,
             finished: BTreeMap::new(),
             open: Vec::new(),
             summary: Summary::default(),
@@ -266,7 +156,7 @@ impl<D: Disk> Builder<D> {
         match self.open.last() {
             Some(parent) => parent.accepts(name, 0)?,
             None => {
-                key_is_valid(name)?;
+                check_entry(name, 0)?;
                 if self.finished.contains_key(name) {
                     return Err(BuildError::DuplicateBucket { name: shown(name) });
                 }
@@ -289,7 +179,7 @@ impl<D: Disk> Builder<D> {
         let bucket = self.open.last_mut().ok_or(BuildError::NoBucket)?;
         bucket.accepts(key, value.len())?;
         let element = Element { flags: 0, key, value };
-        let added = add(bucket, &mut self.pages, &self.settings, &element);
+        let added = bucket.add(&mut self.pages, &self.nodes, &element);
         self.summary.entries += 1;
         self.note(added)
     }
@@ -321,7 +211,7 @@ impl<D: Disk> Builder<D> {
         };
         parent.holds_buckets = true;
         let element = Element { flags: BUCKET_FLAG, key: &bucket.name, value: &value };
-        let added = add(parent, &mut self.pages, &self.settings, &element);
+        let added = parent.add(&mut self.pages, &self.nodes, &element);
         self.note(added)
     }
 
@@ -338,10 +228,10 @@ impl<D: Disk> Builder<D> {
         let mut root = OpenBucket::new(b"");
         for (name, value) in std::mem::take(&mut self.finished) {
             let element = Element { flags: BUCKET_FLAG, key: &name, value: &value };
-            add(&mut root, &mut self.pages, &self.settings, &element)?;
+            root.add(&mut self.pages, &self.nodes, &element)?;
         }
-        let root_page = self.close_tree(&mut root)?;
-        let freelist = match self.settings.freelist {
+        let root_page = root.close_tree(&mut self.pages, &self.nodes)?;
+        let freelist = match self.freelist {
             Freelist::NotStored => FREELIST_NOT_STORED,
             Freelist::Stored => self.pages.append_empty_freelist()?,
         };
@@ -371,28 +261,14 @@ impl<D: Disk> Builder<D> {
     fn close(&mut self, bucket: &mut OpenBucket) -> Result<Vec<u8>, BuildError> {
         let inline = bucket.branches.is_empty()
             && !bucket.holds_buckets
-            && bucket.leaf.size_bytes() <= self.settings.inline_limit_bytes;
-        let root = if inline { 0 } else { self.close_tree(bucket)? };
+            && bucket.leaf.size_bytes() <= self.inline_limit_bytes;
+        let root = if inline { 0 } else { bucket.close_tree(&mut self.pages, &self.nodes)? };
         let mut value = BucketHeader { root, sequence: bucket.sequence }.encode().to_vec();
         if inline {
             bucket.leaf.encode_inline(&mut value);
             self.summary.inline_buckets += 1;
         }
         Ok(value)
-    }
-
-    /// Writes the unfinished nodes of a bucket from the leaf up; the root's page.
-    fn close_tree(&mut self, bucket: &mut OpenBucket) -> Result<u64, BuildError> {
-        let (mut key, mut page) = self.pages.append_leaf(&mut bucket.leaf)?;
-        let mut level = 0;
-        while level < bucket.branches.len() {
-            add_child(&mut bucket.branches, level, &mut self.pages, &self.settings, &key, page)?;
-            let all = bucket.branches[level].len();
-            assert!(all >= 2, "a branch has at least two children");
-            (key, page) = self.pages.append_branch(&mut bucket.branches[level], all)?;
-            level += 1;
-        }
-        Ok(page)
     }
 
     fn usable(&self) -> Result<(), BuildError> {
@@ -404,65 +280,4 @@ impl<D: Disk> Builder<D> {
         self.failed |= outcome.is_err();
         outcome
     }
-}
-
-struct Element<'e> {
-    flags: u32,
-    key: &'e [u8],
-    value: &'e [u8],
-}
-
-/// Adds an element to a bucket's leaf, writing the leaf first if it is full.
-fn add<D: Disk>(
-    bucket: &mut OpenBucket,
-    pages: &mut PageWriter<D>,
-    settings: &Settings,
-    element: &Element<'_>,
-) -> Result<(), BuildError> {
-    if bucket.leaf.is_full_for(element.key, element.value, &settings.nodes) {
-        let (first, page) = pages.append_leaf(&mut bucket.leaf)?;
-        add_child(&mut bucket.branches, 0, pages, settings, &first, page)?;
-    }
-    bucket.leaf.push(element.flags, element.key, element.value);
-    bucket.last_key.clear();
-    bucket.last_key.extend_from_slice(element.key);
-    Ok(())
-}
-
-/// Adds a child to the branch at `level`. If that is full, it is written first, but for its last
-/// child, so that no branch is ever left with one child only.
-fn add_child<D: Disk>(
-    branches: &mut Vec<OpenBranch>,
-    mut level: usize,
-    pages: &mut PageWriter<D>,
-    settings: &Settings,
-    key: &[u8],
-    page: u64,
-) -> Result<(), BuildError> {
-    let (mut key, mut page) = (key.to_vec(), page);
-    loop {
-        if level == branches.len() {
-            assert!(level < MAX_TREE_DEPTH, "two children per branch bound the depth");
-            branches.push(OpenBranch::default());
-        }
-        let branch = &mut branches[level];
-        if !branch.is_full_for(&key, &settings.nodes) {
-            branch.push(&key, page);
-            return Ok(());
-        }
-        let written = pages.append_branch(branch, branch.len() - 1)?;
-        branch.push(&key, page);
-        (key, page) = written;
-        level += 1;
-    }
-}
-
-fn key_is_valid(key: &[u8]) -> Result<(), BuildError> {
-    if key.is_empty() {
-        return Err(BuildError::EmptyKey);
-    }
-    if key.len() > MAX_KEY_BYTES {
-        return Err(BuildError::KeyTooLarge { bytes: key.len() });
-    }
-    Ok(())
 }

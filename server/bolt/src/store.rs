@@ -34,6 +34,7 @@ mod bucket;
 mod cut;
 mod error;
 mod freelist;
+mod look_up;
 mod node;
 mod open;
 mod output;

@@ -10,7 +10,8 @@ use std::ops::Bound;
 
 use holdfast_bolt::fault::MemoryDisk;
 use holdfast_bolt::{
-    BuildError, BuildOptions, Builder, Damage, Db, Freelist, PageSource, ReadError, check, compact,
+    BuildError, BuildOptions, Builder, Damage, Db, EntryError, Freelist, PageSource, ReadError,
+    check, compact,
 };
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -216,15 +217,18 @@ fn the_builder_refuses_what_bbolt_cannot_hold_and_goes_on() {
     assert!(matches!(builder.push(b"k", b""), Err(BuildError::NoBucket)));
     assert!(matches!(builder.end_bucket(), Err(BuildError::NoBucket)));
     assert!(matches!(builder.set_sequence(1), Err(BuildError::NoBucket)));
-    assert!(matches!(builder.begin_bucket(b""), Err(BuildError::EmptyKey)));
+    assert!(matches!(builder.begin_bucket(b""), Err(BuildError::Entry(EntryError::EmptyKey))));
     builder.begin_bucket(b"b").unwrap();
     builder.push(b"m", b"1").unwrap();
     assert!(matches!(builder.push(b"m", b"2"), Err(BuildError::OutOfOrder { .. })));
     assert!(matches!(builder.push(b"a", b"2"), Err(BuildError::OutOfOrder { .. })));
     assert!(matches!(builder.begin_bucket(b"l"), Err(BuildError::OutOfOrder { .. })));
-    assert!(matches!(builder.push(b"", b"2"), Err(BuildError::EmptyKey)));
+    assert!(matches!(builder.push(b"", b"2"), Err(BuildError::Entry(EntryError::EmptyKey))));
     let long = vec![b'z'; 32_769];
-    assert!(matches!(builder.push(&long, b""), Err(BuildError::KeyTooLarge { bytes: 32_769 })));
+    assert!(matches!(
+        builder.push(&long, b""),
+        Err(BuildError::Entry(EntryError::KeyTooLarge { bytes: 32_769 }))
+    ));
     builder.push(&long[..32_768], b"3").unwrap();
     builder.end_bucket().unwrap();
     assert!(matches!(builder.begin_bucket(b"b"), Err(BuildError::DuplicateBucket { .. })));

@@ -10,8 +10,8 @@ use std::ops::Bound;
 use change::{Change, apply, changes, model};
 use holdfast_bolt::fault::{MemoryDisk, SharedDisk};
 use holdfast_bolt::{
-    Db, Freelist, PageSource, ReadTx, Report, Store, StoreDisk, StoreError, StoreOptions,
-    StorePages, check,
+    Db, EntryError, Freelist, PageSource, ReadTx, Report, Store, StoreDisk, StoreError,
+    StoreOptions, StorePages, check,
 };
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -155,13 +155,19 @@ fn an_empty_disk_becomes_an_empty_store() {
 fn arguments_are_refused_and_the_transaction_goes_on() {
     let store = Store::open(memory(), StoreOptions::default()).unwrap();
     let mut tx = store.write().unwrap();
-    assert!(matches!(tx.create_bucket_if_missing(b""), Err(StoreError::EmptyKey)));
+    assert!(matches!(
+        tx.create_bucket_if_missing(b""),
+        Err(StoreError::Entry(EntryError::EmptyKey))
+    ));
     assert!(tx.bucket(b"none").unwrap().is_none());
     assert!(!tx.delete_bucket(b"none").unwrap());
     let mut bucket = tx.create_bucket_if_missing(b"b").unwrap();
     let long = vec![b'k'; 32_769];
-    assert!(matches!(bucket.put(b"", b""), Err(StoreError::EmptyKey)));
-    assert!(matches!(bucket.put(&long, b""), Err(StoreError::KeyTooLarge { bytes: 32_769 })));
+    assert!(matches!(bucket.put(b"", b""), Err(StoreError::Entry(EntryError::EmptyKey))));
+    assert!(matches!(
+        bucket.put(&long, b""),
+        Err(StoreError::Entry(EntryError::KeyTooLarge { bytes: 32_769 }))
+    ));
     bucket.put(&long[1..], b"v").unwrap();
     bucket.create_bucket_if_missing(b"in").unwrap();
     assert!(matches!(bucket.put(b"in", b""), Err(StoreError::IsABucket { .. })));

@@ -9,8 +9,8 @@ use std::ops::Bound;
 use holdfast_bolt::fault::{MemoryDisk, SharedDisk};
 use holdfast_bolt::layout::{FLAG_BRANCH, PageHeader};
 use holdfast_bolt::{
-    BuildOptions, Damage, Disk, Freelist, PageSource, ReadError, Report, Store, StoreError,
-    StoreOptions, WriteBucket, check,
+    BuildOptions, Damage, Disk, EntryError, Freelist, PageSource, ReadError, Report, Store,
+    StoreError, StoreOptions, WriteBucket, check,
 };
 use tree::Tree;
 
@@ -62,7 +62,7 @@ fn change_bucket<P: PageSource>(
 fn says_where(error: &StoreError) -> bool {
     match error {
         StoreError::Read(error) => !matches!(error, ReadError::Io { .. }),
-        StoreError::Failed | StoreError::EmptyKey => true,
+        StoreError::Failed | StoreError::Entry(EntryError::EmptyKey) => true,
         _ => false,
     }
 }

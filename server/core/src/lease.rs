@@ -18,7 +18,9 @@ mod checkpoint;
 mod error;
 mod expiry;
 mod keys;
+mod lifetime;
 mod promotion;
+mod restore;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -29,11 +31,11 @@ use crate::change::BucketChange;
 pub use error::{LeaseError, RestoreError};
 use expiry::Deadlines;
 use keys::KeySet;
+pub use lifetime::{KeepAlive, TimeToLive};
+pub use restore::OrphanKeys;
 
 /// Longest TTL in seconds (lease/lessor.go: the span must fit into nanoseconds).
 pub const MAX_TTL_SECONDS: i64 = 9_000_000_000;
-/// How many keys of unknown leases a report names.
-const NAMED_ORPHANS: usize = 100;
 
 /// What a member is configured to do with leases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,50 +114,6 @@ pub struct Revoked {
     pub change: BucketChange,
 }
 
-/// What became of a keep-alive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeepAlive {
-    /// It lives on.
-    Renewed {
-        /// TTL as granted, in seconds.
-        ttl_seconds: i64,
-    },
-    /// It ran out and is about to be revoked: ask again when an entry was applied or leadership
-    /// was lost.
-    RunOut,
-    /// A checkpoint of 0 must be applied first; then ask again. Only with checkpoints on.
-    CheckpointFirst,
-    /// There is none: the client is answered TTL 0, without an error.
-    Unknown,
-    /// We do not lead: forward it to the leader.
-    NotLeader,
-}
-
-/// How long a lease will live.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TimeToLive {
-    /// Seconds.
-    Lease {
-        /// Left, cut to whole seconds; below 0 if it ran out a while ago.
-        remaining_seconds: i64,
-        /// As granted.
-        granted_seconds: i64,
-    },
-    /// There is none: the client is answered TTL -1 and granted TTL 0, without an error.
-    Unknown,
-    /// We do not lead: forward it, or answer that the leader changed.
-    NotLeader,
-}
-
-/// Live keys whose lease is not stored: they never expire.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OrphanKeys {
-    /// How many.
-    pub count: u64,
-    /// The first hundred: key and the lease it names.
-    pub first: Vec<(Vec<u8>, i64)>,
-}
-
 impl Leases {
     /// No leases.
     pub fn new(config: LeaseConfig) -> Self {
@@ -166,48 +124,6 @@ impl Leases {
             checkpoints: HashMap::new(),
             leading: None,
         }
-    }
-
-    /// Reads the entries of the bucket `lease`. TTLs below the minimum are raised, in memory only.
-    ///
-    /// # Errors
-    /// An entry that is no lease.
-    pub fn restore<'a>(
-        config: LeaseConfig,
-        entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
-    ) -> Result<Self, RestoreError> {
-        let mut out = Leases::new(config);
-        for (key, value) in entries {
-            let damaged = |source| RestoreError::Damaged { key: key.to_vec(), source };
-            let stored = StoredLease::decode(value).map_err(damaged)?;
-            if StoredLease::bucket_key(stored.id) != *key {
-                return Err(RestoreError::Misplaced { key: key.to_vec(), id: stored.id });
-            }
-            out.leases.insert(stored.id, Lease::new(stored.ttl_seconds, config.min_ttl_seconds));
-            if stored.remaining_ttl_seconds > 0 {
-                out.checkpoints.insert(stored.id, stored.remaining_ttl_seconds);
-            }
-        }
-        Ok(out)
-    }
-
-    /// Attaches the live keys of a database that was opened: (key, lease), any order, lease 0 for
-    /// none. Those that name a lease that is not there are reported.
-    pub fn restore_keys<'a>(
-        &mut self,
-        keys: impl IntoIterator<Item = (&'a [u8], i64)>,
-    ) -> OrphanKeys {
-        let mut orphans = OrphanKeys::default();
-        for (key, id) in keys {
-            if id == 0 || self.attach(id, key).is_ok() {
-                continue;
-            }
-            orphans.count += 1;
-            if orphans.first.len() < NAMED_ORPHANS {
-                orphans.first.push((key.to_vec(), id));
-            }
-        }
-        orphans
     }
 
     /// Applies a grant. The id was chosen before it was proposed.
@@ -323,40 +239,6 @@ impl Leases {
     /// Whether this member's clock counts.
     pub fn is_leading(&self) -> bool {
         self.leading.is_some()
-    }
-
-    /// Keeps a lease alive.
-    pub fn keep_alive(&mut self, id: i64, now: Duration) -> KeepAlive {
-        if !self.is_leading() {
-            return KeepAlive::NotLeader;
-        }
-        let Some(lease) = self.leases.get(&id) else { return KeepAlive::Unknown };
-        let ttl_seconds = lease.ttl_seconds;
-        if lease.expires <= nanos(now) {
-            return KeepAlive::RunOut;
-        }
-        if self.checkpoints.contains_key(&id) {
-            if self.config.checkpoints {
-                return KeepAlive::CheckpointFirst;
-            }
-            // One of an earlier time: the client is promised the whole TTL. Upstream would give
-            // the checkpoint's rest again and again.
-            self.checkpoints.remove(&id);
-        }
-        self.refresh(id, now, Duration::ZERO);
-        KeepAlive::Renewed { ttl_seconds }
-    }
-
-    /// How long a lease will live.
-    pub fn time_to_live(&self, id: i64, now: Duration) -> TimeToLive {
-        // A leader answers for leases that are not there; a follower may just not know them yet.
-        if !self.is_leading() {
-            return TimeToLive::NotLeader;
-        }
-        let Some(lease) = self.leases.get(&id) else { return TimeToLive::Unknown };
-        let left = i128::from(lease.expires) - i128::from(nanos(now));
-        let remaining_seconds = i64::try_from(left / i128::from(SECOND)).unwrap_or(i64::MAX);
-        TimeToLive::Lease { remaining_seconds, granted_seconds: lease.ttl_seconds }
     }
 
     /// Seconds from a refresh until a lease runs out: its checkpoint's, else its TTL.

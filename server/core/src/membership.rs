@@ -8,15 +8,20 @@
 mod change;
 mod cluster;
 mod downgrade;
+mod outcome;
 mod reconfig;
 #[cfg(test)]
 mod replay_tests;
+mod roster;
+mod stored;
 
 pub use change::{MemberRequest, MemberRequestError};
-pub use cluster::{Cluster, ClusterConfig, ClusterError, ConfChangeOutcome, Downgrade};
-pub use cluster::{MAX_LEARNERS, MemberChange, Refusal, Scope, VersionChange};
+pub use cluster::{Cluster, ClusterConfig, MAX_LEARNERS, Scope};
 pub use downgrade::DowngradeRefusal;
+pub use outcome::{ClusterError, ConfChangeOutcome, MemberChange, VersionChange};
 pub use reconfig::{Connections, ReconfigError};
+pub use roster::Refusal;
+pub use stored::Downgrade;
 
 use std::collections::BTreeMap;
 

@@ -7,7 +7,7 @@
 //! was not found by its name: a listing may be stale, and any other error may pass.
 
 use super::{Access, AccessError};
-use crate::format::{SeedId, WrapId, decode_wrap};
+use crate::format::{SeedId, WrapId, decode_wrap, hex};
 use crate::keys::{Recipient, Seed, WrapError};
 use crate::proto::{Wrap, WrapRef};
 use crate::store::StoreError;
@@ -230,8 +230,8 @@ impl Access {
 
     /// The names of a wrap that a commit lists.
     pub(crate) fn wrap_names(&self, seed: &crate::proto::Seed, wrap: &WrapRef) -> [String; 2] {
-        let seed = crate::chain::witness::hex(&seed.seed_id);
-        let wrap = crate::chain::witness::hex(&wrap.wrap_id);
+        let seed = hex(&seed.seed_id);
+        let wrap = hex(&wrap.wrap_id);
         self.names.keys().map(|folder| format!("{folder}/{seed}/{wrap}"))
     }
 }

@@ -87,7 +87,7 @@ async fn find_head(
     access: &Access,
     gaps: &mut Vec<Gap>,
 ) -> Result<Option<StoredCommit>, ChainError> {
-    let (era, newest) = load::newest_listed(access).await?;
+    let (era, newest) = load::newest(access).await?;
     let mut head = None;
     let mut number = newest;
     while head.is_none() && number > newest.saturating_sub(LOOK_BACK) {

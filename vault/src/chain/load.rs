@@ -4,16 +4,16 @@
 use super::gap;
 use super::rules::PROBE_LIMIT_MS;
 use super::state::StateError;
-use super::{Catalogue, Chain, ChainError, Digest, State, StoredCommit};
+use super::{Catalogue, Chain, ChainError, Digest, Names, State, StoredCommit};
 use crate::access::{Access, AccessError, sha256};
-use crate::format::{MAX_COMMIT_BYTES, ObjectId};
+use crate::format::{ClusterId, MAX_COMMIT_BYTES, ObjectId};
 use crate::proto::{Commit, ObjectRef};
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 use futures::{StreamExt, TryStreamExt};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Most commits that a cold start expects in a listing.
+/// Most commits that are expected in a listing.
 const LIST_LIMIT: usize = 4_000_000;
 /// Commits read at once while folding.
 const WINDOW: usize = 16;
@@ -31,7 +31,7 @@ impl Chain {
     /// Also when any object of the chain is lost: what is written must follow all of it.
     pub async fn load(access: Arc<Access>) -> Result<Chain, ChainError> {
         let read_boot_ms = access.clock().boot_ms();
-        let (era, number) = newest_listed(&access).await?;
+        let (era, number) = newest(&access).await?;
         let mut head = read(&access, era, number).await?;
         while let Some(next) = read_if_there(&access, era, head.commit.number + 1).await? {
             head = next;
@@ -128,11 +128,20 @@ pub(super) fn remember(recent: &mut BTreeMap<u64, Digest>, number: u64, digest: 
     }
 }
 
-pub(super) async fn newest_listed(access: &Access) -> Result<(u64, u64), ChainError> {
-    let names = access.names();
-    let listed = access.store().list_all(&names.commits(), LIST_LIMIT).await?;
-    let newest = listed.iter().filter_map(|item| names.parse_commit(&item.name)).max();
-    newest.ok_or_else(|| ChainError::Empty { folder: names.folder() })
+/// Era and number of a cluster's newest commit, as far as a listing shows it. Opens nothing.
+pub async fn newest_listed(
+    store: &Store,
+    cluster: ClusterId,
+) -> Result<Option<(u64, u64)>, StoreError> {
+    let names = Names::new(cluster);
+    let listed = store.list_all(&names.commits(), LIST_LIMIT).await?;
+    Ok(listed.iter().filter_map(|item| names.parse_commit(&item.name)).max())
+}
+
+/// The same, where there must be one.
+pub(super) async fn newest(access: &Access) -> Result<(u64, u64), ChainError> {
+    let newest = newest_listed(access.store(), access.cluster()).await?;
+    newest.ok_or_else(|| ChainError::Empty { folder: access.names().folder() })
 }
 
 pub(super) async fn read(

@@ -5,6 +5,7 @@
 //! Holds: the file is replaced as a whole and is on disk before `save` returns.
 
 use super::state::Digest;
+use crate::format::hex;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::Path;
@@ -94,11 +95,6 @@ impl Witness {
         std::fs::rename(&name, path)?;
         std::fs::File::open(folder)?.sync_all()
     }
-}
-
-/// Lower-case hex digits of a digest.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

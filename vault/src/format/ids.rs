@@ -132,6 +132,11 @@ impl From<ReportId> for ObjectId {
     }
 }
 
+/// Lower-case hex digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// 16 bytes from 32 lower-case hex digits.
 fn parse_hex(text: &str) -> Option<[u8; 16]> {
     let digits: &[u8; 32] = text.as_bytes().try_into().ok()?;

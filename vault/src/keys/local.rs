@@ -13,6 +13,7 @@
 //! damaged wrap and says nothing about the wrapping key.
 
 use super::ProviderKind;
+use crate::format::hex;
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::{Aes256Gcm, KeyInit as _};
@@ -110,6 +111,5 @@ fn open_in(
 
 /// The key id of a local key.
 pub(crate) fn key_id(name: &str, check: &[u8]) -> String {
-    let hex: String = check.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{name}:{hex}")
+    format!("{name}:{}", hex(check))
 }

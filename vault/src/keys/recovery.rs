@@ -17,7 +17,7 @@
 
 use super::local::{CHECK_BYTES, open_sealed, seal_with};
 use super::paper::{Half, PaperError};
-use crate::format::Entropy;
+use crate::format::{Entropy, hex};
 use hkdf::Hkdf;
 use sha2::Sha256;
 use std::fmt;
@@ -163,5 +163,5 @@ impl Recipient {
 
 /// The key id of a check value.
 pub(crate) fn key_id(check: &[u8]) -> String {
-    check.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(check)
 }

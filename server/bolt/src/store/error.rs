@@ -1,8 +1,8 @@
 //! Why a store, or a change in it, does not do what it was asked for.
 
 use crate::disk::DiskError;
+use crate::entry::EntryError;
 use crate::error::ReadError;
-use crate::layout::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use crate::shown::shown;
 
 /// Why a store cannot be opened, or a change not be made.
@@ -18,21 +18,9 @@ pub enum StoreError {
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// bbolt has no empty keys and no buckets without a name.
-    #[error("empty key or bucket name")]
-    EmptyKey,
-    /// The key is larger than bbolt allows.
-    #[error("a key of {bytes} bytes is larger than the {MAX_KEY_BYTES} that bbolt allows")]
-    KeyTooLarge {
-        /// The key's length.
-        bytes: usize,
-    },
-    /// The value is larger than bbolt allows.
-    #[error("a value of {bytes} bytes is larger than the {MAX_VALUE_BYTES} that bbolt allows")]
-    ValueTooLarge {
-        /// The value's length.
-        bytes: usize,
-    },
+    /// bbolt cannot hold the key or the value.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
     /// A value was to be written or deleted where a bucket is.
     #[error("{key} is a bucket, not a key with a value")]
     IsABucket {

@@ -9,13 +9,14 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::arena::Arena;
-use super::bucket::{BucketState, empty_bucket, find, last, seek};
+use super::bucket::{BucketState, empty_bucket};
 use super::freelist::Run;
+use super::look_up::{find, last, seek};
 use super::read::Published;
 use super::writer::Writer;
 use super::{StoreDisk, StoreError, lock};
 use crate::db::Db;
-use crate::layout::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
+use crate::entry::check_entry;
 use crate::source::PageSource;
 
 /// bbolt's fill of nodes that are cut, in percent.
@@ -205,10 +206,7 @@ impl<'t, P: PageSource> WriteBucket<'t, P> {
     /// # Errors
     /// A bad key or value, a bucket of that name; I/O, or damage on the way to it.
     pub fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
-        key_is_valid(key)?;
-        if value.len() > MAX_VALUE_BYTES {
-            return Err(StoreError::ValueTooLarge { bytes: value.len() });
-        }
+        check_entry(key, value.len())?;
         let put = self.state.put(self.context, key, value, false);
         self.context.note(put)
     }
@@ -318,7 +316,7 @@ impl<'t, P: PageSource> WriteBucket<'t, P> {
     }
 
     fn into_bucket_created(self, name: &[u8]) -> Result<WriteBucket<'t, P>, StoreError> {
-        key_is_valid(name)?;
+        check_entry(name, 0)?;
         let Context { db, arena, .. } = &*self.context;
         if !self.state.buckets.contains_key(name)
             && find(&self.state.root, db, arena, name)?.is_none()
@@ -328,14 +326,4 @@ impl<'t, P: PageSource> WriteBucket<'t, P> {
         }
         self.into_bucket(name)?.ok_or(StoreError::Failed)
     }
-}
-
-fn key_is_valid(key: &[u8]) -> Result<(), StoreError> {
-    if key.is_empty() {
-        return Err(StoreError::EmptyKey);
-    }
-    if key.len() > MAX_KEY_BYTES {
-        return Err(StoreError::KeyTooLarge { bytes: key.len() });
-    }
-    Ok(())
 }

@@ -93,6 +93,26 @@ impl View {
         merge(&mut newer, &mut below, &mut ControlFlow::Continue(()), visit)
     }
 
+    /// The same with a visitor that may fail: its error ends the scan and comes back.
+    ///
+    /// # Errors
+    /// The base cannot be read, or the visitor's.
+    pub fn try_scan<E: From<BackendError>>(
+        &self,
+        bucket: &[u8],
+        (from, to): (&[u8], Option<&[u8]>),
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, E>,
+    ) -> Result<(), E> {
+        let mut failed = None;
+        self.scan(bucket, from, to, &mut |key, value| {
+            visit(key, value).unwrap_or_else(|error| {
+                failed = Some(error);
+                ControlFlow::Break(())
+            })
+        })?;
+        failed.map_or(Ok(()), Err)
+    }
+
     /// All entries of a bucket, for the small ones.
     ///
     /// # Errors

@@ -7,22 +7,21 @@
 //! database holds already changes the replayed side only; and it is judged by that side, so that
 //! raft hears of each conf change exactly what it heard the first time.
 //!
-//! What must hold (see [`Cluster::check_invariants`]): no id is a member and removed; no two
-//! members share a peer URL. A removed id never comes back.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! What must hold (see [`Cluster::check_invariants`]): either side is a sound
+//! [`Roster`](super::roster::Roster).
 
 use super::Member;
-use super::change::{MemberRequest, MemberRequestError};
-use crate::buckets::{CLUSTER, MEMBERS, MEMBERS_REMOVED, SmallBuckets};
+use super::change::MemberRequest;
+use super::outcome::{ClusterError, ConfChangeOutcome, MemberChange, VersionChange};
+use super::roster::{Refusal, Roster};
+use super::stored::{self, Downgrade};
+use crate::buckets::SmallBuckets;
 use crate::change::BucketChange;
 use crate::ids;
 use crate::meta::ConfState;
 use crate::raftpb::ConfChange;
-use crate::rebuilt::{CLUSTER_VERSION, DOWNGRADE};
 use crate::v2store::V2Membership;
 use crate::versions::EtcdVersion;
-use serde::{Deserialize, Serialize};
 
 /// How many learners a cluster may have unless a flag says otherwise.
 pub const MAX_LEARNERS: usize = 1;
@@ -36,119 +35,6 @@ pub enum Scope {
     Replayed,
 }
 
-/// A change of members that is refused when it is applied. The texts are upstream's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// It was a member once.
-    #[error("membership: ID removed")]
-    IdRemoved,
-    /// It is a member.
-    #[error("membership: ID exists")]
-    IdExists,
-    /// It is no member.
-    #[error("membership: ID not found")]
-    IdNotFound,
-    /// Another member has one of its peer URLs.
-    #[error("membership: peerURL exists")]
-    PeerUrlExists,
-    /// It has a vote already.
-    #[error("membership: can only promote a learner member")]
-    NotLearner,
-    /// No room for a further learner.
-    #[error("membership: too many learner members in cluster")]
-    TooManyLearners,
-}
-
-/// An entry that cannot be applied: the log and what is stored do not belong together, or a newer
-/// etcd wrote it. The member must stop.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ClusterError {
-    /// The conf change is not readable.
-    #[error(transparent)]
-    Request(#[from] MemberRequestError),
-    /// Attributes of a member that never was one.
-    #[error("failed to update; member unknown: {id:x}")]
-    UnknownMember {
-        /// The id.
-        id: u64,
-    },
-    /// The cluster is newer than this server.
-    #[error(
-        "invalid downgrade; server version is lower than determined cluster version (server \
-         {server}, cluster {cluster})"
-    )]
-    ServerTooOld {
-        /// This server's version.
-        server: EtcdVersion,
-        /// The cluster's.
-        cluster: EtcdVersion,
-    },
-    /// A bucket's entry is not readable.
-    #[error("{place} in the database is not readable: {reason}")]
-    Stored {
-        /// Bucket and key.
-        place: String,
-        /// What is wrong.
-        reason: String,
-    },
-}
-
-/// A downgrade, running or not; the JSON is upstream's.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Downgrade {
-    /// The version it goes to; empty when none is running.
-    #[serde(rename = "target-version")]
-    pub target_version: String,
-    /// Whether one is running.
-    pub enabled: bool,
-}
-
-/// What a conf change came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfChangeOutcome {
-    /// What raft must be told: the change, or the same with node id 0 if it is refused.
-    pub for_raft: ConfChange,
-    /// What happened, for the one who asked and for the connections to peers.
-    pub result: Result<MemberChange, Refusal>,
-    /// For the database.
-    pub changes: Vec<BucketChange>,
-}
-
-/// A change of members that was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MemberChange {
-    /// A new member or learner.
-    Added(Member),
-    /// A learner has a vote now. `forced`: the stored side had missed it, see
-    /// [`Cluster::load`].
-    Promoted {
-        /// The member.
-        id: u64,
-        /// Upstream logs `Forcibly apply member promotion request`.
-        forced: bool,
-    },
-    /// Other peer URLs.
-    Updated(Member),
-    /// A member has left. If it is the local one, the server stops.
-    Removed {
-        /// The member.
-        id: u64,
-        /// Whether it is this one.
-        is_local: bool,
-    },
-}
-
-/// What setting the cluster's version came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VersionChange {
-    /// The version before.
-    pub from: Option<EtcdVersion>,
-    /// Whether the version went down: then a snapshot is taken at once, for older servers to read.
-    pub force_snapshot: bool,
-    /// For the database.
-    pub changes: Vec<BucketChange>,
-}
-
 /// What does not change while the server runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClusterConfig {
@@ -160,13 +46,6 @@ pub struct ClusterConfig {
     pub server_version: EtcdVersion,
     /// See [`MAX_LEARNERS`].
     pub max_learners: usize,
-}
-
-/// Members and ids that were.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Roster {
-    pub(super) members: BTreeMap<u64, Member>,
-    pub(super) removed: BTreeSet<u64>,
 }
 
 /// The applied state of the cluster.
@@ -191,29 +70,12 @@ impl Cluster {
         small: &SmallBuckets,
         replayed: Option<&V2Membership>,
     ) -> Result<(Self, Vec<BucketChange>), ClusterError> {
-        let mut stored = Roster::default();
-        for (key, json) in small.entries(MEMBERS) {
-            let mut member = Member::from_json(json).map_err(unreadable(MEMBERS, key))?;
-            member.id = id_of(MEMBERS, key)?;
-            stored.members.insert(member.id, member);
-        }
-        for (key, _) in small.entries(MEMBERS_REMOVED) {
-            stored.removed.insert(id_of(MEMBERS_REMOVED, key)?);
-        }
-        let version = small.get(CLUSTER, CLUSTER_VERSION).map(|text| {
-            let read = String::from_utf8_lossy(text).parse::<EtcdVersion>();
-            read.map_err(unreadable(CLUSTER, CLUSTER_VERSION))
-        });
-        let downgrade = small
-            .get(CLUSTER, DOWNGRADE)
-            .map(|json| serde_json::from_slice(json).map_err(unreadable(CLUSTER, DOWNGRADE)));
-        let replayed = replayed.map(Roster::of_v2).unwrap_or_default();
         let mut cluster = Cluster {
             config,
-            stored,
-            replayed,
-            version: version.transpose()?,
-            downgrade: downgrade.transpose()?.unwrap_or_default(),
+            stored: stored::read_roster(small)?,
+            replayed: replayed.map(Roster::of_v2).unwrap_or_default(),
+            version: stored::read_version(small)?,
+            downgrade: stored::read_downgrade(small)?,
         };
         if let Some(version) = cluster.version {
             cluster.check_version(version)?;
@@ -355,7 +217,7 @@ impl Cluster {
         match self.stored.members.get_mut(&id) {
             Some(member) => {
                 set(member);
-                Ok(vec![put_member(member)])
+                Ok(vec![stored::put_member(member)])
             }
             None if self.stored.removed.contains(&id) => Ok(Vec::new()),
             None => Err(ClusterError::UnknownMember { id }),
@@ -378,8 +240,7 @@ impl Cluster {
         self.check_version(version)?;
         self.version = Some(version);
         let force_snapshot = from.is_some_and(|from| version < from);
-        let text = version.to_string();
-        let changes = vec![BucketChange::put(CLUSTER, CLUSTER_VERSION, text)];
+        let changes = vec![stored::put_version(version)];
         Ok(VersionChange { from, force_snapshot, changes })
     }
 
@@ -390,8 +251,7 @@ impl Cluster {
         }
         let target_version = target.unwrap_or_default().to_owned();
         self.downgrade = Downgrade { target_version, enabled: target.is_some() };
-        let json = serde_json::to_vec(&self.downgrade).expect("strings always serialize");
-        vec![BucketChange::put(CLUSTER, DOWNGRADE, json)]
+        vec![stored::put_downgrade(&self.downgrade)]
     }
 
     /// What is wrong with it, if anything.
@@ -415,20 +275,19 @@ impl Cluster {
             MemberRequest::Promote(id) if scope == Scope::Replayed => {
                 if let Some(member) = self.stored.members.get_mut(id).filter(|it| it.is_learner) {
                     (member.is_learner, forced) = (false, true);
-                    changes.push(put_member(member));
+                    changes.push(stored::put_member(member));
                 }
             }
             _ if scope == Scope::Replayed => {}
             MemberRequest::Remove(id) => {
                 self.stored.apply(&request);
-                changes.push(BucketChange::delete(MEMBERS, ids::hex(*id)));
-                changes.push(BucketChange::put(MEMBERS_REMOVED, ids::hex(*id), "removed"));
+                changes.extend(stored::remove_member(*id));
             }
             MemberRequest::Add(Member { id, .. })
             | MemberRequest::Update(Member { id, .. })
             | MemberRequest::Promote(id) => {
                 self.stored.apply(&request);
-                changes.extend(self.stored.members.get(id).map(put_member));
+                changes.extend(self.stored.members.get(id).map(stored::put_member));
             }
         }
         let made = match request {
@@ -448,110 +307,9 @@ impl Cluster {
         for Member { id, .. } in voters {
             if let Some(member) = self.stored.members.get_mut(id).filter(|it| it.is_learner) {
                 member.is_learner = false;
-                changes.push(put_member(member));
+                changes.push(stored::put_member(member));
             }
         }
         changes
     }
-}
-
-impl Roster {
-    fn of_v2(membership: &V2Membership) -> Self {
-        let members = membership.members.iter().map(|member| (member.id, member.clone()));
-        let removed = membership.removed.iter().filter_map(|id| u64::from_str_radix(id, 16).ok());
-        Roster { members: members.collect(), removed: removed.collect() }
-    }
-
-    fn judge(
-        &self,
-        request: &MemberRequest,
-        max_learners: usize,
-    ) -> Result<MemberRequest, Refusal> {
-        let (MemberRequest::Add(Member { id, .. })
-        | MemberRequest::Update(Member { id, .. })
-        | MemberRequest::Promote(id)
-        | MemberRequest::Remove(id)) = request;
-        if self.removed.contains(id) {
-            return Err(Refusal::IdRemoved);
-        }
-        let known = self.members.get(id);
-        match request {
-            MemberRequest::Add(_) if known.is_some() => return Err(Refusal::IdExists),
-            MemberRequest::Add(member) => {
-                self.check_urls(member)?;
-                let learners = self.members.values().filter(|member| member.is_learner).count();
-                if member.is_learner && learners >= max_learners {
-                    return Err(Refusal::TooManyLearners);
-                }
-            }
-            _ if known.is_none() => return Err(Refusal::IdNotFound),
-            MemberRequest::Promote(_) if known.is_some_and(|member| !member.is_learner) => {
-                return Err(Refusal::NotLearner);
-            }
-            MemberRequest::Update(member) => self.check_urls(member)?,
-            MemberRequest::Promote(_) | MemberRequest::Remove(_) => {}
-        }
-        Ok(request.clone())
-    }
-
-    fn check_urls(&self, member: &Member) -> Result<(), Refusal> {
-        let others = self.members.values().filter(|other| other.id != member.id);
-        let mut taken = others.flat_map(|other| &other.peer_urls);
-        if taken.any(|url| member.peer_urls.contains(url)) {
-            return Err(Refusal::PeerUrlExists);
-        }
-        Ok(())
-    }
-
-    /// Makes a change, leaving alone what is not there.
-    fn apply(&mut self, request: &MemberRequest) {
-        match request {
-            MemberRequest::Add(member) => {
-                self.members.insert(member.id, member.clone());
-            }
-            MemberRequest::Promote(id) => {
-                if let Some(member) = self.members.get_mut(id) {
-                    member.is_learner = false;
-                }
-            }
-            MemberRequest::Update(new) => {
-                if let Some(member) = self.members.get_mut(&new.id) {
-                    member.peer_urls.clone_from(&new.peer_urls);
-                }
-            }
-            MemberRequest::Remove(id) => {
-                self.members.remove(id);
-                self.removed.insert(*id);
-            }
-        }
-    }
-
-    fn check_invariants(&self) -> Option<&'static str> {
-        if self.removed.iter().any(|id| self.members.contains_key(id)) {
-            return Some("a removed id is a member");
-        }
-        let mut urls = BTreeSet::new();
-        let mut all = self.members.values().flat_map(|member| &member.peer_urls);
-        // A member may name one of its own URLs twice.
-        let shared = all.any(|url| !urls.insert(url) && self.owners(url) > 1);
-        shared.then_some("two members share a peer URL")
-    }
-
-    fn owners(&self, url: &String) -> usize {
-        self.members.values().filter(|member| member.peer_urls.contains(url)).count()
-    }
-}
-
-fn put_member(member: &Member) -> BucketChange {
-    BucketChange::put(MEMBERS, ids::hex(member.id), member.to_json())
-}
-
-fn id_of(bucket: &[u8], key: &[u8]) -> Result<u64, ClusterError> {
-    let text = String::from_utf8_lossy(key);
-    u64::from_str_radix(&text, 16).map_err(unreadable(bucket, key))
-}
-
-fn unreadable<E: ToString>(bucket: &[u8], key: &[u8]) -> impl FnOnce(E) -> ClusterError {
-    let place = format!("{}/{}", bucket.escape_ascii(), key.escape_ascii());
-    move |error| ClusterError::Stored { place, reason: error.to_string() }
 }

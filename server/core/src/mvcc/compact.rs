@@ -195,48 +195,28 @@ impl CompactionScan {
             None => Progress { from: Vec::new(), hasher: begin_hash(&reader, &job)? },
         };
         let Progress { from, mut hasher } = progress;
-        let (mut dead, mut seen, mut next, mut damage) = (Vec::new(), 0, None, None);
+        let (mut dead, mut seen, mut next) = (Vec::new(), 0, None);
         let end = first_after(revision);
-        reader.view().scan(KEY, &from, end.as_ref().map(|end| &end[..]), &mut |key, value| {
+        let range = (&from[..], end.as_ref().map(|end| &end[..]));
+        reader.view().try_scan(KEY, range, |key, value| -> Result<_, MvccError> {
             if seen == limit.max(1) {
                 next = Some(key.to_vec());
-                return ControlFlow::Break(());
+                return Ok(ControlFlow::Break(()));
             }
             seen += 1;
-            match judge(&reader, revision, key, value) {
-                Ok((record, kept, user_key)) => {
-                    hasher.add(&record, Verdict::Live { superseded: !kept });
-                    if !kept {
-                        dead.push(Dead { bucket_key: key.into(), user_key: user_key.into() });
-                    }
-                    ControlFlow::Continue(())
-                }
-                Err(error) => {
-                    damage = Some(error);
-                    ControlFlow::Break(())
-                }
+            let record = Record::parse(key, value)?;
+            let user_key = record.user_key()?;
+            let kept = reader.keeps(user_key, record.at.revision, revision);
+            hasher.add(&record, Verdict::Live { superseded: !kept });
+            if !kept {
+                dead.push(Dead { bucket_key: key.into(), user_key: user_key.into() });
             }
+            Ok(ControlFlow::Continue(()))
         })?;
-        if let Some(error) = damage {
-            return Err(error);
-        }
         let is_last = next.is_none();
         let progress = Progress { from: next.unwrap_or_default(), hasher };
         Ok(CompactionBatch { revision, from, dead, progress, is_last })
     }
-}
-
-/// A record, whether it stays, and its key.
-fn judge<'r>(
-    reader: &Reader,
-    revision: i64,
-    raw_key: &'r [u8],
-    raw_value: &'r [u8],
-) -> Result<(Record<'r>, bool, &'r [u8]), MvccError> {
-    let record = Record::parse(raw_key, raw_value)?;
-    let user_key = record.user_key()?;
-    let kept = reader.keeps(user_key, record.at.revision, revision);
-    Ok((record, kept, user_key))
 }
 
 /// The hash of a compaction is HashKV at its revision with the one before as the compaction

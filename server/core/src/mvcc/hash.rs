@@ -82,24 +82,18 @@ impl Reader {
         let (kept, any_alive) = self.kept(scope)?;
         let mut kept = kept.into_iter().peekable();
         let mut hasher = KvHasher::judged(scope, any_alive);
-        let (end, mut damage) = (first_after(revision.max(0)), None);
-        self.view().scan(KEY, &[], end.as_ref().map(|end| &end[..]), &mut |key, value| {
-            let record = match Record::parse(key, value) {
-                Ok(record) => record,
-                Err(error) => {
-                    damage = Some(MvccError::from(error));
-                    return ControlFlow::Break(());
-                }
-            };
+        let end = first_after(revision.max(0));
+        let range = (&[][..], end.as_ref().map(|end| &end[..]));
+        self.view().try_scan(KEY, range, |key, value| -> Result<_, MvccError> {
+            let record = Record::parse(key, value)?;
             let at = record.at.revision;
             while kept.next_if(|kept| *kept < at).is_some() {}
             let superseded = kept.peek() != Some(&at);
             hasher.add(&record, Verdict::Live { superseded });
-            ControlFlow::Continue(())
+            Ok(ControlFlow::Continue(()))
         })?;
-        let hash = hasher.finish();
-        let compact_revision = scope.compact_revision;
-        damage.map_or(Ok(KvHash { hash, revision, compact_revision }), Err)
+        let (hash, compact_revision) = (hasher.finish(), scope.compact_revision);
+        Ok(KvHash { hash, revision, compact_revision })
     }
 
     /// The records up to the compaction revision that are newest at the hash's revision, sorted,

@@ -102,17 +102,10 @@ fn read(backend: &Backend) -> Result<(State, VecDeque<Job>, Restored), OpenError
         small.put(META, &key, value);
     }
     let marks = CompactionMarks::read(&small)?;
-    let (mut builder, mut damage) = (Builder::default(), None);
-    view.scan(KEY, &[], None, &mut |key, value| match builder.add(key, value) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => {
-            damage = Some(error);
-            ControlFlow::Break(())
-        }
+    let mut builder = Builder::default();
+    view.try_scan(KEY, (&[], None), |key, value| {
+        builder.add(key, value).map(ControlFlow::Continue)
     })?;
-    if let Some(error) = damage {
-        return Err(error);
-    }
     let compacted = marks.effective();
     let revision = marks.logical_revision(builder.last.map(|last| last.main));
     if revision == i64::MAX {

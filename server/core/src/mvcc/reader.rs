@@ -229,42 +229,27 @@ impl Reader {
         let from = from.max(0);
         let last = from.saturating_add(limits.revisions.max(1) - 1).min(self.revision);
         let mut batch = HistoryBatch { events: Vec::new(), next: last.max(from - 1) + 1 };
-        let (mut bytes, mut damage) = (0, None);
-        let mut take = |raw_key: &[u8], raw_value: &[u8]| {
-            let record = match Record::parse(raw_key, raw_value) {
-                Ok(record) => record,
-                Err(error) => return stop(&mut damage, error.into()),
-            };
+        if from > last {
+            return Ok(batch);
+        }
+        let (start, end) = (Revision::new(from, 0).encode(), first_after(last));
+        let range = (&start[..], end.as_ref().map(|end| &end[..]));
+        let mut bytes = 0;
+        self.view.try_scan(KEY, range, |raw_key, raw_value| -> Result<_, MvccError> {
+            let record = Record::parse(raw_key, raw_value)?;
             let main = record.at.revision.main;
             let begun = batch.events.last().map(mod_revision);
             if bytes >= limits.bytes && begun.is_some_and(|begun| begun < main) {
                 batch.next = main;
-                return ControlFlow::Break(());
+                return Ok(ControlFlow::Break(()));
             }
-            match record.user_key() {
-                Ok(key) if !wanted(key) => {}
-                Ok(_) => match event(&record) {
-                    Ok(event) => {
-                        bytes += raw_value.len();
-                        batch.events.push(event);
-                    }
-                    Err(error) => return stop(&mut damage, error),
-                },
-                Err(error) => return stop(&mut damage, error.into()),
+            if wanted(record.user_key()?) {
+                batch.events.push(event(&record)?);
+                bytes += raw_value.len();
             }
-            ControlFlow::Continue(())
-        };
-        if from <= last {
-            let start = Revision::new(from, 0).encode();
-            let end = first_after(last);
-            self.view.scan(
-                KEY,
-                &start,
-                end.as_ref().map(<[u8; REVISION_LEN]>::as_slice),
-                &mut take,
-            )?;
-        }
-        damage.map_or(Ok(batch), Err)
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(batch)
     }
 
     /// Fills in what the keys of events held before, where that is not compacted: a read at the
@@ -300,11 +285,6 @@ pub(super) fn decode(revision: Revision, value: Bytes) -> Result<KeyValue, MvccE
         let source = WireError { offset: 0, reason: "not a KeyValue" };
         RecordError::Value { revision, source }.into()
     })
-}
-
-fn stop(place: &mut Option<MvccError>, error: MvccError) -> ControlFlow<()> {
-    *place = Some(error);
-    ControlFlow::Break(())
 }
 
 fn mod_revision(event: &Event) -> i64 {

@@ -1,4 +1,4 @@
-//! The appending side: group commit, cutting, spares, release and purge.
+//! The appending side: group commit, and the cut to the next segment.
 //!
 //! What must hold:
 //! 1. When [`Wal::append`] with `must_sync` returns without an error, all that was ever given to
@@ -11,15 +11,24 @@
 //! 4. After a failed write, sync or rename the log takes nothing any more: what the disk holds is
 //!    unknown, only reading it again can tell.
 
+mod create;
+mod error;
+mod purge;
+mod spare;
+
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use super::disk::{LogDisk, LogFile};
-use super::{LogContents, SEGMENT_BYTES, SnapshotRecord, WalEncoder, WalMetadata};
-use super::{parse_segment_name, segment_name};
+use super::{SEGMENT_BYTES, SnapshotRecord, WalEncoder, WalMetadata, segment_name};
 use crate::raftpb::{Entry, HardState};
+pub use create::exists;
+pub use error::WalWriteError;
+use error::poison;
+pub use purge::{KEEP_FILES, PurgeOrder};
+use spare::Spares;
+pub use spare::{Spare, SpareOrder};
 
 /// What waits without a sync is written when it is longer than this. Upstream's buffer: 128 KiB.
 const PENDING_BYTES: usize = 128 << 10;
@@ -27,8 +36,6 @@ const PENDING_BYTES: usize = 128 << 10;
 const KEPT_BYTES: usize = 512 << 10;
 /// Where a segment is not reserved as a whole, it is so many bytes at a time.
 const STEP_BYTES: u64 = 1 << 20;
-/// Segments and .snap files that are kept, the newest ones; upstream's `--max-wals`.
-pub const KEEP_FILES: usize = 5;
 
 /// How a log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,42 +63,6 @@ pub trait SyncObserver: Send {
 
 impl SyncObserver for () {}
 
-/// A log that cannot be written. Everything but [`WalWriteError::Exists`] and
-/// [`WalWriteError::Order`] is final for the open log.
-#[derive(Debug, thiserror::Error)]
-pub enum WalWriteError {
-    /// There is a log already.
-    #[error("there is a WAL already in {}", dir.display())]
-    Exists {
-        /// Its directory.
-        dir: PathBuf,
-    },
-    /// The disk failed.
-    #[error("cannot {action} {}: {source}; the member must stop", path.display())]
-    Disk {
-        /// What was being done.
-        action: &'static str,
-        /// To what.
-        path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
-    /// An earlier write failed; what the disk holds is unknown.
-    #[error("the WAL failed before ({cause}); restart the member to read what is on the disk")]
-    Poisoned {
-        /// The first failure.
-        cause: String,
-    },
-    /// Entries that would leave a gap. The log is as it was.
-    #[error("entry {found} does not follow entry {last}, the last one in the WAL")]
-    Order {
-        /// The last index in the log.
-        last: u64,
-        /// The index given.
-        found: u64,
-    },
-}
-
 /// A segment whose lock is held.
 pub(super) struct Segment<F> {
     pub(super) sequence: u64,
@@ -116,11 +87,7 @@ pub struct Wal<D: LogDisk> {
     reserved: u64,
     /// What is not written yet, and the chain.
     encoder: WalEncoder,
-    spare: Option<Spare<D>>,
-    spares_ordered: u64,
-    spare_outstanding: bool,
-    /// The last order gave none; not ordered again before the next cut.
-    spare_denied: bool,
+    spares: Spares<D>,
     failed: Option<String>,
 }
 
@@ -135,32 +102,6 @@ pub(super) struct Resume<F> {
     pub(super) crc: u32,
 }
 
-/// The order to prepare the next segment, for another thread.
-#[derive(Debug)]
-pub struct SpareOrder<D: LogDisk> {
-    disk: D,
-    path: PathBuf,
-    length: u64,
-}
-
-/// A segment that is reserved but not yet in use.
-pub struct Spare<D: LogDisk> {
-    path: PathBuf,
-    file: D::File,
-    reserved: u64,
-}
-
-/// The order to remove segments that are no longer needed, for another thread.
-#[derive(Debug)]
-pub struct PurgeOrder<D: LogDisk> {
-    disk: D,
-    dir: PathBuf,
-    suffix: &'static str,
-    keep: usize,
-    /// Names from this one on are in use.
-    in_use: Option<String>,
-}
-
 impl Default for WalOptions {
     fn default() -> Self {
         WalOptions { segment_bytes: SEGMENT_BYTES, no_sync: false }
@@ -168,57 +109,6 @@ impl Default for WalOptions {
 }
 
 impl<D: LogDisk> Wal<D> {
-    /// Makes a new log with its first segment: the metadata, an empty snapshot note, and what it is
-    /// to begin with (a founder's entries; nothing for one who joins). It is built in `<dir>.tmp`
-    /// and renamed, so that it is there whole or not at all.
-    ///
-    /// # Errors
-    /// [`WalWriteError`]; also if there are segments in `dir`.
-    pub fn create(
-        disk: D,
-        dir: &Path,
-        first: impl Into<LogContents>,
-        options: WalOptions,
-        observer: Box<dyn SyncObserver>,
-    ) -> Result<Self, WalWriteError> {
-        let LogContents { metadata, hard_state, entries, .. } = first.into();
-        if exists(&disk, dir) {
-            return Err(WalWriteError::Exists { dir: dir.to_owned() });
-        }
-        let mut aside = dir.to_owned().into_os_string();
-        aside.push(".tmp");
-        let aside = PathBuf::from(aside);
-        disk.remove_dir(&aside).map_err(failed("remove", &aside))?;
-        disk.create_dir(&aside).map_err(failed("create the directory", &aside))?;
-        let path = aside.join(segment_name(0, 0));
-        let file = disk.create(&path, options.segment_bytes).map_err(failed("create", &path))?;
-        let mut encoder = WalEncoder::new(0, metadata);
-        encoder.snapshot(&SnapshotRecord::default());
-        entries.iter().for_each(|entry| encoder.entry(&entry.borrow()));
-        if hard_state != HardState::default() {
-            encoder.hard_state(hard_state);
-        }
-        let segments = [Segment { sequence: 0, first_index: 0, file }].into();
-        let resume = Resume {
-            metadata,
-            state: hard_state,
-            last_index: entries.last().map_or(0, |entry| entry.index),
-            segments,
-            offset: 0,
-            reserved: options.segment_bytes,
-            crc: 0,
-        };
-        let mut wal = Wal::resume(disk, dir, options, observer, resume);
-        wal.encoder = encoder;
-        wal.flush(true)?;
-        wal.sync_dir(&aside)?;
-        wal.disk.remove_dir(dir).map_err(failed("remove", dir))?;
-        wal.disk.rename(&aside, dir).map_err(failed("rename to", dir))?;
-        let parent = dir.parent().unwrap_or(dir).to_owned();
-        wal.sync_dir(&parent)?;
-        Ok(wal)
-    }
-
     pub(super) fn resume(
         disk: D,
         dir: &Path,
@@ -239,10 +129,7 @@ impl<D: LogDisk> Wal<D> {
             offset: from.offset,
             reserved: from.reserved,
             encoder: WalEncoder::resume(from.crc),
-            spare: None,
-            spares_ordered: 0,
-            spare_outstanding: false,
-            spare_denied: false,
+            spares: Spares::none(),
             failed: None,
         }
     }
@@ -315,55 +202,7 @@ impl<D: LogDisk> Wal<D> {
     /// [`WalWriteError`].
     pub fn close(mut self) -> Result<(), WalWriteError> {
         self.sync()?;
-        if let Some(spare) = self.spare.take() {
-            self.disk.remove(&spare.path).map_err(failed("remove", &spare.path))?;
-        }
-        Ok(())
-    }
-
-    /// Gives back the locks of segments whose entries all lie below `index`, but for the newest of
-    /// them; a purge may then remove them.
-    pub fn release_to(&mut self, index: u64) {
-        let above = self.segments.iter().position(|segment| segment.first_index >= index);
-        let releasable = above.unwrap_or(self.segments.len()).saturating_sub(1);
-        self.segments.drain(..releasable);
-    }
-
-    /// The order to remove all released segments but the newest [`KEEP_FILES`] files. Run it in
-    /// another thread: unlinking 64 MB takes a disk its time.
-    pub fn purge_order(&self, keep: usize) -> PurgeOrder<D> {
-        let oldest = self.segments.front().expect("a log has a segment");
-        PurgeOrder {
-            disk: self.disk.clone(),
-            dir: self.dir.clone(),
-            suffix: ".wal",
-            keep,
-            in_use: Some(segment_name(oldest.sequence, oldest.first_index)),
-        }
-    }
-
-    /// The order to prepare the next segment, unless one is at hand or already ordered, or the last
-    /// order failed. Without a spare a cut makes the segment itself, while everybody waits.
-    pub fn spare_order(&mut self) -> Option<SpareOrder<D>> {
-        if self.spare.is_some() || self.spare_outstanding || self.spare_denied {
-            return None;
-        }
-        self.spare_outstanding = true;
-        Some(self.next_spare())
-    }
-
-    /// Takes what came of an order. A failure is not final: it is tried again after the next cut.
-    pub fn stock(&mut self, prepared: Option<Spare<D>>) {
-        self.spare_outstanding = false;
-        self.spare_denied = prepared.is_none();
-        self.spare = prepared;
-    }
-
-    /// Two names take turns, so that a spare never meets the one before it.
-    fn next_spare(&mut self) -> SpareOrder<D> {
-        let path = self.dir.join(format!("{}.tmp", self.spares_ordered % 2));
-        self.spares_ordered += 1;
-        SpareOrder { disk: self.disk.clone(), path, length: self.options.segment_bytes }
+        self.remove_spare()
     }
 
     fn usable(&self) -> Result<(), WalWriteError> {
@@ -419,16 +258,7 @@ impl<D: LogDisk> Wal<D> {
         poison(&mut self.failed, cut, "cut", &path)?;
         self.flush(true)?;
 
-        let spare = match self.spare.take() {
-            Some(spare) => spare,
-            None => {
-                // Where one was denied ahead there is little room, and others need it too.
-                let in_steps = self.spare_denied;
-                let order = self.next_spare();
-                let path = order.path.clone();
-                poison(&mut self.failed, order.prepare_at_once(in_steps), "create", &path)?
-            }
-        };
+        let spare = self.take_spare()?;
         let first_index = self.last_index + 1;
         let path = self.dir.join(segment_name(sequence, first_index));
         self.encoder.start_segment(self.metadata);
@@ -436,7 +266,6 @@ impl<D: LogDisk> Wal<D> {
             self.encoder.hard_state(self.state);
         }
         self.segments.push_back(Segment { sequence, first_index, file: spare.file });
-        self.spare_denied = false;
         (self.offset, self.reserved) = (0, spare.reserved);
         self.flush(true)?;
         let renamed = self.disk.rename(&spare.path, &path);
@@ -453,94 +282,6 @@ impl<D: LogDisk> Wal<D> {
     }
 }
 
-impl<D: LogDisk> SpareOrder<D> {
-    /// The file that will be made.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Bytes that will be reserved.
-    pub fn length(&self) -> u64 {
-        self.length
-    }
-
-    /// Makes and reserves the file.
-    ///
-    /// # Errors
-    /// I/O.
-    pub fn prepare(self) -> io::Result<Spare<D>> {
-        let file = self.disk.create(&self.path, self.length)?;
-        Ok(Spare { path: self.path, file, reserved: self.length })
-    }
-
-    /// Makes the file; reserved in steps if there is no room for the whole.
-    fn prepare_at_once(self, in_steps: bool) -> io::Result<Spare<D>> {
-        if !in_steps {
-            match self.disk.create(&self.path, self.length) {
-                Err(error) if is_full(&error) => {}
-                made => {
-                    let reserved = self.length;
-                    return made.map(|file| Spare { path: self.path, file, reserved });
-                }
-            }
-        }
-        let file = self.disk.create(&self.path, 0)?;
-        Ok(Spare { path: self.path, file, reserved: 0 })
-    }
-}
-
-impl<D: LogDisk> PurgeOrder<D> {
-    /// The order to remove all .snap files of a directory but the newest `keep`.
-    pub fn of_snapshots(disk: D, snap_dir: &Path, keep: usize) -> Self {
-        PurgeOrder { disk, dir: snap_dir.to_owned(), suffix: ".snap", keep, in_use: None }
-    }
-
-    /// Removes the files, oldest first, and names them.
-    ///
-    /// # Errors
-    /// I/O; the files before it are gone.
-    pub fn run(self) -> io::Result<Vec<String>> {
-        let mut names = self.disk.names(&self.dir)?;
-        names.retain(|name| name.ends_with(self.suffix));
-        let mut removed = Vec::new();
-        let removable = names.len().saturating_sub(self.keep.max(1));
-        for name in names.into_iter().take(removable) {
-            if self.in_use.as_ref().is_some_and(|first| name >= *first) {
-                break;
-            }
-            self.disk.remove(&self.dir.join(&name))?;
-            removed.push(name);
-        }
-        Ok(removed)
-    }
-}
-
-/// Whether there was no room: on the disk, or within what this user may have.
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-/// Whether a directory holds segments.
-pub fn exists<D: LogDisk>(disk: &D, dir: &Path) -> bool {
-    let names = disk.names(dir).unwrap_or_default();
-    names.iter().any(|name| parse_segment_name(name).is_some())
-}
-
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WalWriteError {
-    let path = path.to_owned();
-    move |source| WalWriteError::Disk { action, path, source }
-}
-
-/// Remembers a failure for good.
-fn poison<T>(
-    failure: &mut Option<String>,
-    result: io::Result<T>,
-    action: &'static str,
-    path: &Path,
-) -> Result<T, WalWriteError> {
-    result.map_err(failed(action, path)).inspect_err(|error| *failure = Some(error.to_string()))
-}
-
 impl<D: LogDisk> fmt::Debug for Wal<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wal")
@@ -554,8 +295,5 @@ impl<D: LogDisk> fmt::Debug for Wal<D> {
     }
 }
 
-impl<D: LogDisk> fmt::Debug for Spare<D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Spare").field("path", &self.path).finish_non_exhaustive()
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,8 @@
 mod append;
 #[cfg(test)]
 mod crashes;
+#[cfg(test)]
+mod damages;
 mod decode;
 mod disk;
 mod encode;
@@ -39,6 +41,8 @@ mod log;
 mod open;
 #[cfg(test)]
 pub(crate) mod simdisk;
+#[cfg(test)]
+mod story;
 mod tail;
 
 pub use append::{KEEP_FILES, PurgeOrder, Spare, SpareOrder, SyncObserver};

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::hub::WatchRange;
 use super::ids::Ids;
 use super::interval::{End, Intervals};
+use super::spec::WatchRange;
 
 #[derive(Debug, Default)]
 pub(super) struct Group {

@@ -25,13 +25,13 @@ mod hub;
 mod ids;
 mod interval;
 mod shared;
+mod spec;
 mod stream;
 
 pub use fragment::fragments;
-pub use hub::{
-    CatchUp, CaughtUp, Delivery, Filters, Hub, Outbox, WatchRange, WatchSpec, WatcherId,
-};
+pub use hub::{CatchUp, CaughtUp, Delivery, Hub, Outbox, WatcherId};
 pub use shared::SharedEvents;
+pub use spec::{Filters, WatchRange, WatchSpec};
 pub use stream::{StreamWatches, WatchError};
 
 #[cfg(test)]

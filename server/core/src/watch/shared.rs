@@ -3,6 +3,7 @@
 //! Must hold: the bytes are those of field 11 of an answer for each event in order, as the message
 //! itself would encode them, so that an answer is its head followed by them.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
@@ -71,6 +72,28 @@ impl SharedEvents {
 impl PartialEq for SharedEvents {
     fn eq(&self, other: &SharedEvents) -> bool {
         self.events == other.events
+    }
+}
+
+/// The choices of a revision's events that watchers made: who chose alike shares them.
+pub(super) struct Selections<'a> {
+    events: &'a [Event],
+    made: HashMap<Vec<usize>, Arc<SharedEvents>>,
+}
+
+impl<'a> Selections<'a> {
+    /// None yet, of these events.
+    pub(super) fn of(events: &'a [Event]) -> Selections<'a> {
+        Selections { events, made: HashMap::new() }
+    }
+
+    /// The events at these places.
+    pub(super) fn take(&mut self, places: Vec<usize>) -> Arc<SharedEvents> {
+        let events = self.events;
+        let make = |places: &Vec<usize>| {
+            SharedEvents::new(places.iter().map(|place| events[*place].clone()).collect())
+        };
+        Arc::clone(self.made.entry(places).or_insert_with_key(make))
     }
 }
 

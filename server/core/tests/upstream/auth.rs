@@ -2,6 +2,7 @@
 //! same order. Every answer must be equal, and at the end the buckets.
 
 mod requests;
+mod scripts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,7 +20,8 @@ use holdfast_core::database::read_small;
 use holdfast_core::datadir::db_path;
 use holdfast_core::lease::{LeaseConfig, Leases, TimeToLive};
 use prost::Message;
-use requests::{Asked, alarms, script, wild};
+use requests::Asked;
+use scripts::{alarms, script, wild};
 use serde_json::{Value, json};
 
 /// Cheap hashes: the flag is the same on both sides.

@@ -1,19 +1,20 @@
 //! One of the two servers: makes a step's call, and tells the answer as text, whole but for what
 //! cannot be equal (ids of cluster and member, ports, sizes, tokens).
 
-use super::steps::{Account, Call, Contest, OWN_MEMBER, Who};
+mod accounts;
+mod answers;
+mod contests;
+mod upkeep;
+
+use super::steps::{Call, Who};
 use super::watches::Watches;
+use answers::Answer;
+pub use answers::{is_refusal, told};
 use holdfast_api::etcdserverpb as pb;
-use holdfast_api::etcdserverpb::auth_client::AuthClient;
 use holdfast_api::etcdserverpb::cluster_client::ClusterClient;
 use holdfast_api::etcdserverpb::kv_client::KvClient;
 use holdfast_api::etcdserverpb::lease_client::LeaseClient;
-use holdfast_api::etcdserverpb::maintenance_client::MaintenanceClient;
 use holdfast_api::etcdserverpb::watch_client::WatchClient;
-use holdfast_api::v3electionpb::election_client::ElectionClient;
-use holdfast_api::v3electionpb::{LeaderKey, LeaderRequest, ProclaimRequest, ResignRequest};
-use holdfast_api::v3lockpb::UnlockRequest;
-use holdfast_api::v3lockpb::lock_client::LockClient;
 use holdfast_tests::etcd::{Etcd, Options};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -37,83 +38,6 @@ pub struct Side {
     pub revision: i64,
     /// The create revision that the last campaign told.
     pub campaign: i64,
-}
-
-/// What the answers have in common.
-trait Answer: std::fmt::Debug {
-    fn header(&self) -> Option<&pb::ResponseHeader>;
-}
-
-macro_rules! answers {
-    ($($message:path),* $(,)?) => {
-        $(impl Answer for $message {
-            fn header(&self) -> Option<&pb::ResponseHeader> {
-                self.header.as_ref()
-            }
-        })*
-    };
-}
-
-answers!(
-    pb::RangeResponse,
-    pb::PutResponse,
-    pb::DeleteRangeResponse,
-    pb::TxnResponse,
-    pb::CompactionResponse,
-    pb::LeaseGrantResponse,
-    pb::LeaseRevokeResponse,
-    pb::LeaseTimeToLiveResponse,
-    pb::LeaseLeasesResponse,
-    pb::LeaseKeepAliveResponse,
-    pb::MemberListResponse,
-    pb::MemberRemoveResponse,
-    pb::MemberPromoteResponse,
-    pb::MemberAddResponse,
-    pb::MemberUpdateResponse,
-    pb::AlarmResponse,
-    pb::StatusResponse,
-    pb::HashResponse,
-    pb::HashKvResponse,
-    pb::DefragmentResponse,
-    pb::MoveLeaderResponse,
-    pb::DowngradeResponse,
-    pb::AuthEnableResponse,
-    pb::AuthDisableResponse,
-    pb::AuthStatusResponse,
-    pb::AuthenticateResponse,
-    pb::AuthUserAddResponse,
-    pb::AuthUserGetResponse,
-    pb::AuthUserListResponse,
-    pb::AuthUserDeleteResponse,
-    pb::AuthUserChangePasswordResponse,
-    pb::AuthUserGrantRoleResponse,
-    pb::AuthUserRevokeRoleResponse,
-    pb::AuthRoleAddResponse,
-    pb::AuthRoleGetResponse,
-    pb::AuthRoleListResponse,
-    pb::AuthRoleDeleteResponse,
-    pb::AuthRoleGrantPermissionResponse,
-    pb::AuthRoleRevokePermissionResponse,
-    holdfast_api::v3lockpb::LockResponse,
-    holdfast_api::v3lockpb::UnlockResponse,
-    holdfast_api::v3electionpb::CampaignResponse,
-    holdfast_api::v3electionpb::ProclaimResponse,
-    holdfast_api::v3electionpb::LeaderResponse,
-    holdfast_api::v3electionpb::ResignResponse,
-);
-
-/// What a refusal begins with.
-const REFUSED: &str = "refused: ";
-
-/// A refusal as text.
-pub fn told(status: &Status) -> String {
-    let details = String::from_utf8_lossy(status.details()).into_owned();
-    format!("{REFUSED}{:?}: {:?} {details:?}", status.code(), status.message())
-}
-
-/// Whether an answer's text is a refusal.
-pub fn is_refusal(text: &str) -> bool {
-    text.starts_with(REFUSED)
 }
 
 impl Side {
@@ -304,210 +228,6 @@ impl Side {
                 Ok(None) => return said,
                 Ok(Some(answer)) => said.push_str(&self.tell(Ok(Response::new(answer)), |_| {})),
                 Err(status) => return said + &told(&status),
-            }
-        }
-    }
-
-    async fn upkeep(&mut self, who: Who, call: &Call) -> String {
-        let mut cluster = ClusterClient::new(self.channel.clone());
-        let member = |id: u64| if id == OWN_MEMBER { self.member } else { id };
-        match call {
-            Call::Members(linearizable) => {
-                let list = pb::MemberListRequest { linearizable: *linearizable };
-                let answer = cluster.member_list(self.request(who, list)).await;
-                self.tell(answer, |_| {})
-            }
-            Call::RemoveMember(id) => {
-                let remove = pb::MemberRemoveRequest { id: member(*id) };
-                let answer = cluster.member_remove(self.request(who, remove)).await;
-                self.tell(answer, |_| {})
-            }
-            Call::PromoteMember(id) => {
-                let promote = pb::MemberPromoteRequest { id: member(*id) };
-                let answer = cluster.member_promote(self.request(who, promote)).await;
-                self.tell(answer, |_| {})
-            }
-            Call::AddMember(urls) => {
-                let add = pb::MemberAddRequest { peer_urls: urls.clone(), is_learner: true };
-                let answer = cluster.member_add(self.request(who, add)).await;
-                self.tell(answer, |_| {})
-            }
-            Call::UpdateMember(id, urls) => {
-                let update = pb::MemberUpdateRequest { id: member(*id), peer_urls: urls.clone() };
-                let answer = cluster.member_update(self.request(who, update)).await;
-                self.tell(answer, |_| {})
-            }
-            _ => self.maintain(who, call).await,
-        }
-    }
-
-    async fn maintain(&mut self, who: Who, call: &Call) -> String {
-        let mut maintenance = MaintenanceClient::new(self.channel.clone());
-        match call {
-            Call::Alarm(alarm) => {
-                let mut alarm = *alarm;
-                if alarm.member_id == OWN_MEMBER {
-                    alarm.member_id = self.member;
-                }
-                let answer = maintenance.alarm(self.request(who, alarm)).await;
-                let own = self.member;
-                self.tell(answer, |answer| {
-                    answer
-                        .alarms
-                        .sort_by_key(|one| (one.member_id != own, one.member_id, one.alarm));
-                })
-            }
-            Call::Status => {
-                let answer = maintenance.status(self.request(who, pb::StatusRequest {})).await;
-                self.tell(answer, |answer| {
-                    (answer.db_size, answer.db_size_in_use) = (0, 0);
-                    // Members' own entries are not the same number.
-                    answer.raft_applied_index -= answer.raft_index;
-                    answer.raft_index = 0;
-                    answer.errors.sort();
-                })
-            }
-            Call::Hash => {
-                let answer = maintenance.hash(self.request(who, pb::HashRequest {})).await;
-                // The bucket of members, too, is in it.
-                self.tell(answer, |answer| answer.hash = 0)
-            }
-            Call::HashKv(revision) => {
-                let ask = pb::HashKvRequest { revision: *revision };
-                let answer = maintenance.hash_kv(self.request(who, ask)).await;
-                self.tell(answer, |_| {})
-            }
-            Call::Defragment => {
-                let ask = self.request(who, pb::DefragmentRequest {});
-                let answer = maintenance.defragment(ask).await;
-                self.tell(answer, |_| {})
-            }
-            Call::MoveLeader(target_id) => {
-                let ask = pb::MoveLeaderRequest { target_id: *target_id };
-                let answer = maintenance.move_leader(self.request(who, ask)).await;
-                self.tell(answer, |_| {})
-            }
-            Call::Downgrade(downgrade) => {
-                let answer = maintenance.downgrade(self.request(who, downgrade.clone())).await;
-                self.tell(answer, |_| {})
-            }
-            _ => unreachable!("{call:?}"),
-        }
-    }
-
-    async fn contest(&mut self, who: Who, contest: &Contest) -> String {
-        let mut lock = LockClient::new(self.channel.clone());
-        let mut election = ElectionClient::new(self.channel.clone());
-        match contest {
-            Contest::Lock(ask) => {
-                let answer = lock.lock(self.request(who, ask.clone())).await;
-                self.tell(answer, |_| {})
-            }
-            Contest::Unlock(key) => {
-                let ask = UnlockRequest { key: key.clone() };
-                let answer = lock.unlock(self.request(who, ask)).await;
-                self.tell(answer, |_| {})
-            }
-            Contest::Campaign(ask) => {
-                let answer = election.campaign(self.request(who, ask.clone())).await;
-                let leader =
-                    answer.as_ref().ok().and_then(|answer| answer.get_ref().leader.as_ref());
-                if let Some(LeaderKey { rev, .. }) = leader {
-                    self.campaign = *rev;
-                }
-                self.tell(answer, |_| {})
-            }
-            Contest::Proclaim(leader, value) => {
-                let ask = ProclaimRequest { leader: leader.clone(), value: value.clone() };
-                let answer = election.proclaim(self.request(who, ask)).await;
-                self.tell(answer, |_| {})
-            }
-            Contest::Leader(name) => {
-                let ask = LeaderRequest { name: name.clone() };
-                let answer = election.leader(self.request(who, ask)).await;
-                self.tell(answer, |_| {})
-            }
-            Contest::Resign(leader) => {
-                let ask = ResignRequest { leader: leader.clone() };
-                let answer = election.resign(self.request(who, ask)).await;
-                self.tell(answer, |_| {})
-            }
-        }
-    }
-
-    /// Whether a lock or a campaign would wait: there is a key below its name that is not its own.
-    pub async fn would_wait(&mut self, who: Who, contest: &Contest) -> bool {
-        let (name, lease) = match contest {
-            Contest::Lock(ask) => (&ask.name, ask.lease),
-            Contest::Campaign(ask) => (&ask.name, ask.lease),
-            _ => return false,
-        };
-        let below = pb::RangeRequest {
-            key: [name, &b"/"[..]].concat(),
-            range_end: [name, &b"0"[..]].concat(),
-            ..pb::RangeRequest::default()
-        };
-        let found = KvClient::new(self.channel.clone()).range(self.request(who, below)).await;
-        let own = [name, format!("/{lease:x}").as_bytes()].concat();
-        // Who may not look is not let wait either.
-        found.map_or(true, |found| found.get_ref().kvs.iter().any(|kv| kv.key != own))
-    }
-
-    async fn account(&mut self, who: Who, account: &Account) -> String {
-        let mut auth = AuthClient::new(self.channel.clone());
-        let owned = |text: &&str| (*text).to_owned();
-        macro_rules! ask {
-            ($method:ident, $message:expr) => {{
-                let answer = auth.$method(self.request(who, $message)).await;
-                self.tell(answer, |_| {})
-            }};
-        }
-        match account {
-            Account::Enable => ask!(auth_enable, pb::AuthEnableRequest {}),
-            Account::Disable => ask!(auth_disable, pb::AuthDisableRequest {}),
-            Account::Status => ask!(auth_status, pb::AuthStatusRequest {}),
-            Account::Login(name, password) => {
-                let ask = pb::AuthenticateRequest { name: owned(name), password: owned(password) };
-                let answer = auth.authenticate(self.request(who, ask)).await;
-                if let Ok(answer) = &answer {
-                    self.tokens.insert(name, answer.get_ref().token.clone());
-                }
-                self.tell(answer, |_| {})
-            }
-            Account::UserAdd(add) => ask!(user_add, add.clone()),
-            Account::UserGet(name) => ask!(user_get, pb::AuthUserGetRequest { name: owned(name) }),
-            Account::UserList => ask!(user_list, pb::AuthUserListRequest {}),
-            Account::UserDelete(name) => {
-                ask!(user_delete, pb::AuthUserDeleteRequest { name: owned(name) })
-            }
-            Account::UserChange(change) => ask!(user_change_password, change.clone()),
-            Account::UserGrant(user, role) => {
-                let message = pb::AuthUserGrantRoleRequest { user: owned(user), role: owned(role) };
-                ask!(user_grant_role, message)
-            }
-            Account::UserRevoke(name, role) => {
-                let message =
-                    pb::AuthUserRevokeRoleRequest { name: owned(name), role: owned(role) };
-                ask!(user_revoke_role, message)
-            }
-            Account::RoleAdd(name) => ask!(role_add, pb::AuthRoleAddRequest { name: owned(name) }),
-            Account::RoleGet(role) => ask!(role_get, pb::AuthRoleGetRequest { role: owned(role) }),
-            Account::RoleList => ask!(role_list, pb::AuthRoleListRequest {}),
-            Account::RoleDelete(role) => {
-                ask!(role_delete, pb::AuthRoleDeleteRequest { role: owned(role) })
-            }
-            Account::RoleGrant(name, perm) => {
-                let message =
-                    pb::AuthRoleGrantPermissionRequest { name: owned(name), perm: perm.clone() };
-                ask!(role_grant_permission, message)
-            }
-            Account::RoleRevoke(role, key, range_end) => {
-                let message = pb::AuthRoleRevokePermissionRequest {
-                    role: owned(role),
-                    key: key.clone(),
-                    range_end: range_end.clone(),
-                };
-                ask!(role_revoke_permission, message)
             }
         }
     }
