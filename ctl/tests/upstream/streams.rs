@@ -46,7 +46,8 @@ fn a_watch_prints_what_upstreams_prints() {
     // Interactively, the end of the input ends both.
     for format in ["simple", "json", "fields"] {
         let text = format!("watch -i -w {format}");
-        // Of a watch that begins now progress is told always, of one that begins in the past by luck.
+        // Progress is told of a watch that begins now always, of one that begins in the past by
+        // luck.
         let input = b"watch q\nprogress\nwatch a --rev 3 --prev-kv\n\
                       watch 'c/' --prefix --rev=3\nnonsense\n";
         // The end of the input ends both: not before all is told, in whatever order.

@@ -59,8 +59,8 @@ impl Server {
         Server::start(ours, "http", &[])
     }
 
-    /// Upstream's on plain ports, with the versions that it agrees on and notes a moment after it is
-    /// ready: ours says them from the start.
+    /// Upstream's on plain ports, with the versions that it agrees on and notes a moment after it
+    /// is ready: ours says them from the start.
     pub fn theirs() -> Server {
         let server = Server::start(theirs, "http", &[]);
         let deadline = Instant::now() + PATIENCE;
