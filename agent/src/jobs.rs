@@ -296,7 +296,6 @@ impl Worker {
     fn round_done(&mut self, report: RoundReport, now_ms: i64) -> Done {
         let metrics = &self.tools.metrics;
         let entry = &report.entry;
-        metrics.done("round");
         metrics.last_success.set(seconds(now_ms));
         metrics.recovery_point.set(seconds(entry.taken_ms));
         metrics.snapshot.set(gauge(entry.number));
@@ -344,6 +343,8 @@ impl Worker {
         traces.health.alarms.clone_from(&report.alarms);
         traces.health.last_error.clear();
         drop(traces);
+        // Last: whoever waited for it finds all the rest.
+        metrics.done("round");
         let ending = if self.keyless.is_for_paper() { Ending::ForPaper } else { Ending::Done };
         Done { job: Job::Round, ending, report: Some(report), error: None }
     }
@@ -351,7 +352,6 @@ impl Worker {
     fn round_failed(&mut self, error: &RoundError) -> Done {
         let metrics = &self.tools.metrics;
         let text = error.to_string();
-        metrics.failed("round", error.kind());
         metrics.failures_in_a_row.inc();
         if error.is_store() {
             metrics.store_reachable.set(0);
@@ -375,6 +375,8 @@ impl Worker {
         }
         metrics.alarms.set(gauge(traces.state.alarms.len() as u64));
         drop(traces);
+        // Last: whoever waited for it finds all the rest.
+        metrics.failed("round", error.kind());
         Done { job: Job::Round, ending: Ending::Failed, report: None, error: Some(text) }
     }
 }

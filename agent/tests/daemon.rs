@@ -4,8 +4,13 @@
 
 mod support;
 
+use holdfast_agent::cycle::Job;
+use holdfast_agent::jobs::{Shared, Tools, Worker};
+use holdfast_agent::metrics::{JobLabel, Metrics};
 use holdfast_agent::run::{AgentError, Outcome, daemon};
 use holdfast_agent::state::{AgentState, StateError};
+use jiff::Timestamp;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use support::fake::{Fake, Fault};
@@ -84,4 +89,32 @@ async fn a_store_that_is_away_is_tried_again_and_told() {
     terminate.send(()).await.unwrap();
     running.await.unwrap().unwrap();
     assert_eq!(site.open().await.snapshots().len(), 1);
+}
+
+/// Whoever waits for the count of a round looks at all the rest right after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_is_counted_when_all_of_it_is_told() {
+    let site = Site::new().await;
+    let (_, url) = Fake::start(database(), Fault::None).await;
+    std::fs::create_dir(site.path("state")).unwrap();
+    let tools = Tools {
+        config: Arc::new(site.config(&url, "")),
+        machine: "cp-1".into(),
+        connect: parts().connect_kms,
+        drill: parts().drill,
+        metrics: Metrics::new().0,
+        shared: Arc::new(Shared::new(AgentState::default(), Timestamp::now())),
+    };
+    let (metrics, shared) = (tools.metrics.clone(), tools.shared.clone());
+    let watching = std::thread::spawn(move || {
+        let end = Instant::now() + Duration::from_secs(90);
+        while metrics.completed.get_or_create(&JobLabel { job: "round" }).get() == 0 {
+            assert!(Instant::now() < end, "it is never counted");
+            std::hint::spin_loop();
+        }
+        // The fake's hash differs.
+        (metrics.alarms.get(), metrics.snapshots.get(), shared.lock().health.alarms.len())
+    });
+    assert_eq!(Worker::new(tools).run(Job::Round).await.error, None);
+    assert_eq!(watching.join().unwrap(), (1, 1, 1));
 }

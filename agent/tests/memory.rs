@@ -63,7 +63,7 @@ impl Drill for Told {
 
 /// The page, as soon as somebody listens.
 async fn served(address: SocketAddr, path: &str) -> String {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(90);
     loop {
         let page = page(address, path).await;
         if !page.is_empty() {

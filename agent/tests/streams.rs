@@ -26,7 +26,11 @@ async fn no_fault_of_the_stream_is_ever_stored() {
     ] {
         let (fake, url) = Fake::start(database.clone(), fault).await;
         let (_terminate, signals) = mpsc::channel(1);
-        let error = once(site.config(&url, ""), parts(), signals).await.unwrap_err();
+        let mut config = site.config(&url, "");
+        if says == "stalled" {
+            config.etcd.stall_timeout = STALL;
+        }
+        let error = once(config, parts(), signals).await.unwrap_err();
         let AgentError::Job { reason, .. } = &error else { panic!("{fault:?}: {error}") };
         assert!(reason.contains(says), "{fault:?}: {reason}");
         assert_eq!(fake.streams.load(Ordering::SeqCst), 1);
@@ -38,36 +42,39 @@ async fn no_fault_of_the_stream_is_ever_stored() {
     assert!(state.last_error.contains("no whole pages"));
 }
 
+/// For what falls silent; all else may take its time on a busy machine.
+const STALL: Duration = Duration::from_secs(1);
+
 /// A member that tells changes: the round before was read whole, so it is asked for them.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_fault_of_the_changes_is_ever_stored() {
     let site = Site::new().await;
     let (fake, url) = Fake::start(database(), Fault::None).await;
-    let round = async |whole| {
+    let round = async |stall, whole| {
         let (_terminate, signals) = mpsc::channel(1);
         let mut config = site.config(&url, "prune: {enabled: false}\n");
-        config.etcd.snapshot_timeout = whole;
+        (config.etcd.stall_timeout, config.etcd.snapshot_timeout) = (stall, whole);
         once(config, parts(), signals).await
     };
     let long = Duration::from_secs(600);
     let mut rounds = 0;
-    for (telling, whole, says) in [
-        (Telling::Silence, long, "stalled: nothing for 1 s after 0 bytes"),
-        (Telling::Stall, long, "stalled: nothing for 1 s after"),
-        (Telling::Trickle, Duration::from_secs(2), "took more than 2 s"),
-        (Telling::Cut, long, "cut after"),
-        (Telling::Fail, long, "disk gone"),
-        (Telling::Flip, long, "SHA-256"),
+    for (telling, stall, whole, says) in [
+        (Telling::Silence, STALL, long, "stalled: nothing for 1 s after 0 bytes"),
+        (Telling::Stall, STALL, long, "stalled: nothing for 1 s after"),
+        (Telling::Trickle, long, Duration::from_secs(2), "took more than 2 s"),
+        (Telling::Cut, long, long, "cut after"),
+        (Telling::Fail, long, long, "disk gone"),
+        (Telling::Flip, long, long, "SHA-256"),
     ] {
         // A failure is followed by a round that asks for no changes.
         fake.tell(Telling::Stall);
-        round(long).await.unwrap();
+        round(long, long).await.unwrap();
         rounds += 1;
         assert_eq!(fake.streams.load(Ordering::SeqCst), rounds, "{telling:?}");
         assert_eq!(fake.asked.load(Ordering::SeqCst), rounds - 1, "{telling:?}");
         fake.tell(telling);
         let before = support::files(&site.path("vault"));
-        let error = round(whole).await.unwrap_err();
+        let error = round(stall, whole).await.unwrap_err();
         let AgentError::Job { reason, .. } = &error else { panic!("{telling:?}: {error}") };
         assert!(reason.contains("stream of changes") && reason.contains(says), "{reason}");
         assert_eq!(fake.asked.load(Ordering::SeqCst), rounds, "{telling:?}");

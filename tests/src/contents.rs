@@ -134,13 +134,16 @@ pub async fn compact(client: &Client, revision: i64) -> Result<(), ClientError> 
     client.check("Compact", client.kv().compact(request).await).map(|_| ())
 }
 
-/// HashKV of every endpoint at one revision: (endpoint, compact revision, hash).
+/// HashKV of every endpoint at one revision: (endpoint, compact revision, hash). Each has caught up
+/// before it is asked: one that is behind refuses a revision that it does not have yet.
 ///
 /// # Errors
 /// An endpoint does not answer.
 pub async fn hashes(client: &Client, at: i64) -> Result<Vec<(String, i64, u32)>, ClientError> {
     let mut hashes = Vec::new();
     for member in client.members() {
+        let newest = RangeRequest { key: vec![0], count_only: true, ..RangeRequest::default() };
+        member.check("Range", member.kv().range(newest).await)?;
         let answer = member.maintenance().hash_kv(HashKvRequest { revision: at }).await;
         let answer = member.check("HashKV", answer)?;
         hashes.push((member.endpoint().to_owned(), answer.compact_revision, answer.hash));

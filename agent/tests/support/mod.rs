@@ -16,7 +16,7 @@ use holdfast_vault::{Store, StoreOptions};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -60,14 +60,17 @@ impl Site {
         Vault::open(store, VaultOptions::new(providers())).await.unwrap()
     }
 
-    /// A configuration for these endpoints; `more` is appended to the file.
+    /// A configuration for these endpoints; `more` is appended to the file. A round is due at the
+    /// start and after a failure; the schedule adds none, whenever the test runs.
     pub fn config(&self, endpoint: &str, more: &str) -> Config {
         let text = format!(
-            "etcd:\n  endpoints: ['{endpoint}']\n  requestTimeout: 5s\n  stallTimeout: 1s\n\
-             vault:\n  url: {}\n  encryptionConfig: keys.yaml\nstateDirectory: state\n{more}",
+            "etcd:\n  endpoints: ['{endpoint}']\nvault:\n  url: {}\n  \
+             encryptionConfig: keys.yaml\nstateDirectory: state\n{more}",
             self.url()
         );
-        Config::parse(&text, &self.path("agent.yaml")).unwrap()
+        let mut config = Config::parse(&text, &self.path("agent.yaml")).unwrap();
+        config.schedule.rounds = "@yearly".to_owned().try_into().unwrap();
+        config
     }
 }
 
@@ -145,15 +148,13 @@ impl Etcd {
     }
 }
 
-/// Waits until `ready` says so, at most 20 seconds.
+/// Waits until `ready` says so, at most a minute and a half.
 pub async fn eventually(what: &str, mut ready: impl FnMut() -> bool) {
-    for _ in 0..2_000 {
-        if ready() {
-            return;
-        }
+    let end = Instant::now() + Duration::from_secs(90);
+    while !ready() {
+        assert!(Instant::now() < end, "waited in vain for {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("waited in vain for {what}");
 }
 
 /// Files below a folder, by name.

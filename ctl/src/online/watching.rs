@@ -30,6 +30,8 @@ pub(super) struct Watching {
     watches: BTreeMap<i64, WatchCreateRequest>,
     last_id: i64,
     open: Option<Open>,
+    /// Progress was asked for behind this watch while no stream was open.
+    asks_behind: Option<i64>,
 }
 
 struct Open {
@@ -41,7 +43,8 @@ impl Watching {
     /// A stream without watches; it opens with the first.
     pub(super) fn begin(client: &Client) -> Watching {
         let watches = BTreeMap::new();
-        Watching { client: client.clone(), at: 0, watches, last_id: 0, open: None }
+        let (client, open) = (client.clone(), None);
+        Watching { client, at: 0, watches, last_id: 0, open, asks_behind: None }
     }
 
     /// Adds a watch; its id.
@@ -53,8 +56,11 @@ impl Watching {
         self.last_id
     }
 
-    /// Asks for a progress notification.
+    /// Asks for a progress notification: at once, or when the stream opens.
     pub(super) async fn ask_progress(&mut self) {
+        if self.open.is_none() && !self.watches.is_empty() {
+            self.asks_behind = Some(self.last_id);
+        }
         self.ask(RequestUnion::ProgressRequest(WatchProgressRequest {})).await;
     }
 
@@ -75,6 +81,7 @@ impl Watching {
                 None => match self.open().await {
                     Ok(open) => {
                         self.open = Some(open);
+                        self.asks_behind = None;
                         continue;
                     }
                     Err(status) => Err(status),
@@ -113,10 +120,15 @@ impl Watching {
     }
 
     async fn open(&self) -> Result<Open, Status> {
-        let (asks, asked) = mpsc::channel(MOST_WAITING.max(self.watches.len()));
-        for watch in self.watches.values() {
-            let request_union = Some(RequestUnion::CreateRequest(watch.clone()));
-            let _ = asks.send(WatchRequest { request_union }).await;
+        let (asks, asked) = mpsc::channel(MOST_WAITING.max(self.watches.len() + 1));
+        let create = |watch: &WatchCreateRequest| RequestUnion::CreateRequest(watch.clone());
+        let asked_behind = self.asks_behind.unwrap_or(i64::MAX);
+        let before = self.watches.range(..=asked_behind).map(|(_, watch)| create(watch));
+        let progress = self.asks_behind.map(|_| RequestUnion::ProgressRequest(Default::default()));
+        let behind = self.watches.iter().filter(|(id, _)| **id > asked_behind);
+        let behind = behind.map(|(_, watch)| create(watch));
+        for union in before.chain(progress).chain(behind) {
+            let _ = asks.send(WatchRequest { request_union: Some(union) }).await;
         }
         let requests = stream::unfold(asked, |mut asked| async {
             asked.recv().await.map(|request| (request, asked))

@@ -1,7 +1,6 @@
 //! An etcd that runs for a test, and ends with it.
 
 use holdfast_peers::{free_ports, peer};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -54,13 +53,20 @@ impl Member {
             .spawn()
             .unwrap();
         let mut member = Member { process, client_port, peer_port, folder };
-        member.wait();
+        member.wait(scheme);
         member
     }
 
-    fn wait(&mut self) {
+    /// Until it answers a linearizable read: it listens before that, and a tool waits seconds only.
+    fn wait(&mut self, scheme: &str) {
         let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(("127.0.0.1", self.client_port)).is_err() {
+        let endpoint = format!("--endpoints={scheme}://{}", self.endpoint());
+        let is_healthy = || {
+            let mut asked = Command::new(peer("etcdctl-3.6"));
+            asked.args([&endpoint, "--insecure-skip-tls-verify", "endpoint", "health"]);
+            asked.output().unwrap().status.success()
+        };
+        while !is_healthy() {
             assert!(self.process.try_wait().unwrap().is_none(), "{}", self.log());
             assert!(Instant::now() < deadline, "{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
@@ -82,7 +88,11 @@ impl Member {
     /// Stops it in order; its folder.
     pub(crate) fn stop(mut self) -> tempfile::TempDir {
         let _ = Command::new("kill").arg(self.process.id().to_string()).status();
-        let _ = self.process.wait();
+        let deadline = Instant::now() + PATIENCE;
+        while self.process.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "it does not end:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
         std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
     }
 }

@@ -48,7 +48,7 @@ fn save(path: &Path, version: &str) {
     // A member of 3.6 and later notes its version a moment after it has started; until then it
     // says 3.5.0.
     let noted = format!("\"storageVersion\":\"{version}.0\"");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(90);
     while version != "3.5" && !run("endpoint status -w json").good().contains(&noted) {
         assert!(std::time::Instant::now() < deadline, "no storage version");
         std::thread::sleep(std::time::Duration::from_millis(20));

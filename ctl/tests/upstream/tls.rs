@@ -82,7 +82,7 @@ fn a_watch_goes_on_where_it_broke_off() {
     let watch = line("watch a --rev 1");
     std::thread::spawn(move || holdfast_ctl::ctl("etcdctl", &watch, &console));
     let wait_for = |count: usize| {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(90);
         loop {
             let said = String::from_utf8_lossy(&out.lock().unwrap()).into_owned();
             if said.matches("PUT").count() >= count {

@@ -74,6 +74,11 @@ impl Cluster {
         let flags = certificates.as_ref().map(Certificates::flags).unwrap_or_default();
         let mut first = spec(version, &root.path().join("m1"), free_ports());
         first.tls = tls;
+        // Three on a busy machine must not lose their leader because one of them stood still: the
+        // last word counts.
+        first
+            .extra
+            .extend(["--heartbeat-interval=100", "--election-timeout=2000"].map(str::to_owned));
         first.extra.extend(flags.clone());
         let mut config = ClientConfig::new([first.client_url()]);
         if let Some(made) = &certificates {

@@ -12,7 +12,7 @@ use holdfast_restore::server::{Ports, Server, ServerSpec};
 
 pub(crate) use holdfast_peers::peer;
 
-pub(crate) const GRACE: Duration = Duration::from_secs(10);
+pub(crate) const GRACE: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs an upstream tool, which must succeed.

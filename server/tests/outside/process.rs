@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// The variable with the arguments.
 pub const ARGUMENTS: &str = "HOLDFAST_TEST_ARGUMENTS";
 /// Longest that a server may take for anything.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A command that runs our server with these arguments.
 pub fn ours(arguments: &[&str]) -> Command {
@@ -59,9 +59,17 @@ impl Server {
         Server::start(ours, "http", &[])
     }
 
-    /// Upstream's on plain ports.
+    /// Upstream's on plain ports, with the versions that it agrees on and notes a moment after it
+    /// is ready: ours says them from the start.
     pub fn theirs() -> Server {
-        Server::start(theirs, "http", &[])
+        let server = Server::start(theirs, "http", &[]);
+        let deadline = Instant::now() + PATIENCE;
+        let settled = "\"etcdcluster\":\"3.6.0\",\"storage\":\"3.6.0\"";
+        while !server.ask("GET", "/version", "").body.contains(settled) {
+            assert!(Instant::now() < deadline, "it has no version:\n{}", server.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        server
     }
 
     /// One with more arguments; `FOLDER` in them is its folder.

@@ -4,7 +4,7 @@ use crate::proxy::{Proxy, Trouble};
 use crate::rounds::{
     Round, another_agent, assert_restores, compact_behind, one_round, watched, write,
 };
-use holdfast_tests::etcd::{BUNDLED, Etcd};
+use holdfast_tests::etcd::{BUNDLED, Etcd, Options};
 use holdfast_tests::site::Site;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -29,7 +29,9 @@ fn objects(site: &Site) -> BTreeSet<PathBuf> {
 /// does not read, so the server dies while it tells.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_in_the_middle_of_an_answer_leaves_nothing() {
-    let mut etcd = Etcd::start(BUNDLED).await;
+    // What it has told stands in its log, but is no warning.
+    let options = Options::new(BUNDLED).with_flags(&["--log-level", "info"]);
+    let mut etcd = Etcd::start_with(options).await;
     let site = watched(&etcd).await;
     write(&etcd.client(), 1_000, 1..2).await;
     let proxy = Proxy::start(&etcd.endpoint()).await;

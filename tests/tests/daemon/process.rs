@@ -2,7 +2,9 @@
 
 use super::running::{Agent, QUICK, cluster, configure};
 use std::os::unix::net::UnixDatagram;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 const DONE: &str = "holdfast_jobs_completed_total{job=\"round\"}";
 const RUNNING: &str = "holdfast_job_running{job=\"round\"}";
@@ -53,20 +55,16 @@ async fn systemd_and_the_port_are_told() {
     site.init().await;
     configure(&site, QUICK, "");
     let socket = site.path("notify");
-    let systemd = UnixDatagram::bind(&socket).unwrap();
-    systemd.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let systemd = Systemd::listen(&socket);
     let path = socket.display().to_string();
     let mut agent = Agent::start(&site, &[("NOTIFY_SOCKET", &path), ("WATCHDOG_USEC", "900000")]);
     agent.until(DONE, |done| done >= 1.0).await;
-    let (mut told, end) = (Vec::new(), Instant::now() + Duration::from_secs(20));
     let count = |told: &[String], word: &str| told.iter().filter(|line| *line == word).count();
-    while count(&told, "WATCHDOG=1") < 5 && Instant::now() < end {
-        collect(&systemd, &mut told);
-    }
-    assert_eq!(count(&told, "READY=1"), 1, "{told:?}");
-    assert!(count(&told, "WATCHDOG=1") >= 5, "{told:?}");
-    assert!(told.iter().any(|line| line.starts_with("STATUS=next round at")), "{told:?}");
-    assert_eq!(count(&told, "STOPPING=1"), 0, "{told:?}");
+    let is_next = |told: &[String]| told.iter().any(|it| it.starts_with("STATUS=next round at"));
+    agent.wait("no signs of life", |_| count(&systemd.told(), "WATCHDOG=1") >= 5).await;
+    agent.wait("no next round is told", |_| is_next(&systemd.told())).await;
+    let told = systemd.told();
+    assert_eq!((count(&told, "READY=1"), count(&told, "STOPPING=1")), (1, 0), "{told:?}");
 
     let (status, reason) = agent.page("/healthz").unwrap();
     assert_eq!(status, 200, "{reason}");
@@ -83,14 +81,46 @@ async fn systemd_and_the_port_are_told() {
 
     agent.signal("TERM");
     assert_eq!(agent.ended().await.code(), Some(0));
-    collect(&systemd, &mut told);
+    let told = systemd.end(&socket);
     assert_eq!(count(&told, "STOPPING=1"), 1, "{told:?}");
 }
 
-fn collect(socket: &UnixDatagram, told: &mut Vec<String>) {
-    let mut buffer = [0; 4096];
-    while let Ok(length) = socket.recv(&mut buffer) {
-        told.extend(String::from_utf8_lossy(&buffer[..length]).lines().map(str::to_owned));
+/// What systemd is told, line by line. A socket holds ten messages and lets the agent wait with the
+/// next one, so somebody has to take them all the time.
+struct Systemd {
+    told: Arc<Mutex<Vec<String>>>,
+    listening: JoinHandle<()>,
+}
+
+/// What the test itself says at the end.
+const THE_END: &[u8] = b"the test's last word";
+
+impl Systemd {
+    fn listen(socket: &Path) -> Systemd {
+        let (socket, told) = (UnixDatagram::bind(socket).unwrap(), Arc::default());
+        let heard: Arc<Mutex<Vec<String>>> = Arc::clone(&told);
+        let listening = std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length) = socket.recv(&mut buffer) {
+                if &buffer[..length] == THE_END {
+                    break;
+                }
+                let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                heard.lock().unwrap().extend(said.lines().map(str::to_owned));
+            }
+        });
+        Systemd { told, listening }
+    }
+
+    fn told(&self) -> Vec<String> {
+        self.told.lock().unwrap().clone()
+    }
+
+    /// All that was said before.
+    fn end(self, socket: &Path) -> Vec<String> {
+        UnixDatagram::unbound().unwrap().send_to(THE_END, socket).unwrap();
+        self.listening.join().unwrap();
+        self.told.lock().unwrap().clone()
     }
 }
 

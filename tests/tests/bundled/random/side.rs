@@ -14,6 +14,7 @@ use holdfast_api::etcdserverpb as pb;
 use holdfast_api::etcdserverpb::cluster_client::ClusterClient;
 use holdfast_api::etcdserverpb::kv_client::KvClient;
 use holdfast_api::etcdserverpb::lease_client::LeaseClient;
+use holdfast_api::etcdserverpb::maintenance_client::MaintenanceClient;
 use holdfast_api::etcdserverpb::watch_client::WatchClient;
 use holdfast_tests::etcd::{Etcd, Options};
 use std::collections::BTreeMap;
@@ -40,6 +41,17 @@ pub struct Side {
     pub campaign: i64,
 }
 
+/// Waits until the cluster has agreed on its version: a member does so a moment after it serves.
+async fn wait_for_version(channel: &Channel) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let validate = pb::DowngradeRequest { action: 0, version: "3.5.0".to_owned() };
+    let mut maintenance = MaintenanceClient::new(channel.clone());
+    while let Err(status) = maintenance.downgrade(validate.clone()).await {
+        assert!(tokio::time::Instant::now() < deadline, "there is no version: {status}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 impl Side {
     pub async fn start(version: &str) -> Side {
         let etcd = Etcd::start_with(Options::new(version).with_flags(&FLAGS)).await;
@@ -48,6 +60,7 @@ impl Side {
         let list = ClusterClient::new(channel.clone()).member_list(list).await;
         let list = list.unwrap().into_inner();
         let (header, member) = (list.header.unwrap(), &list.members[0]);
+        wait_for_version(&channel).await;
         let own = vec![
             (header.cluster_id.to_string(), "CLUSTER"),
             (header.member_id.to_string(), "MEMBER"),

@@ -63,6 +63,8 @@ impl Side {
                     // Members' own entries are not the same number, and how far they are applied is
                     // a matter of the moment.
                     (answer.raft_index, answer.raft_applied_index) = (0, 0);
+                    // It is noted some seconds after the start.
+                    answer.storage_version.clear();
                     answer.errors.sort();
                 })
             }

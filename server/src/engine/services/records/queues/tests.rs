@@ -1,5 +1,5 @@
-//! How long a caller is waited for, and what is refused of it. The waits are real and short; what
-//! must not end a wait stands at minutes.
+//! How long a caller is waited for, and what is refused of it. The waits are real, and no shorter
+//! than a busy machine may let a thread stand; what must not end a wait stands at minutes.
 
 use super::*;
 use futures::stream;
@@ -7,7 +7,7 @@ use holdfast_core::changes::KnownWriter;
 use tokio::runtime::Runtime;
 
 const LONG: Duration = Duration::from_secs(300);
-const SHORT: Duration = Duration::from_millis(60);
+const SHORT: Duration = Duration::from_millis(500);
 const STALL: Limits = Limits { stall: SHORT, whole: LONG };
 const WHOLE: Limits = Limits { stall: LONG, whole: SHORT };
 
@@ -66,7 +66,7 @@ fn a_caller_that_names_nothing_is_given_up() {
     let silent = stream::iter([request(1..4, false)]).chain(stream::pending());
     let (code, text) = told(named(silent, STALL));
     assert_eq!(code, tonic::Code::DeadlineExceeded);
-    assert!(text.contains("sent no names for 60ms"), "{text}");
+    assert!(text.contains("sent no names for 500ms"), "{text}");
     assert!((SHORT..LONG).contains(&began.elapsed()));
     // One that names a little all the time.
     let slow = stream::unfold(1, |main| async move {
@@ -75,15 +75,15 @@ fn a_caller_that_names_nothing_is_given_up() {
     });
     let (code, text) = told(named(Box::pin(slow), WHOLE));
     assert_eq!(code, tonic::Code::DeadlineExceeded);
-    assert!(text.contains("took more than 60ms"), "{text}");
+    assert!(text.contains("took more than 500ms"), "{text}");
     // And one whose silence lasts until the end.
     let (_, text) = told(named(stream::pending(), WHOLE));
-    assert!(text.contains("took more than 60ms"), "{text}");
+    assert!(text.contains("took more than 500ms"), "{text}");
 }
 
 #[test]
 fn a_caller_that_takes_nothing_is_given_up() {
-    for (limits, says) in [(STALL, "took no answer for 60ms"), (WHOLE, "took more than 60ms")] {
+    for (limits, says) in [(STALL, "took no answer for 500ms"), (WHOLE, "took more than 500ms")] {
         let (runtime, answers, mut taken) = place(1);
         let began = Instant::now();
         let mut out = Out::new(answers, runtime.handle().clone(), limits.from(began));
@@ -104,7 +104,7 @@ fn a_caller_that_takes_nothing_is_given_up() {
             break error;
         }
     };
-    assert!(error.message().contains("took more than 60ms"), "{error}");
+    assert!(error.message().contains("took more than 500ms"), "{error}");
     drop(out);
     taking.join().unwrap();
 }
