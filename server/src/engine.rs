@@ -28,6 +28,7 @@ mod request_ids;
 mod room;
 mod routine;
 mod services;
+mod slow;
 mod snapshots;
 mod threads;
 mod versions;

@@ -4,6 +4,7 @@
 //! The services themselves (KV, Watch, Lease, …) stand on the core; they come in as tonic routes
 //! and are wrapped by [`Gate`].
 
+pub(crate) mod deadline;
 pub(crate) mod frames;
 pub mod frequent;
 mod gate;

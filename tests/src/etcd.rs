@@ -193,6 +193,14 @@ impl Etcd {
         self.server.as_ref().map(Server::log_tail).unwrap_or_default()
     }
 
+    /// All of its log.
+    ///
+    /// # Panics
+    /// It cannot be read.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.spec.log).expect("a member's log")
+    }
+
     /// Its process.
     ///
     /// # Panics

@@ -3,13 +3,21 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this is test code")]
 
+#[path = "bundled/deadlines.rs"]
+mod deadlines;
 #[path = "matrix/judge.rs"]
 #[allow(dead_code, reason = "the matrix needs more of it")]
 mod judge;
 #[path = "bundled/random/mod.rs"]
 mod random;
+#[path = "bundled/raw.rs"]
+mod raw;
 #[path = "bundled/services.rs"]
 mod services;
+#[path = "bundled/sizes.rs"]
+mod sizes;
+#[path = "bundled/slow.rs"]
+mod slow;
 #[path = "bundled/watching.rs"]
 mod watching;
 #[path = "bundled/wire.rs"]

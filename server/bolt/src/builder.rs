@@ -86,6 +86,7 @@ pub struct Summary {
     /// Freelist pages (0 or 1).
     pub freelist_pages: u64,
 }
+
 /// Writes one new database. Buckets are begun, filled in key order and ended; nested ones at their
 /// place in the order of the bucket around them, top-level ones in any order.
 ///

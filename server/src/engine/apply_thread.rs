@@ -36,6 +36,7 @@ use super::commit_thread::{CommitOrder, Defragmented};
 use super::machine::{Answer, Broken, Machine};
 use super::raft_thread::{Committed, Input};
 use super::room::Room;
+use super::slow::Slow;
 use super::snapshots::Snapshots;
 use super::waits::Waits;
 use crate::log::Logger;
@@ -113,6 +114,7 @@ pub(crate) struct ApplyThread {
     pub(crate) lowered_at: u64,
     pub(crate) compaction: CompactionPace,
     pub(crate) logger: Logger,
+    pub(crate) slow: Slow,
     /// `--backend-batch-interval`.
     pub(crate) commit_interval: Duration,
     /// So many changes are pending at most before they are frozen: `--backend-batch-limit`.
@@ -237,9 +239,12 @@ impl ApplyThread {
                 match payload.map_err(|source| ApplyEnd::Payload { index, source })? {
                     Payload::Empty => Ok(()),
                     Payload::Request(request) if request.is_about_members() => {
-                        self.note_members(&request, scope, index)
+                        let began = Instant::now();
+                        self.note_members(&request, scope, index)?;
+                        self.slow.noted(began.elapsed(), &request);
+                        Ok(())
                     }
-                    Payload::Request(request) if is_new => self.carry_out(&request, index, desk),
+                    Payload::Request(request) if is_new => self.carry_out(&request, entry, desk),
                     Payload::Request(_) => Ok(()),
                 }
             }
@@ -249,17 +254,18 @@ impl ApplyThread {
     fn carry_out(
         &mut self,
         request: &EntryRequest,
-        index: u64,
+        entry: &Entry,
         desk: &mut Desk,
     ) -> Result<(), ApplyEnd> {
         if request.only_reads() && !self.waits.is_waited_for(request.id) {
             return Ok(());
         }
         let now = self.begun.elapsed();
-        let outcome = self.machine.apply(request, index, now)?;
+        let outcome = self.machine.apply(request, entry.index, now)?;
         let took = self.begun.elapsed().saturating_sub(now);
         self.machine.figures.applied(&request.request, took, outcome.answer.is_ok());
         let revision = self.machine.store.revision();
+        self.slow.applied(took, request, &outcome.answer, (revision, entry.term));
         if !outcome.events.is_empty() {
             self.machine.figures.changed(&outcome.events);
             (self.publish)(revision, outcome.events);

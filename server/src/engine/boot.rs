@@ -47,6 +47,7 @@ use super::room::{PENDING, Room};
 use super::routine;
 use super::services::WatchService;
 use super::services::records::RecordsService;
+use super::slow::Slow;
 use super::snapshots::Snapshots;
 use super::threads::{Fate, Threads};
 use super::versions;
@@ -105,6 +106,7 @@ struct Wires {
     watching: Watching,
     waits: Waits<Reply>,
     figures: Figures,
+    slow: Slow,
     begun: Instant,
 }
 
@@ -116,8 +118,7 @@ fn tie(
     metrics: &Metrics,
     fate: &Fate,
 ) -> Result<(Handle, Threads), String> {
-    let (raft, inbox) = mpsc::channel();
-    let (work, to_apply) = mpsc::channel();
+    let ((raft, inbox), (work, to_apply)) = (mpsc::channel(), mpsc::channel());
     let (commits, to_commit) = mpsc::channel();
     let (tell_written, written) = mpsc::sync_channel(1);
     let failed = |error: std::io::Error| format!("cannot start a thread: {error}");
@@ -136,6 +137,7 @@ fn tie(
         watching,
         waits: Waits::new(),
         figures: figures(metrics, &opened.store.handle())?,
+        slow: slow(config, &opened, logger, metrics),
         begun: Instant::now(),
     };
     let inner = inner(config, &opened, &wires);
@@ -170,6 +172,7 @@ fn tie(
         lowered_at: opened.consistent_index,
         compaction: compaction(config),
         logger: logger.clone(),
+        slow: wires.slow.clone(),
         commit_interval: config.backend_batch_interval,
         commit_changes: config.backend_batch_limit,
         begun: wires.begun,
@@ -267,7 +270,14 @@ fn inner(config: &Config, opened: &Opened, wires: &Wires) -> Inner {
         defragmenting: tokio::sync::Mutex::new(()),
         pauses_to_defragment: config.gates.enabled("StopGRPCServiceOnDefrag"),
         figures: wires.figures.clone(),
+        slow: wires.slow.clone(),
     }
+}
+
+fn slow(config: &Config, opened: &Opened, logger: &Logger, metrics: &Metrics) -> Slow {
+    let metadata = opened.wal.metadata();
+    let ids = (metadata.cluster_id, metadata.node_id);
+    Slow::new(config.warning_apply, ids, logger.clone(), metrics)
 }
 
 fn limits(config: &Config) -> Limits {

@@ -33,9 +33,11 @@ use super::machine::{Answer, Shared};
 use super::raft_thread::Input;
 use super::raft_view::RaftView;
 use super::request_ids::RequestIds;
+use super::slow::Slow;
 use super::waits::Waits;
 use super::watching::Watching;
 use crate::grpc::Refusal;
+use crate::grpc::deadline::proposing;
 use crate::grpc::metadata::{self, Peer};
 
 /// Entries that may be committed and not applied before requests are refused: as upstream.
@@ -89,6 +91,8 @@ pub(crate) struct Inner {
     pub(crate) bcrypt_cost: u32,
     /// What is counted.
     pub(crate) figures: Figures,
+    /// What is told of reads that took long.
+    pub(crate) slow: Slow,
     /// The database's file, for sizes and streams.
     pub(crate) database: Arc<Database>,
     /// One defragmentation at a time.
@@ -231,7 +235,7 @@ impl Handle {
 
     async fn wait_for(&self, id: u64, input: Input) -> Result<(Answer, i64), Status> {
         let inner = &self.inner;
-        let waiter = inner.waits.register(id);
+        let (waiter, _proposing) = (inner.waits.register(id), proposing());
         inner.raft.send(input).map_err(|_| Refusal::Stopped)?;
         match timeout(inner.limits.patience, waiter.answer()).await {
             Ok(Some((answer, revision))) => answer.map(|answer| (answer, revision)),

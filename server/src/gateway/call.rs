@@ -5,6 +5,7 @@
 
 use super::json;
 use super::routes;
+use crate::grpc::deadline::Deadline;
 use crate::grpc::frames::{Gathering, framed};
 use crate::grpc::metadata::Peer;
 use crate::grpc::methods::{Method, methods};
@@ -46,6 +47,10 @@ pub async fn answer(
         return refusal(StatusCode::NOT_FOUND, &Status::not_found("Not Found"));
     };
     let (head, body) = request.into_parts();
+    let deadline = match Deadline::of_gateway(&head.headers) {
+        Ok(deadline) => deadline,
+        Err(status) => return refusal(http_status(status.code()), &status),
+    };
     let limited = Limited::new(body, max_receive_bytes.saturating_mul(JSON_FACTOR));
     let sent = match method.shape {
         Shape::Unary | Shape::ServerStream => whole(method, limited).await,
@@ -64,6 +69,7 @@ pub async fn answer(
     let mut peer = head.extensions.get::<Peer>().cloned().unwrap_or_default();
     peer.through_gateway = true;
     inner.extensions_mut().insert(peer);
+    inner.extensions_mut().insert(deadline);
     let response = gate.call(inner).await;
     if let Some(status) = Status::from_header_map(response.headers())
         && status.code() != Code::Ok
@@ -186,9 +192,24 @@ async fn one(method: &Method, mut body: Body) -> Response<Body> {
 }
 
 /// The answers of a method that streams. The status is known with the first of them.
-async fn many(method: &'static Method, body: Body) -> Response<Body> {
+async fn many(method: &'static Method, mut body: Body) -> Response<Body> {
+    let mut gathering = Gathering::default();
+    let failed = match body.frame().await {
+        Some(Ok(frame)) => match frame.into_data() {
+            Ok(data) => {
+                gathering.push(&data);
+                None
+            }
+            Err(frame) => frame.trailers_ref().and_then(Status::from_header_map),
+        },
+        Some(Err(error)) => Some(error),
+        None => None,
+    };
+    if let Some(status) = failed.filter(|status| status.code() != Code::Ok) {
+        return in_stream(&status);
+    }
     let lines = futures::stream::unfold(
-        (body, Gathering::default(), false),
+        (body, gathering, false),
         move |(mut body, mut gathering, ended)| async move {
             if ended {
                 return None;
@@ -258,14 +279,14 @@ fn mark(response: &mut Response<Body>, from_grpc: bool) {
     }
 }
 
-/// Metadata of the call: the token, a deadline, and what `Grpc-Metadata-` names.
+/// Metadata of the call: the token, and what `Grpc-Metadata-` names.
 fn metadata(headers: &HeaderMap) -> HeaderMap {
     let mut metadata = HeaderMap::new();
     metadata.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     metadata.insert("te", HeaderValue::from_static("trailers"));
     for (name, value) in headers {
         let kept = match name.as_str() {
-            "authorization" | "grpc-timeout" => Some(name.clone()),
+            "authorization" => Some(name.clone()),
             other => other
                 .strip_prefix(METADATA)
                 .and_then(|rest| HeaderName::from_bytes(rest.as_bytes()).ok())

@@ -1,9 +1,11 @@
 //! What every RPC passes before its service: is the method known, may a learner serve it, is there
 //! a leader if the client demands one. It counts on the way in and on the way out.
 //!
-//! Must hold: every call is counted as ended once, by [`Call`]'s end at the latest; a stream whose
-//! client demanded a leader ends with `no leader` when there was none for three elections.
+//! Must hold: a call ends when its client waits no longer; every call is counted as ended once, by
+//! [`Call`]'s end at the latest; a stream whose client demanded a leader ends with `no leader` when
+//! there was none for three elections.
 
+use super::deadline::{self, Deadline};
 use super::frames::Counting;
 use super::frequent::{self, Frequent};
 use super::metadata::{self, Peer};
@@ -14,6 +16,7 @@ use crate::log::{Logger, messages};
 use crate::member::Member;
 use crate::metrics::{Counter, Metrics};
 use bytes::Bytes;
+use holdfast_core::duration::GoDuration;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
@@ -100,6 +103,12 @@ impl Gate {
 
     /// Answers a call.
     pub async fn call(&self, request: Request<Body>) -> Response<Body> {
+        let began = Instant::now();
+        let deadline = match Deadline::of(&request, began) {
+            Ok(deadline) if deadline.is_over() => return deadline::over().into_http(),
+            Ok(deadline) => deadline,
+            Err(status) => return deadline::malformed(status),
+        };
         let Some(method) = methods().find(request.uri().path()) else {
             return unknown(request.uri().path()).into_http();
         };
@@ -108,7 +117,7 @@ impl Gate {
         let call = Call {
             inner: inner.clone(),
             method,
-            began: Instant::now(),
+            began,
             ended: false,
             remote: request.extensions().get::<Peer>().and_then(|peer| peer.address),
             received: Arc::default(),
@@ -123,19 +132,22 @@ impl Gate {
             && frequent::is_plain(request.headers())
             && frequent.serves(method)
         {
-            return call.carry(&**frequent, request).await;
+            return call.carry(&**frequent, request, deadline).await;
         }
         // What goes the general way may work long without waiting: not in the connection's turn.
         tokio::task::yield_now().await;
         let request = call.counted(request);
-        let answer = self.services.routes.clone().oneshot(request).await;
-        let response = match answer {
-            Ok(response) => response,
-            Err(never) => match never {},
+        let routes = self.services.routes.clone();
+        let answer = async {
+            match routes.oneshot(request).await {
+                Ok(response) => Ok(response),
+                Err(never) => match never {},
+            }
         };
-        let lost = (wants_leader && method.shape != Shape::Unary)
-            .then(|| leader_lost(inner.member.leader(), inner.config.election * ELECTIONS));
-        call.answered(response, lost)
+        match deadline.hold(answer).await {
+            Ok(response) => call.answered(response, inner.end_of(method, wants_leader, deadline)),
+            Err(status) => call.refused(status),
+        }
     }
 }
 
@@ -157,7 +169,30 @@ impl Inner {
         }
         Ok(())
     }
+
+    /// What a stream ends with before its time, if anything may end it.
+    fn end_of(&self, method: &Method, wants_leader: bool, deadline: Deadline) -> Option<Ending> {
+        if method.shape == Shape::Unary || !(wants_leader || deadline.is_set()) {
+            return None;
+        }
+        let (leader, patience) = (self.member.leader(), self.config.election * ELECTIONS);
+        let lost = async move {
+            match wants_leader {
+                true => leader_lost(leader, patience).await,
+                false => std::future::pending().await,
+            }
+        };
+        Some(Box::pin(async move {
+            tokio::select! {
+                () = lost => Refusal::NoLeader.into(),
+                status = deadline.passed() => status,
+            }
+        }))
+    }
 }
+
+/// Becomes the status that a stream ends with before its time.
+type Ending = Pin<Box<dyn Future<Output = Status> + Send>>;
 
 /// What a learner serves; of ranges only serializable ones, which the range service checks.
 fn serves_as_learner(method: &Method) -> bool {
@@ -212,6 +247,17 @@ fn too_large(status: &Status, most: usize) -> Option<String> {
     }
 }
 
+/// Trailers that refuse a message of a stream as too large, in the words of Go's server.
+fn worded(frame: Frame<Bytes>, most: usize) -> Frame<Bytes> {
+    let refused = frame.trailers_ref().and_then(Status::from_header_map);
+    let Some(text) = refused.and_then(|status| too_large(&status, most)) else { return frame };
+    let mut trailers = HeaderMap::new();
+    match Status::resource_exhausted(text).add_header(&mut trailers) {
+        Ok(()) => Frame::trailers(trailers),
+        Err(_) => frame,
+    }
+}
+
 /// One call, from its begin to its end.
 struct Call {
     inner: Arc<Inner>,
@@ -241,16 +287,21 @@ impl Call {
     }
 
     /// The short way for a method that `frequent` serves.
-    async fn carry(mut self, frequent: &dyn Frequent, request: Request<Body>) -> Response<Body> {
-        let request = frequent::receive(request, self.inner.config.max_receive_bytes).await;
-        let (request, bytes) = match request {
-            Ok(received) => received,
-            Err(status) => return self.refused(status),
-        };
-        self.inner.rpcs.received(self.method, 1);
-        self.inner.received_bytes.add(bytes);
-        self.received.store(bytes, Ordering::Relaxed);
-        match frequent.answer(self.method, request).await {
+    async fn carry(
+        mut self,
+        frequent: &dyn Frequent,
+        request: Request<Body>,
+        deadline: Deadline,
+    ) -> Response<Body> {
+        let answer = deadline.hold(async {
+            let most = self.inner.config.max_receive_bytes;
+            let (request, bytes) = frequent::receive(request, most).await?;
+            self.inner.rpcs.received(self.method, 1);
+            self.inner.received_bytes.add(bytes);
+            self.received.store(bytes, Ordering::Relaxed);
+            frequent.answer(self.method, request).await
+        });
+        match answer.await {
             Ok(frame) => frequent::response(frame, move |sent| {
                 self.inner.rpcs.sent(self.method, 1);
                 self.inner.sent_bytes.add(sent.len() as u64);
@@ -267,10 +318,7 @@ impl Call {
     }
 
     /// The response, with what it takes out being counted.
-    fn answered<L>(mut self, mut response: Response<Body>, lost: Option<L>) -> Response<Body>
-    where
-        L: Future<Output = ()> + Send + 'static,
-    {
+    fn answered(mut self, mut response: Response<Body>, ending: Option<Ending>) -> Response<Body> {
         if let Some(status) = Status::from_header_map(response.headers()) {
             if let Some(text) = too_large(&status, self.inner.config.max_receive_bytes) {
                 return self.refused(Status::resource_exhausted(text));
@@ -278,9 +326,8 @@ impl Call {
             self.end(status.code().into());
         }
         let body = std::mem::take(response.body_mut());
-        let lost = lost.map(|lost| Box::pin(lost) as Pin<Box<dyn Future<Output = ()> + Send>>);
         let counting = Counting::default();
-        *response.body_mut() = Body::new(Counted { body, counting, call: self, lost });
+        *response.body_mut() = Body::new(Counted { body, counting, call: self, ending });
         response
     }
 
@@ -297,18 +344,19 @@ impl Call {
     }
 
     fn tell_slowness(&self, took: Duration) {
-        let begun = jiff::Zoned::now().saturating_sub(took);
+        let begun = jiff::Timestamp::now().saturating_sub(took).unwrap_or_default();
         self.inner.logger.warn(
             messages::REQUEST_STATS,
             &[
-                ("start time", json!(begun.strftime("%Y-%m-%dT%H:%M:%S.%6f%z").to_string())),
-                ("time spent", json!(format!("{}ms", took.as_millis()))),
+                ("start time", json!(begun.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string())),
+                ("time spent", json!(GoDuration::from(took).to_string())),
                 ("remote", json!(Peer { address: self.remote, ..Peer::default() }.name())),
                 ("response type", json!(format!("/{}/{}", self.method.service, self.method.name))),
                 ("request count", json!(-1)),
                 ("request size", json!(self.received.load(Ordering::Relaxed))),
                 ("response count", json!(-1)),
                 ("response size", json!(self.sent)),
+                ("request content", json!("")),
             ],
         );
     }
@@ -321,12 +369,12 @@ impl Drop for Call {
     }
 }
 
-/// A response's body that counts, and that ends when the leader is lost.
+/// A response's body that counts, and that may end before its time.
 struct Counted {
     body: Body,
     counting: Counting,
     call: Call,
-    lost: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    ending: Option<Ending>,
 }
 
 impl hyper::body::Body for Counted {
@@ -338,15 +386,14 @@ impl hyper::body::Body for Counted {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        if this.call.ended && this.lost.is_none() && this.body.is_end_stream() {
+        if this.call.ended && this.ending.is_none() && this.body.is_end_stream() {
             return Poll::Ready(None);
         }
-        if let Some(lost) = &mut this.lost
-            && lost.as_mut().poll(context).is_ready()
+        if let Some(ending) = &mut this.ending
+            && let Poll::Ready(status) = ending.as_mut().poll(context)
         {
-            this.lost = None;
+            this.ending = None;
             this.body = Body::empty();
-            let status = Status::from(Refusal::NoLeader);
             this.call.end(status.code().into());
             let mut trailers = HeaderMap::new();
             return Poll::Ready(match status.add_header(&mut trailers) {
@@ -354,7 +401,9 @@ impl hyper::body::Body for Counted {
                 Err(status) => Some(Err(status)),
             });
         }
+        let most = this.call.inner.config.max_receive_bytes;
         let polled = Pin::new(&mut this.body).poll_frame(context);
+        let polled = polled.map_ok(|frame| worded(frame, most));
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             if let Some(data) = frame.data_ref() {
                 let messages = this.counting.count(data);
@@ -362,7 +411,7 @@ impl hyper::body::Body for Counted {
                 this.call.inner.sent_bytes.add(data.len() as u64);
                 this.call.sent += data.len() as u64;
             } else if let Some(trailers) = frame.trailers_ref() {
-                this.lost = None;
+                this.ending = None;
                 let status = Status::from_header_map(trailers);
                 this.call.end(status.map_or(Code::Unknown, |status| status.code()).into());
             }

@@ -27,6 +27,8 @@ pub const DEFAULT_NAME: &str = "it isn't recommended to use default name, please
     Note that etcd might run into issue when multiple members have the same default name";
 /// A request took long.
 pub const REQUEST_STATS: &str = "request stats";
+/// An entry or a read took long.
+pub const SLOW_APPLY: &str = "apply request took too long";
 /// The whole configuration, once at start.
 pub const STARTING: &str = "starting an etcd server";
 /// A signal came.

@@ -157,7 +157,18 @@ async fn slow_calls_are_logged() {
     let slow = RangeRequest { key: "slow".into(), ..RangeRequest::default() };
     KvClient::new(channel(&server).await).range(slow).await.unwrap();
     server.wait_for_line("\"msg\":\"request stats\"");
-    assert!(server.log().contains("\"response type\":\"/etcdserverpb.KV/Range\""));
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains("\"msg\":\"request stats\"")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(line["response type"], "/etcdserverpb.KV/Range");
+    assert_eq!((&line["request content"], &line["request count"]), (&"".into(), &(-1).into()));
+    // As upstream's: Go's way to write a duration, and a time in UTC.
+    let (spent, start) =
+        (line["time spent"].as_str().unwrap(), line["start time"].as_str().unwrap());
+    let (seconds, _) =
+        spent.strip_suffix("ms").or(spent.strip_suffix('s')).unwrap().split_once('.').unwrap();
+    assert!(seconds.parse::<u32>().is_ok(), "{spent}");
+    assert!(start.ends_with('Z') && start.len() == "2026-11-30T22:38:15.083866Z".len(), "{start}");
 }
 
 #[tokio::test]

@@ -14,13 +14,18 @@ use tokio::time::{Instant, sleep};
 const PATIENCE: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_millis(50);
 
-async fn begin(etcd: &Etcd, path: &str, body: &Value) -> TcpStream {
+pub async fn begin(etcd: &Etcd, path: &str, body: &Value) -> TcpStream {
+    begin_with(etcd, path, body, "").await
+}
+
+/// `header`: one more line, with its end.
+pub async fn begin_with(etcd: &Etcd, path: &str, body: &Value, header: &str) -> TcpStream {
     let endpoint = etcd.endpoint();
     let address = endpoint.trim_start_matches("http://").to_owned();
     let mut stream = TcpStream::connect(&address).await.unwrap();
     let body = body.to_string();
     let request = format!(
-        "POST /v3/{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+        "POST /v3/{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{header}\
          Content-Length: {}\r\n\r\n{body}",
         body.len()
     );
@@ -28,7 +33,7 @@ async fn begin(etcd: &Etcd, path: &str, body: &Value) -> TcpStream {
     stream
 }
 
-async fn finish(mut stream: TcpStream) -> (u16, Value) {
+pub async fn finish(mut stream: TcpStream) -> (u16, Value) {
     let mut text = String::new();
     let read = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut text)).await;
     read.expect("an answer in time").unwrap();
@@ -46,8 +51,19 @@ async fn finish(mut stream: TcpStream) -> (u16, Value) {
     (status, answer)
 }
 
-async fn ask(etcd: &Etcd, path: &str, body: Value) -> (u16, Value) {
+pub async fn ask(etcd: &Etcd, path: &str, body: Value) -> (u16, Value) {
     finish(begin(etcd, path, &body).await).await
+}
+
+/// A page of the server, with its head.
+pub async fn page(etcd: &Etcd, path: &str) -> String {
+    let address = etcd.endpoint().trim_start_matches("http://").to_owned();
+    let mut stream = TcpStream::connect(&address).await.unwrap();
+    let request = format!("GET /{path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
 }
 
 async fn keys(etcd: &Etcd) -> u64 {
@@ -56,7 +72,7 @@ async fn keys(etcd: &Etcd) -> u64 {
     answer["count"].as_str().map_or(0, |count| count.parse().unwrap())
 }
 
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds().await {
         assert!(Instant::now() < deadline, "never: {what}");

@@ -189,6 +189,7 @@ impl Bench {
             consistent_index: pace.consistent_index,
             lowered_at: 0,
             compaction: pace.compaction,
+            slow: Slow::new(NEVER, (2, 1), logger.clone(), &Metrics::new()),
             logger: logger.clone(),
             commit_interval: pace.commit_interval,
             commit_changes: pace.commit_changes,

@@ -52,6 +52,7 @@ fn parts(flags: &[&str]) -> Parts {
         watching: Watching::start(store.clone(), |_| {}).unwrap().0,
         waits: Waits::new(),
         figures: super::figures(&metrics, &store).unwrap(),
+        slow: slow(&config, &opened, &logger(), &metrics),
         begun: Instant::now(),
     };
     Parts { config: *config, opened, wires, inbox, work, _folder: folder }

@@ -33,6 +33,39 @@ impl Handle {
         read(&self.inner.shared.auth).check_fresh(who).map_err(status)
     }
 
+    async fn read_range(&self, request: &Request<RangeRequest>) -> Result<RangeResponse, Status> {
+        let who = self.identity(request).await?;
+        let request = request.get_ref();
+        if !request.serializable {
+            self.catch_up().await?;
+        }
+        if !request.range_end.is_empty() {
+            // Many keys take their time, which is not the connection's.
+            tokio::task::yield_now().await;
+        }
+        self.may_read(&who, request)?;
+        let began = self.now();
+        let found = self.inner.store.range(request);
+        self.inner.figures.ranged(self.now().saturating_sub(began), found.is_ok());
+        let response = found.map_err(status)?;
+        self.still_may(&who)?;
+        Ok(response)
+    }
+
+    async fn read_txn(&self, request: &Request<TxnRequest>) -> Result<TxnResponse, Status> {
+        let who = self.identity(request).await?;
+        let request = request.get_ref();
+        if !mvcc::is_serializable(request) {
+            self.catch_up().await?;
+        }
+        tokio::task::yield_now().await;
+        self.may_txn(&who, request)?;
+        let response = self.inner.store.read_txn(request).map_err(status)?;
+        self.inner.figures.answered(&response);
+        self.still_may(&who)?;
+        Ok(response)
+    }
+
     fn may_txn(&self, who: &Identity, request: &TxnRequest) -> Result<(), Status> {
         let (auth, leases) = (read(&self.inner.shared.auth), read(&self.inner.shared.leases));
         auth.check_txn(who, request, &leases).map_err(status)
@@ -48,21 +81,10 @@ impl Kv for Handle {
         request: Request<RangeRequest>,
     ) -> Result<Response<RangeResponse>, Status> {
         mvcc::check_range(request.get_ref()).map_err(status)?;
-        let who = self.identity(&request).await?;
-        let request = request.into_inner();
-        if !request.serializable {
-            self.catch_up().await?;
-        }
-        if !request.range_end.is_empty() {
-            // Many keys take their time, which is not the connection's.
-            tokio::task::yield_now().await;
-        }
-        self.may_read(&who, &request)?;
-        let began = self.now();
-        let found = self.inner.store.range(&request);
-        self.inner.figures.ranged(self.now().saturating_sub(began), found.is_ok());
-        let mut response = found.map_err(status)?;
-        self.still_may(&who)?;
+        let reading = self.inner.slow.reading(request.get_ref());
+        let found = self.read_range(&request).await;
+        reading.done(&found);
+        let mut response = found?;
         self.fill(&mut response.header);
         Ok(Response::new(response))
     }
@@ -129,19 +151,14 @@ impl Kv for Handle {
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
         mvcc::check_txn(request.get_ref(), self.inner.limits.txn_ops).map_err(status)?;
-        let who = self.identity(&request).await?;
-        let request = request.into_inner();
-        let mut response = if mvcc::is_read_only(&request) {
-            if !mvcc::is_serializable(&request) {
-                self.catch_up().await?;
-            }
-            tokio::task::yield_now().await;
-            self.may_txn(&who, &request)?;
-            let response = self.inner.store.read_txn(&request).map_err(status)?;
-            self.inner.figures.answered(&response);
-            self.still_may(&who)?;
-            response
+        let mut response = if mvcc::is_read_only(request.get_ref()) {
+            let reading = self.inner.slow.reading(request.get_ref());
+            let found = self.read_txn(&request).await;
+            reading.done(&found);
+            found?
         } else {
+            let who = self.identity(&request).await?;
+            let request = request.into_inner();
             let size = put_bytes(&request);
             let request = InternalRaftRequest { txn: Some(request), ..Default::default() };
             match self.propose_sized(&who, request, size).await? {

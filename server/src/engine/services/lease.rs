@@ -105,7 +105,20 @@ impl Lease for Handle {
         let (answers, received) = tokio::sync::mpsc::channel(ANSWERS_AHEAD);
         let (handle, mut requests) = (self.clone(), request.into_inner());
         tokio::spawn(async move {
-            while let Ok(Some(LeaseKeepAliveRequest { id })) = requests.message().await {
+            loop {
+                let request = tokio::select! {
+                    request = requests.message() => request,
+                    // The stream's time is over; its client may say nothing more for hours.
+                    () = answers.closed() => return,
+                };
+                let id = match request {
+                    Ok(Some(LeaseKeepAliveRequest { id })) => id,
+                    Ok(None) => return,
+                    Err(status) => {
+                        let _ = answers.send(Err(status)).await;
+                        return;
+                    }
+                };
                 let somebody = handle.check_somebody(&who);
                 let permitted = somebody.and_then(|()| handle.may_touch(&who, id, Access::Write));
                 let answer = match permitted {

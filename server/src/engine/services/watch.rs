@@ -47,6 +47,8 @@ struct Stream {
     headers: HeaderMap,
     peer: Option<Peer>,
     watches: Mutex<Watches>,
+    /// Why no more of the client's requests can be read.
+    failed: Mutex<Option<Status>>,
 }
 
 #[derive(Default)]
@@ -82,6 +84,7 @@ impl Handle {
             headers: request.metadata().clone().into_headers(),
             peer: request.extensions().get::<Peer>().cloned(),
             watches: Mutex::default(),
+            failed: Mutex::default(),
         });
         let (requests, receiver) = (request.into_inner(), Arc::clone(&stream));
         let receiving = tokio::spawn(async move {
@@ -104,7 +107,8 @@ impl futures::Stream for Answers {
                 return Poll::Ready(Some(Ok(Outgoing { head, events: Bytes::new() })));
             }
             let Some((item, has_room)) = ready!(self.stream.queue.poll_next(context)) else {
-                return Poll::Ready(None);
+                let mut failed = self.stream.failed.lock().unwrap_or_else(PoisonError::into_inner);
+                return Poll::Ready(failed.take().map(Err));
             };
             if has_room {
                 self.stream.has_room();
@@ -158,7 +162,11 @@ impl Stream {
                 Ok(Some(WatchRequest { request_union: Some(request) })) => self.take(request).await,
                 Ok(Some(WatchRequest { request_union: None })) => {}
                 Ok(None) => is_open = false,
-                Err(_) => return,
+                Err(status) => {
+                    let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+                    *failed = Some(status);
+                    return;
+                }
             }
         }
     }
