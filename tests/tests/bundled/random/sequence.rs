@@ -35,7 +35,13 @@ pub fn sequence(seed: u64, length: usize) -> Vec<Step> {
         while steps.len() < length {
             let who = who(&mut dice);
             dice.careful = who != Who::User("root");
-            steps.push(Step { who, call: call(&mut dice) });
+            let mut call = call(&mut dice);
+            if let Call::Watch(_, create) = &mut call {
+                // The stream may be another's, who has limited rights.
+                dice.careful = true;
+                *create = dice.watch();
+            }
+            steps.push(Step { who, call });
         }
     }
     let root = if with_users { Who::User("root") } else { Who::Nobody };
