@@ -21,6 +21,7 @@ mod locks;
 mod machine;
 mod observe;
 mod opening;
+mod prototext;
 mod raft_thread;
 mod raft_view;
 mod read_rounds;

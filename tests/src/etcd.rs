@@ -10,12 +10,13 @@ mod cluster;
 mod options;
 
 use crate::pki::Pki;
+pub use clients::client_config;
 use clients::linearizable_read;
 pub use cluster::Cluster;
 pub use holdfast_peers::run;
 use holdfast_restore::server::{Ports, Server, ServerError, ServerSpec};
-pub use options::{BUNDLED, Options};
-use options::{program, tls_flags};
+use options::program;
+pub use options::{BUNDLED, Options, tls_flags};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

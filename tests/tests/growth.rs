@@ -3,10 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this is test code")]
 
-use holdfast_api::client::{Client, ClientConfig, Tls};
+use holdfast_api::client::Client;
 use holdfast_restore::server::{Ports, Server, ServerSpec};
 use holdfast_tests::contents::Contents;
-use holdfast_tests::etcd::{Etcd, Options, free_ports};
+use holdfast_tests::etcd::{Etcd, Options, client_config, free_ports, tls_flags};
 use holdfast_tests::objects::object;
 use holdfast_tests::peers::{VERSIONS, peer};
 use holdfast_tests::pki::Pki;
@@ -43,19 +43,8 @@ impl Newcomer {
 }
 
 /// The flags an operator adds to the printed command.
-fn tls_flags(pki: &Pki) -> Vec<String> {
-    let (server, ca) = (pki.server(), pki.ca());
-    let files = [
-        ("--cert-file", &server.cert),
-        ("--key-file", &server.key),
-        ("--trusted-ca-file", &ca),
-        ("--peer-cert-file", &server.cert),
-        ("--peer-key-file", &server.key),
-        ("--peer-trusted-ca-file", &ca),
-    ];
-    let flags = ["--client-cert-auth", "--peer-client-cert-auth", "--unsafe-no-fsync"];
-    let files = files.map(|(flag, path)| format!("{flag}={}", path.display()));
-    flags.map(str::to_owned).into_iter().chain(files).collect()
+fn flags(pki: &Pki) -> Vec<String> {
+    [tls_flags(pki), vec!["--unsafe-no-fsync".to_owned()]].concat()
 }
 
 /// Starts a command as `holdfast grow` printed it, with an own data directory and TLS.
@@ -64,17 +53,13 @@ fn obey(line: &str, version: &str, data_dir: &Path, pki: &Pki) -> Child {
     assert_eq!(words[0], "etcd", "{line}");
     let at = words.iter().position(|word| *word == "--data-dir").expect("a data directory");
     let mut command = Command::new(peer(&format!("etcd-{version}")));
-    command.args(&words[1..=at]).arg(data_dir).args(&words[at + 2..]).args(tls_flags(pki));
+    command.args(&words[1..=at]).arg(data_dir).args(&words[at + 2..]).args(flags(pki));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.kill_on_drop(true).spawn().unwrap()
 }
 
 fn client(endpoints: Vec<String>, pki: &Pki) -> Client {
-    let pair = pki.client("root");
-    let tls = Tls::from_files(pki.ca(), pair.cert, pair.key);
-    let config =
-        ClientConfig { request_timeout: Duration::from_secs(30), ..ClientConfig::new(endpoints) };
-    Client::lazy(config.with_tls(tls)).unwrap()
+    Client::lazy(client_config(endpoints, Some(pki))).unwrap()
 }
 
 /// Who runs `holdfast grow` and starts each member when it says so.
@@ -168,7 +153,7 @@ async fn restored(version: &str, pki: &Arc<Pki>) -> (Site, Server, Contents) {
         joins: false,
         token: "ignored, the directory has one".to_owned(),
         log: site.path("first.log"),
-        extra: tls_flags(pki),
+        extra: flags(pki),
         tls: true,
     };
     let mut first = Server::start(spec).unwrap();

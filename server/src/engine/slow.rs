@@ -17,6 +17,7 @@ use serde_json::json;
 use tonic::Status;
 
 use super::machine::Answer;
+use super::prototext;
 use crate::log::{Logger, messages};
 use crate::metrics::{Counter, Metrics};
 
@@ -147,7 +148,7 @@ impl Read for pb::RangeRequest {
     const PREFIX: &'static str = "read-only range ";
 
     fn text(&self) -> String {
-        text::message("etcdserverpb.RangeRequest", self)
+        prototext::message("etcdserverpb.RangeRequest", self)
     }
 
     fn answered(response: &pb::RangeResponse) -> String {
@@ -184,7 +185,7 @@ fn refused(request: &pb::InternalRaftRequest, header: pb::ResponseHeader) -> Str
     if request.lease_grant.is_some() {
         sized(0)
     } else if request.lease_revoke.is_some() {
-        sized(pb::LeaseRevokeResponse { header: Some(header) }.encoded_len())
+        sized(bare_size(header))
     } else {
         String::new()
     }
@@ -217,8 +218,8 @@ fn bare_size(header: pb::ResponseHeader) -> usize {
     pb::LeaseRevokeResponse { header: Some(header) }.encoded_len()
 }
 
-fn said_size(said: &Said, header: pb::ResponseHeader) -> usize {
-    let header = Some(header);
+fn said_size(said: &Said, bare: pb::ResponseHeader) -> usize {
+    let header = Some(bare);
     match said {
         Said::Status { enabled, revision } => {
             let (enabled, auth_revision) = (*enabled, *revision);
@@ -236,6 +237,6 @@ fn said_size(said: &Said, header: pb::ResponseHeader) -> usize {
         Said::Permissions(perm) => {
             pb::AuthRoleGetResponse { header, perm: perm.clone() }.encoded_len()
         }
-        Said::Done | Said::LogIn(_) => pb::AuthEnableResponse { header }.encoded_len(),
+        Said::Done | Said::LogIn(_) => bare_size(bare),
     }
 }

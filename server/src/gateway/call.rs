@@ -162,23 +162,31 @@ async fn more(body: &mut Limited<Body>, waiting: &mut Vec<u8>) -> Result<bool, S
     }
 }
 
+/// Takes what comes next of an answer: whether more may come, or why the call failed.
+async fn gather(body: &mut Body, gathering: &mut Gathering) -> Result<bool, Status> {
+    let ending = match body.frame().await {
+        None => None,
+        Some(Err(error)) => Some(error),
+        Some(Ok(frame)) => match frame.into_data() {
+            Ok(data) => {
+                gathering.push(&data);
+                return Ok(true);
+            }
+            Err(frame) => frame.trailers_ref().and_then(Status::from_header_map),
+        },
+    };
+    ending.filter(|status| status.code() != Code::Ok).map_or(Ok(false), Err)
+}
+
 /// The answer of a method that gives one.
 async fn one(method: &Method, mut body: Body) -> Response<Body> {
     let mut gathering = Gathering::default();
-    let mut status = None;
-    while let Some(frame) = body.frame().await {
-        match frame {
-            Ok(frame) => match frame.into_data() {
-                Ok(data) => gathering.push(&data),
-                Err(frame) => {
-                    status = frame.trailers_ref().and_then(Status::from_header_map).or(status);
-                }
-            },
-            Err(error) => status = Some(error),
+    loop {
+        match gather(&mut body, &mut gathering).await {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(status) => return refusal(http_status(status.code()), &status),
         }
-    }
-    if let Some(status) = status.filter(|status| status.code() != Code::Ok) {
-        return refusal(http_status(status.code()), &status);
     }
     let message = gathering.next_message().unwrap_or_default();
     match json::encode(method.descriptor.output(), &message) {
@@ -194,18 +202,7 @@ async fn one(method: &Method, mut body: Body) -> Response<Body> {
 /// The answers of a method that streams. The status is known with the first of them.
 async fn many(method: &'static Method, mut body: Body) -> Response<Body> {
     let mut gathering = Gathering::default();
-    let failed = match body.frame().await {
-        Some(Ok(frame)) => match frame.into_data() {
-            Ok(data) => {
-                gathering.push(&data);
-                None
-            }
-            Err(frame) => frame.trailers_ref().and_then(Status::from_header_map),
-        },
-        Some(Err(error)) => Some(error),
-        None => None,
-    };
-    if let Some(status) = failed.filter(|status| status.code() != Code::Ok) {
+    if let Err(status) = gather(&mut body, &mut gathering).await {
         return in_stream(&status);
     }
     let lines = futures::stream::unfold(
@@ -222,19 +219,11 @@ async fn many(method: &'static Method, mut body: Body) -> Response<Body> {
                     };
                     return Some((line, (body, gathering, false)));
                 }
-                let status = match body.frame().await? {
-                    Ok(frame) => match frame.into_data() {
-                        Ok(data) => {
-                            gathering.push(&data);
-                            continue;
-                        }
-                        Err(frame) => frame.trailers_ref().and_then(Status::from_header_map),
-                    },
-                    Err(error) => Some(error),
-                };
-                return status
-                    .filter(|status| status.code() != Code::Ok)
-                    .map(|status| (error_line(&status), (body, gathering, true)));
+                match gather(&mut body, &mut gathering).await {
+                    Ok(true) => {}
+                    Ok(false) => return None,
+                    Err(status) => return Some((error_line(&status), (body, gathering, true))),
+                }
             }
         },
     );

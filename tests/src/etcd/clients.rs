@@ -88,7 +88,8 @@ pub(super) fn lazy(config: ClientConfig) -> Client {
     Client::lazy(config).unwrap_or_else(|error| panic!("{error}"))
 }
 
-pub(super) fn client_config(
+/// How to reach members: over TLS as root, if there is an authority.
+pub fn client_config(
     endpoints: impl IntoIterator<Item = String>,
     pki: Option<&Pki>,
 ) -> ClientConfig {

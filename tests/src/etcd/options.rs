@@ -72,7 +72,7 @@ pub(super) fn program(version: &str) -> ServerProgram {
 }
 
 /// The flags for TLS with client certificates.
-pub(super) fn tls_flags(pki: &Pki) -> Vec<String> {
+pub fn tls_flags(pki: &Pki) -> Vec<String> {
     let (server, ca) = (pki.server(), pki.ca());
     let mut flags = vec!["--client-cert-auth".to_owned(), "--peer-client-cert-auth".to_owned()];
     for (flag, path) in [

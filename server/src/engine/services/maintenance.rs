@@ -12,6 +12,7 @@ use super::kv::unexpected;
 use crate::engine::handle::Handle;
 use crate::engine::locks::read;
 use crate::engine::machine::{Answer, status};
+use crate::engine::prototext::message;
 use crate::engine::raft_thread::Input;
 use crate::grpc::Refusal;
 use crate::version;
@@ -23,22 +24,12 @@ const BLOB_BYTES: usize = 128 << 10;
 /// Messages that wait for a slow client.
 const BLOBS_AHEAD: usize = 4;
 
-/// An alarm in protobuf's text form: without what is zero, and an unknown kind by its number.
-fn complaint(alarm: &pb::AlarmMember) -> String {
-    let member = (alarm.member_id != 0).then(|| format!("memberID:{} ", alarm.member_id));
-    let kind = match pb::AlarmType::try_from(alarm.alarm) {
-        Ok(pb::AlarmType::None) => None,
-        Ok(kind) => Some(format!("alarm:{} ", kind.as_str_name())),
-        Err(_) => Some(format!("alarm:{} ", alarm.alarm)),
-    };
-    [member, kind].into_iter().flatten().collect()
-}
-
 impl Handle {
     /// Alarms as upstream words them in a status.
     fn complaints(&self) -> Vec<String> {
         let alarms = read(&self.inner.shared.alarms).list(pb::AlarmType::None as i32);
-        let mut said: Vec<String> = alarms.iter().map(complaint).collect();
+        let said = alarms.iter().map(|alarm| message("etcdserverpb.AlarmMember", alarm));
+        let mut said: Vec<String> = said.collect();
         if self.inner.view.leader() == holdfast_core::raft::NOBODY {
             said.insert(0, Refusal::NoLeader.text().to_owned());
         }

@@ -47,14 +47,14 @@ struct Stream {
     headers: HeaderMap,
     peer: Option<Peer>,
     watches: Mutex<Watches>,
-    /// Why no more of the client's requests can be read.
-    failed: Mutex<Option<Status>>,
 }
 
 #[derive(Default)]
 struct Watches {
     ids: StreamWatches,
     options: HashMap<i64, Options>,
+    /// Why no more of the client's requests can be read.
+    failed: Option<Status>,
 }
 
 /// What a client wants of one watch.
@@ -84,7 +84,6 @@ impl Handle {
             headers: request.metadata().clone().into_headers(),
             peer: request.extensions().get::<Peer>().cloned(),
             watches: Mutex::default(),
-            failed: Mutex::default(),
         });
         let (requests, receiver) = (request.into_inner(), Arc::clone(&stream));
         let receiving = tokio::spawn(async move {
@@ -107,8 +106,7 @@ impl futures::Stream for Answers {
                 return Poll::Ready(Some(Ok(Outgoing { head, events: Bytes::new() })));
             }
             let Some((item, has_room)) = ready!(self.stream.queue.poll_next(context)) else {
-                let mut failed = self.stream.failed.lock().unwrap_or_else(PoisonError::into_inner);
-                return Poll::Ready(failed.take().map(Err));
+                return Poll::Ready(self.stream.lock().failed.take().map(Err));
             };
             if has_room {
                 self.stream.has_room();
@@ -163,8 +161,7 @@ impl Stream {
                 Ok(Some(WatchRequest { request_union: None })) => {}
                 Ok(None) => is_open = false,
                 Err(status) => {
-                    let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-                    *failed = Some(status);
+                    self.lock().failed = Some(status);
                     return;
                 }
             }
@@ -276,7 +273,7 @@ impl Stream {
 
     fn tell_progress(&self) {
         let mut watches = self.lock();
-        let Watches { ids, options } = &mut *watches;
+        let Watches { ids, options, .. } = &mut *watches;
         for (id, options) in options.iter_mut().filter(|(_, options)| options.progress_notify) {
             if std::mem::take(&mut options.was_told) {
                 continue;

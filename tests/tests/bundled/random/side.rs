@@ -8,6 +8,7 @@ mod upkeep;
 
 use super::steps::{Call, Who};
 use super::watches::Watches;
+use crate::services::until;
 use answers::Answer;
 pub use answers::{is_refusal, told};
 use holdfast_api::etcdserverpb as pb;
@@ -43,13 +44,11 @@ pub struct Side {
 
 /// Waits until the cluster has agreed on its version: a member does so a moment after it serves.
 async fn wait_for_version(channel: &Channel) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
     let validate = pb::DowngradeRequest { action: 0, version: "3.5.0".to_owned() };
-    let mut maintenance = MaintenanceClient::new(channel.clone());
-    while let Err(status) = maintenance.downgrade(validate.clone()).await {
-        assert!(tokio::time::Instant::now() < deadline, "there is no version: {status}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until("the cluster has a version", async || {
+        MaintenanceClient::new(channel.clone()).downgrade(validate.clone()).await.is_ok()
+    })
+    .await;
 }
 
 impl Side {
